@@ -1,0 +1,128 @@
+// Runs one model on one WebGPU provider: its greedy tokens against the reference of reference.py, then the time of
+// decode steps and of a prefill. Ends with 1 when a difference is more than a tie.
+//
+//     deno run -A bench/gpu/compare.ts --model DIR --reference REF.json --device dawn
+import { parseArgs } from "node:util";
+import { type DeviceChoice } from "../../device/choose_backend.ts";
+import { loadModel } from "../../models/load_model.ts";
+import type { LoadedModel } from "../../models/loaded_model.ts";
+import type { ModelRunner } from "../../models/runner.ts";
+import { measure, measurePrefill } from "../measure.ts";
+import { RunnerSequences } from "../runner_sequences.ts";
+
+/** A choice whose two best logits are nearer than this share of max|logit| may fall either way. */
+const TIE = 1e-3;
+
+interface Reference {
+  readonly prompt: readonly number[];
+  readonly ids: readonly number[];
+  /** Distance of the two largest logits as a share of max|logit|, per token. */
+  readonly gaps: readonly number[];
+}
+
+interface Verdict {
+  readonly equal: boolean;
+  readonly text: string;
+}
+
+const text = { type: "string" } as const;
+const { values: flags } = parseArgs({
+  args: Deno.args,
+  options: {
+    model: { ...text, default: "weights/hyades-starcoder-31m" },
+    reference: text,
+    device: { ...text, default: "auto" },
+    contexts: { ...text, default: "64,512,1900" },
+    batches: { ...text, default: "1,8" },
+    prefill: { ...text, default: "2048" },
+    seconds: { ...text, default: "2" },
+    json: text,
+  },
+});
+const numbers = (list: string) => list.split(",").filter(Boolean).map(Number);
+if (import.meta.main) Deno.exit(await main() ? 0 : 1);
+
+async function main(): Promise<boolean> {
+  const started = performance.now();
+  const loaded = await load();
+  const label = `${flags.model.split("/").at(-1)} on ${loaded.backend} (${loaded.adapter})`;
+  console.log(`${label}: loaded in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  let equal = true;
+  {
+    await using runner = loaded.runner;
+    if (flags.reference) equal = await compareTokens(runner, await readReference(flags.reference));
+    await printTimings(runner, loaded.contextLength, label);
+  }
+  return equal;
+}
+
+async function load(kvType?: "f32"): Promise<LoadedModel> {
+  return await loadModel({
+    modelDir: flags.model,
+    device: flags.device as DeviceChoice,
+    maxBatchTokens: Math.max(...numbers(flags.prefill), 256),
+    maxSequences: Math.max(...numbers(flags.batches)),
+    ...(kvType && { kvType }),
+  });
+}
+
+/** The runner's tokens against the reference; where the natural f16 cache decides a tie otherwise, f32 must settle it. */
+async function compareTokens(runner: ModelRunner, reference: Reference): Promise<boolean> {
+  const verdict = compare(await greedyTokens(runner, reference), reference);
+  console.log(`tokens: ${verdict.text}`);
+  if (verdict.equal) return true;
+  await using precise = (await load("f32")).runner;
+  const again = compare(await greedyTokens(precise, reference), reference);
+  console.log(`tokens, f32 cache: ${again.text}`);
+  return again.equal;
+}
+
+async function greedyTokens(runner: ModelRunner, { prompt, ids }: Reference): Promise<number[]> {
+  const sequences = new RunnerSequences(runner, [prompt], ids.length);
+  const tokens: number[] = [];
+  await sequences.prefill();
+  while (tokens.push(sequences.next[0]) < ids.length) await sequences.decode();
+  return tokens;
+}
+
+function compare(tokens: readonly number[], { ids, gaps }: Reference): Verdict {
+  const first = ids.findIndex((id, i) => id !== tokens[i]);
+  if (first < 0) return { equal: true, text: `all ${ids.length} equal` };
+  const tie = gaps[first] < TIE;
+  return {
+    equal: tie,
+    text:
+      `token ${first} is ${tokens[first]} instead of ${
+        ids[first]
+      }; the reference's two best logits differ by ` +
+      `${gaps[first].toExponential(1)} of max|logit|: ${tie ? "a tie" : "NOT a tie"}`,
+  };
+}
+
+async function readReference(path: string): Promise<Reference> {
+  return JSON.parse(await Deno.readTextFile(path));
+}
+
+async function printTimings(runner: ModelRunner, contextLength: number, label: string): Promise<void> {
+  const effort = { seconds: Number(flags.seconds), maxSteps: 64 };
+  console.log("| batch | context | decode ms | prefill ms |\n| ---: | ---: | ---: | ---: |");
+  for (const batch of numbers(flags.batches)) {
+    for (const context of numbers(flags.contexts)) {
+      const timing = await measure(runner, { batch, context }, effort);
+      console.log(
+        `| ${batch} | ${context} | ${timing.decodeMs.toFixed(3)} | ${timing.prefillMs.toFixed(1)} |`,
+      );
+      await appendJson({ label, ...timing });
+    }
+  }
+  for (const context of numbers(flags.prefill)) {
+    if (context > contextLength) continue;
+    const prefillMs = await measurePrefill(runner, { batch: 1, context });
+    console.log(`| 1 | ${context} | - | ${prefillMs.toFixed(1)} |`);
+    await appendJson({ label, batch: 1, context, prefillMs });
+  }
+}
+
+async function appendJson(line: Record<string, unknown>): Promise<void> {
+  if (flags.json) await Deno.writeTextFile(flags.json, JSON.stringify(line) + "\n", { append: true });
+}

@@ -1,0 +1,56 @@
+"""Reads a Hyades or Hugging Face GPTBigCode folder, so that every peer runs the very weights we run.
+
+Int8 weights (quantization_config.quant_method "hyades": X I8 [out, in] with X_scale F32 [out]) are dequantised to f32,
+which no other library could read as they are.
+
+    python checkpoint.py MODEL_DIR OUT_DIR [--dtype float32]     # writes an ordinary Hugging Face folder
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+
+def load_config(model_dir):
+    """config.json without the quantisation that load_state() undoes."""
+    config = json.loads((Path(model_dir) / "config.json").read_text())
+    config.pop("quantization_config", None)
+    return config
+
+
+def load_state(model_dir, dtype=None):
+    """All tensors by name; int8 ones times their scales. `dtype` None keeps what the file holds."""
+    state = {}
+    for file in sorted(Path(model_dir).glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
+    for name in [name for name in state if state[name].dtype == torch.int8]:
+        scale = state.pop(f"{name}_scale")
+        state[name] = state[name].float() * scale[:, None]
+    return {name: tensor.to(dtype or tensor.dtype) for name, tensor in state.items()}
+
+
+def write_folder(model_dir, out_dir, dtype):
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    config = load_config(model_dir) | {"torch_dtype": str(dtype).removeprefix("torch.")}
+    (out / "config.json").write_text(json.dumps(config, indent=2))
+    state = {name: tensor.contiguous() for name, tensor in load_state(model_dir, dtype).items()}
+    save_file(state, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model_dir")
+    parser.add_argument("out_dir")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    args = parser.parse_args()
+    write_folder(args.model_dir, args.out_dir, getattr(torch, args.dtype))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+// The flags by which every command chooses model and device, and their way into the engine's options.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { fromFileUrl, isAbsolute, join } from "std/path/mod.js";
+import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
+import type { Profile } from "../device/caps.ts";
+import type { FimTokenNames } from "../engine/fim.ts";
+import type { EngineOptions } from "../engine/engine_options.ts";
+
+/** The default model, embedded in the repository. */
+export const DEFAULT_MODEL_DIR: string = fromFileUrl(
+  new URL("../weights/hyades-starcoder-31m", import.meta.url),
+);
+
+export interface ModelFlags {
+  readonly model: string;
+  readonly modelId?: string;
+  readonly device: DeviceChoice;
+  readonly profile: Profile;
+  readonly dtype?: "f32" | "f16";
+  readonly kvDtype?: "f32" | "f16";
+  readonly kvMemory?: number;
+  readonly maxBatchTokens?: number;
+  readonly maxSequences?: number;
+  readonly threads?: number;
+  readonly fimPrefix?: string;
+  readonly fimMiddle?: string;
+  readonly fimSuffix?: string;
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--model <dir>", "model folder: config.json, tokenizer.json, safetensors")
+        .argParser(callersPath).default(DEFAULT_MODEL_DIR, `the embedded ${folderName(DEFAULT_MODEL_DIR)}`),
+    )
+    .option("--model-id <name>", "name under which the model is served (default: the folder's)")
+    .addOption(
+      new Option("--device <name>", "auto: Dawn, else built-in WebGPU, on a real GPU; else the CPU")
+        .choices(DEVICE_CHOICES).default("auto"),
+    )
+    .addOption(
+      new Option("--profile <name>", "fast: kernels by size; safe: one kernel form, all checks on")
+        .choices(["fast", "safe"]).default("fast"),
+    )
+    .addOption(
+      new Option("--dtype <type>", "storage of float weights on the GPU (default: the checkpoint's)")
+        .choices(["f32", "f16"]),
+    )
+    .addOption(
+      new Option("--kv-dtype <type>", "storage of the KV cache on the GPU (default: f16 for f16 weights)")
+        .choices(["f32", "f16"]),
+    )
+    // The defaults are those of models/load_model.ts.
+    .option(
+      "--kv-memory <size>",
+      "memory for the KV cache, such as 512MB or 4GB (default: 2GB on a GPU, 512MB on the CPU)",
+      parseBytes,
+    )
+    .option(
+      "--max-batch-tokens <n>",
+      "token budget of one step (default: 1024 on a GPU, 256 on the CPU)",
+      parsePositive,
+    )
+    .option(
+      "--max-sequences <n>",
+      "sequences that run at once (default: 64 on a GPU, 16 on the CPU)",
+      parsePositive,
+    )
+    .option("--threads <n>", "CPU threads (default: all cores)", parsePositive)
+    .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
+    .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
+    .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
+}
+
+/** @throws {InvalidArgumentError} when only some of the three FIM tokens are given. */
+export function engineOptions(flags: ModelFlags): EngineOptions {
+  const fimTokens = fimTokenNames(flags);
+  return {
+    modelId: flags.modelId ?? folderName(flags.model),
+    load: {
+      modelDir: flags.model,
+      device: flags.device,
+      profile: flags.profile,
+      ...(flags.dtype && { storage: flags.dtype }),
+      ...(flags.kvDtype && { kvType: flags.kvDtype }),
+      ...(flags.kvMemory !== undefined && { kvBytes: flags.kvMemory }),
+      ...(flags.maxBatchTokens !== undefined && { maxBatchTokens: flags.maxBatchTokens }),
+      ...(flags.maxSequences !== undefined && { maxSequences: flags.maxSequences }),
+      ...(flags.threads !== undefined && { numThreads: flags.threads }),
+    },
+    ...(fimTokens && { fimTokens }),
+  };
+}
+
+/** A path as the caller means it: `deno task` moves to the repository's root and leaves the caller's folder in INIT_CWD. */
+export function callersPath(path: string): string {
+  const folder = Deno.env.get("INIT_CWD");
+  return !folder || folder === Deno.cwd() || isAbsolute(path) ? path : join(folder, path);
+}
+
+const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** "512MB", "4g", "1.5GiB" or plain bytes; units are powers of 1024. */
+export function parseBytes(text: string): number {
+  const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
+  if (!found) throw new InvalidArgumentError("must be a size such as 512MB or 4GB");
+  return Math.floor(Number(found[1]) * UNITS[found[2].toUpperCase()]);
+}
+
+export function parsePositive(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError("must be a whole number above 0");
+  }
+  return value;
+}
+
+export function parseWhole(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isSafeInteger(value) || value < 0) {
+    throw new InvalidArgumentError("must be a whole number, 0 or above");
+  }
+  return value;
+}
+
+function fimTokenNames(flags: ModelFlags): FimTokenNames | undefined {
+  const { fimPrefix: prefix, fimMiddle: middle, fimSuffix: suffix } = flags;
+  if (prefix && middle && suffix) return { prefix, middle, suffix };
+  if (!prefix && !middle && !suffix) return undefined;
+  throw new InvalidArgumentError("--fim-prefix, --fim-middle and --fim-suffix must be given together");
+}
+
+function folderName(path: string): string {
+  return path.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1) || "model";
+}

@@ -1,0 +1,70 @@
+// `quantize SOURCE TARGET`: makes an int8 checkpoint of a float one, and says what it cost in quality.
+import { Command, Option } from "commander";
+import * as bytes from "std/fmt/bytes.js";
+import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
+import { Tokenizer } from "../engine/tokenizer.ts";
+import { type Loss, lossPerToken } from "../models/evaluate.ts";
+import { loadModel } from "../models/load_model.ts";
+import { quantizeCheckpoint } from "../models/quantize.ts";
+import { callersPath } from "./model_options.ts";
+import { ProgressBar } from "./progress_bar.ts";
+
+interface QuantizeFlags {
+  readonly force?: boolean;
+  readonly evaluate?: string;
+  readonly device: DeviceChoice;
+}
+
+const EXAMPLES = `
+Examples:
+  deno task quantize starcoderbase-1b starcoderbase-1b-int8
+  deno task quantize starcoderbase-1b starcoderbase-1b-int8 --evaluate held_out.py
+
+The result is an ordinary model folder: deno task serve --model starcoderbase-1b-int8
+`;
+
+export function quantizeCommand(): Command {
+  return new Command("quantize")
+    .description("Convert a checkpoint to int8 weights, half the size of f16")
+    .argument("<source>", "model folder with f32, f16 or bf16 weights", callersPath)
+    .argument("<target>", "folder for the int8 model; made where it is missing", callersPath)
+    .option("--force", "overwrite a model that is already in the target folder")
+    .option("--evaluate <file>", "compare the loss of both models on this text", callersPath)
+    .addOption(
+      new Option("--device <name>", "device that evaluates").choices(DEVICE_CHOICES).default("auto"),
+    )
+    .addHelpText("after", EXAMPLES)
+    .action((source: string, target: string, flags: QuantizeFlags) => quantize(source, target, flags));
+}
+
+async function quantize(source: string, target: string, flags: QuantizeFlags): Promise<void> {
+  // Read first: a mistyped name should not cost a conversion.
+  const text = flags.evaluate === undefined ? undefined : await Deno.readTextFile(flags.evaluate);
+  const bar = new ProgressBar("Quantizing");
+  const { sourceBytes, targetBytes } = await quantizeCheckpoint(source, target, {
+    force: flags.force ?? false,
+    onProgress: (done, total) => bar.update(done / total),
+  });
+  console.log(`${bytes.format(sourceBytes)} -> ${bytes.format(targetBytes)} in ${target}`);
+  if (text === undefined) return;
+  const original = await evaluate(source, text, flags.device);
+  const quantized = await evaluate(target, text, flags.device);
+  const change = (quantized.nats - original.nats) / original.nats * 100;
+  console.log(`loss on ${original.numTokens} tokens of ${flags.evaluate}, nats per token:`);
+  console.log(`  original   ${original.nats.toFixed(5)}`);
+  console.log(`  quantised  ${quantized.nats.toFixed(5)}  (${change >= 0 ? "+" : ""}${change.toFixed(3)} %)`);
+}
+
+async function evaluate(modelDir: string, text: string, device: DeviceChoice): Promise<Loss> {
+  // As many tokens as a step takes are scored in it.
+  const { runner, tokenizer, contextLength } = await loadModel({ modelDir, device, maxSequences: 256 });
+  await using _ = runner;
+  const ids = new Tokenizer(tokenizer.tokenizerJson, tokenizer.tokenizerConfig).encode(text);
+  const bar = new ProgressBar(`Evaluating ${modelDir}`);
+  return await lossPerToken(
+    runner,
+    Uint32Array.from(ids),
+    contextLength,
+    (done, total) => bar.update(done / total),
+  );
+}

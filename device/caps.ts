@@ -1,0 +1,27 @@
+// What an opened device offers, in one plain record. Kernels choose their variants by it, never by a provider's name.
+
+/** Dawn (npm:webgpu), Deno's built-in WebGPU (wgpu), or onnxruntime-web on the CPU. */
+export type Provider = "dawn" | "webgpu" | "cpu";
+
+/**
+ * safe: one kernel form for every batch and chunk size, so that a row's reductions always have the same order, and
+ * nothing of the compiler's checks switched off. fast: the form that is quickest for the size at hand.
+ */
+export type Profile = "safe" | "fast";
+
+export interface GpuCaps {
+  readonly provider: "dawn" | "webgpu";
+  readonly adapter: string;
+  /** A software rasteriser: right for tests, useless for serving. */
+  readonly software: boolean;
+  readonly f16: boolean;
+  readonly subgroups: boolean;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  readonly timestamps: boolean;
+  /** Largest range of a storage buffer that one binding may cover, bytes. */
+  readonly maxBindingBytes: number;
+  readonly maxBufferBytes: number;
+  readonly maxWorkgroupBytes: number;
+  readonly maxInvocations: number;
+}

@@ -1,0 +1,53 @@
+// Packs what the scheduler chose into the typed arrays of a `StepBatch`. Pure.
+import { BLOCK_SIZE, type SampleRequest, type StepBatch } from "../kernels/step.ts";
+import { blocksFor } from "./sequence.ts";
+import type { ScheduledSequence } from "./scheduler.ts";
+
+/** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draw. */
+export function packBatch(step: readonly ScheduledSequence[]): StepBatch {
+  const numTokens = step.reduce((sum, scheduled) => sum + scheduled.numTokens, 0);
+  const batch = {
+    tokenIds: new Uint32Array(numTokens),
+    positions: new Uint32Array(numTokens),
+    slotMapping: new Uint32Array(numTokens),
+    queryStart: new Uint32Array(step.length + 1),
+    contextLengths: new Uint32Array(step.length),
+    blockTables: [] as Uint32Array[],
+    samples: [] as SampleRequest[],
+  };
+  let row = 0;
+  step.forEach((scheduled, index) => {
+    batch.queryStart[index] = row;
+    packRows(batch, scheduled, row);
+    packSamples(batch.samples, scheduled, row);
+    const end = scheduled.start + scheduled.numTokens;
+    batch.contextLengths[index] = end;
+    batch.blockTables.push(Uint32Array.from(scheduled.sequence.blockTable.slice(0, blocksFor(end))));
+    row += scheduled.numTokens;
+  });
+  batch.queryStart[step.length] = row;
+  return batch;
+}
+
+function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSequence, row: number) {
+  for (let i = 0; i < numTokens; i++) {
+    const position = start + i;
+    batch.tokenIds[row + i] = sequence.tokenId(position);
+    batch.positions[row + i] = position;
+    const block = sequence.blockTable[Math.floor(position / BLOCK_SIZE)];
+    batch.slotMapping[row + i] = block * BLOCK_SIZE + position % BLOCK_SIZE;
+  }
+}
+
+function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row: number) {
+  const { sequence, start, numTokens, draws, scoreStart, scoreEnd, adjustments } = scheduled;
+  const { params, topLogprobs } = sequence;
+  for (let index = scoreStart; index < scoreEnd; index++) {
+    const target = sequence.tokenId(index + 1);
+    samples.push({ row: row + index - start, params, counter: 0, topLogprobs, target });
+  }
+  if (!draws) return;
+  const counter = sequence.numGenerated;
+  const sample = { row: row + numTokens - 1, params, counter, topLogprobs };
+  samples.push(adjustments.length > 0 ? { ...sample, adjustments } : sample);
+}

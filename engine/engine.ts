@@ -1,0 +1,55 @@
+// The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
+// thread, `worker_engine.ts` in a worker of its own; both are this interface.
+import type { GenerationEvent, GenerationRequest } from "./request.ts";
+
+export interface ModelInfo {
+  /** Name under which the model is served. */
+  readonly id: string;
+  readonly architecture: string;
+  readonly contextLength: number;
+  readonly vocabSize: number;
+  readonly numParameters: number;
+  /** Bytes of the checkpoint's tensors. */
+  readonly weightBytes: number;
+  /** "dawn", "webgpu" or "cpu", with the adapter's name. */
+  readonly backend: string;
+  readonly adapter: string;
+  /** Whether the vocabulary has fill-in-the-middle tokens, and which are missing when it does not. */
+  readonly fim: { readonly supported: boolean; readonly missing: readonly string[] };
+  readonly eosTokenId: number;
+}
+
+export type EngineState =
+  | { readonly phase: "loading"; readonly progress: number }
+  | { readonly phase: "ready" }
+  /** The device was lost and is being opened anew; requests wait in the queue. */
+  | { readonly phase: "rebuilding"; readonly reason: string }
+  | { readonly phase: "failed"; readonly reason: string };
+
+export interface EngineStats {
+  readonly waiting: number;
+  readonly running: number;
+  readonly freeBlocks: number;
+  readonly totalBlocks: number;
+  readonly steps: number;
+  readonly promptTokens: number;
+  readonly generatedTokens: number;
+  readonly preemptions: number;
+  readonly cancelled: number;
+}
+
+export interface Engine extends AsyncDisposable {
+  readonly state: EngineState;
+  /** @throws {EngineUnavailableError} while the model is not loaded. */
+  readonly model: ModelInfo;
+  /**
+   * Starts a request. Ending the iteration early, or aborting the signal, cancels it: its blocks are free within
+   * one step. After an abort the reader gets the signal's reason.
+   * @throws {InvalidRequestError} from the first `next()`, when the request cannot be served as it is
+   * @throws {EngineUnavailableError} when the engine cannot take it (loading, failed, queue full) or the device was lost
+   */
+  submit(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent>;
+  tokenize(text: string, options?: { parseSpecial?: boolean }): Promise<number[]>;
+  detokenize(ids: readonly number[]): Promise<string>;
+  stats(): Promise<EngineStats>;
+}

@@ -1,0 +1,45 @@
+// The errors that callers of the engine tell apart. Everything else is a bug and surfaces as an internal error.
+
+export type InvalidRequestReason =
+  | "context_length_exceeded"
+  | "fim_unsupported"
+  | "invalid_value";
+
+/** The request cannot be served as it is, now or later. `field` names the part of the GenerationRequest at fault. */
+export class InvalidRequestError extends Error {
+  override readonly name = "InvalidRequestError";
+  readonly field: string;
+  readonly reason: InvalidRequestReason;
+  /** For context_length_exceeded: tokens in the prompt and tokens that fit. */
+  readonly tokens?: { readonly prompt: number; readonly context: number };
+
+  constructor(
+    message: string,
+    options: {
+      field: string;
+      reason: InvalidRequestReason;
+      tokens?: { readonly prompt: number; readonly context: number };
+    },
+  ) {
+    super(message);
+    this.field = options.field;
+    this.reason = options.reason;
+    if (options.tokens) this.tokens = options.tokens;
+  }
+}
+
+export type UnavailableReason = "loading" | "failed" | "queue_full" | "device_lost" | "closed";
+
+/** The engine cannot serve this request at present; the same request may succeed later. */
+export class EngineUnavailableError extends Error {
+  override readonly name = "EngineUnavailableError";
+  readonly reason: UnavailableReason;
+  /** Seconds after which a retry makes sense. */
+  readonly retryAfter: number;
+
+  constructor(message: string, reason: UnavailableReason, retryAfter = 1) {
+    super(message);
+    this.reason = reason;
+    this.retryAfter = retryAfter;
+  }
+}

@@ -1,0 +1,175 @@
+// One request in flight: turns the tokens and scores that steps deliver into the request's events. Knows no
+// scheduler and no runner.
+import type { TokenScore } from "../kernels/step.ts";
+import { Detokenizer } from "./detokenizer.ts";
+import { EventQueue } from "./event_queue.ts";
+import type { FimLayout, FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "./request.ts";
+import type { LogitAdjuster } from "./sampling.ts";
+import type { Sequence } from "./sequence.ts";
+import { StopMatcher } from "./stop.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** A prompt as the model sees it. */
+export interface EncodedPrompt {
+  readonly ids: readonly number[];
+  readonly layout?: FimLayout;
+  readonly truncated: boolean;
+  /** The text it was made from, where there is one. */
+  readonly text?: string;
+}
+
+export interface Sample {
+  readonly index: number;
+  readonly sequence: Sequence;
+  readonly adjuster: LogitAdjuster;
+}
+
+export interface GenerationOptions {
+  readonly request: GenerationRequest;
+  readonly prompt: EncodedPrompt;
+  /** One per sequence; a request for no new tokens has a single one, whatever its `n`. */
+  readonly samples: readonly Sample[];
+  readonly tokenizer: Tokenizer;
+  readonly endIds: ReadonlySet<number>;
+  /** Milliseconds on the engine's clock. */
+  readonly submittedAt: number;
+  readonly onCancel: (generation: Generation) => void;
+}
+
+/** The text of one sample as it grows. */
+class SampleText {
+  readonly sample: Sample;
+  readonly stop: StopMatcher;
+  readonly detokenizer: Detokenizer;
+  numTokens = 0;
+  firstTokenAt: number | undefined;
+
+  constructor(sample: Sample, options: GenerationOptions) {
+    this.sample = sample;
+    this.stop = new StopMatcher(options.request.stop ?? []);
+    this.detokenizer = new Detokenizer(options.tokenizer);
+  }
+}
+
+export class Generation {
+  readonly events: EventQueue<GenerationEvent>;
+  readonly #options: GenerationOptions;
+  readonly #texts: ReadonlyMap<Sequence, SampleText>;
+  readonly #promptScores: TokenScore[] = [];
+  #startedAt: number | undefined;
+  #unfinished: number;
+
+  constructor(options: GenerationOptions) {
+    this.#options = options;
+    this.events = new EventQueue(() => options.onCancel(this));
+    this.#texts = new Map(
+      options.samples.map((sample) => [sample.sequence, new SampleText(sample, options)]),
+    );
+    this.#unfinished = options.samples.length;
+    if (!this.#scoresPrompt) this.#pushPrompt();
+  }
+
+  get sequences(): Sequence[] {
+    return [...this.#texts.keys()];
+  }
+
+  /** Whether any step has worked on it: what it has delivered cannot be had again. */
+  get started(): boolean {
+    return this.#startedAt !== undefined;
+  }
+
+  start(now: number) {
+    this.#startedAt ??= now;
+  }
+
+  addPromptScore(score: TokenScore) {
+    this.#promptScores.push(score);
+  }
+
+  /** The prompt is computed, and scored where that was asked for. */
+  promptComputed(sequence: Sequence, now: number) {
+    if (this.#scoresPrompt && sequence.leader === undefined) this.#pushPrompt();
+    if (sequence.maxTokens > 0) return;
+    const { n = 1 } = this.#options.request;
+    for (let sample = 0; sample < n; sample++) {
+      this.#pushFinish(this.#texts.get(sequence)!, "length", now, sample);
+    }
+    this.#sampleEnded();
+  }
+
+  /** A drawn token. @returns true when it ends its sample */
+  addToken(sequence: Sequence, id: number, score: TokenScore | undefined, now: number): boolean {
+    const text = this.#texts.get(sequence)!;
+    text.firstTokenAt ??= now;
+    text.sample.adjuster.count(id);
+    if (this.#options.endIds.has(id) && !this.#options.request.ignoreEos) {
+      return this.#finish(text, "eos", now);
+    }
+    text.numTokens++;
+    const { text: piece, stop } = text.stop.push(text.detokenizer.push(id));
+    const event = { kind: "token" as const, sample: text.sample.index, id, text: piece };
+    this.events.push(score ? { ...event, logprob: this.#tokenLogprob(id, score) } : event);
+    if (stop !== undefined) return this.#finish(text, "stop", now, stop);
+    return text.numTokens < sequence.maxTokens ? false : this.#finish(text, "length", now);
+  }
+
+  get #scoresPrompt(): boolean {
+    const { echoPrompt, logprobs } = this.#options.request;
+    return echoPrompt === true && logprobs !== undefined;
+  }
+
+  #finish(text: SampleText, reason: FinishReason, now: number, stopString?: string): true {
+    this.#pushFinish(text, reason, now, text.sample.index, stopString);
+    this.#sampleEnded();
+    return true;
+  }
+
+  #sampleEnded() {
+    if (--this.#unfinished === 0) this.events.close();
+  }
+
+  #pushFinish(text: SampleText, reason: FinishReason, now: number, sample: number, stopString?: string) {
+    const startedAt = this.#startedAt ?? now;
+    const firstTokenAt = text.firstTokenAt ?? now;
+    this.events.push({
+      kind: "finish",
+      sample,
+      reason,
+      ...(stopString !== undefined && { stopString }),
+      text: text.stop.flush(),
+      completionTokens: text.numTokens,
+      timings: {
+        queueMs: startedAt - this.#options.submittedAt,
+        promptMs: firstTokenAt - startedAt,
+        predictedMs: now - firstTokenAt,
+      },
+    });
+  }
+
+  #pushPrompt() {
+    const { prompt, request, tokenizer } = this.#options;
+    this.events.push({
+      kind: "prompt",
+      tokenIds: prompt.ids,
+      ...(prompt.layout && { layout: prompt.layout }),
+      truncated: prompt.truncated,
+      ...(request.echoPrompt && { text: prompt.text ?? tokenizer.decode(prompt.ids) }),
+      ...(this.#scoresPrompt && { tokens: this.#promptTokens() }),
+    });
+  }
+
+  #promptTokens(): TokenLogprob[] {
+    const { tokenizer, prompt } = this.#options;
+    return prompt.ids.map((id, index) =>
+      index === 0
+        ? { id, text: tokenizer.decode([id]), logprob: null, top: [] }
+        : this.#tokenLogprob(id, this.#promptScores[index - 1])
+    );
+  }
+
+  #tokenLogprob(id: number, { logprob, top }: TokenScore): TokenLogprob {
+    const { tokenizer } = this.#options;
+    const alternatives = top.map((other) => ({ ...other, text: tokenizer.decode([other.id]) }));
+    return { id, text: tokenizer.decode([id]), logprob, top: alternatives };
+  }
+}

@@ -1,0 +1,172 @@
+// An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
+import { type FileForm, type FimSupport, layOut } from "./fim.ts";
+import type { FimLayout, Prompt } from "./request.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+type InfillRequest = Extract<Prompt, { kind: "infill" }>;
+
+export interface InfillPrompt {
+  readonly ids: number[];
+  readonly layout: FimLayout;
+  /** Something was cut off to fit. */
+  readonly truncated: boolean;
+}
+
+interface Cut {
+  readonly ids: readonly number[];
+  readonly truncated: boolean;
+}
+
+/** Name of the file being completed where the request gives none but other files have theirs. */
+const UNNAMED_FILE = "filename";
+const PLAIN_SEPARATOR = "\n\n--- snippet ---\n\n";
+const MAX_PATH_TOKENS = 64;
+/** A cut may move by this share of what is kept, to fall on a line's start or end. */
+const LINE_SLACK = 1 / 8;
+/** Bytes of text encoded per token of budget at first; code has three to four to a token. */
+const BYTES_PER_TOKEN = 6;
+
+/**
+ * Lays out an infill prompt of at most `budget` tokens. The prefix keeps its end and the suffix its start, three
+ * tokens to one; what either leaves goes to the other, and what both leave to the other files, of which the last are
+ * kept first. Cuts fall on line boundaries where that costs little.
+ */
+export function buildInfillPrompt(
+  tokenizer: Tokenizer,
+  fim: FimSupport,
+  request: InfillRequest,
+  budget: number,
+): InfillPrompt {
+  const tokens = fim.tokens;
+  if (!tokens) throw new TypeError("Cannot lay out infill prompt: the vocabulary has no infill tokens");
+  const layout = request.layout ?? "psm";
+  const header = fileHeader(tokenizer, fim.fileForm, request, budget);
+  const room = Math.max(0, budget - 3 - header.before.length - header.inside.length);
+  const lineStart = tokenizer.encode(request.lineStart ?? "", { parseSpecial: true });
+  const parts = cutAround(tokenizer, request, lineStart, room);
+  const used = parts.prefix.ids.length + parts.suffix.ids.length;
+  const files = otherFiles(tokenizer, fim.fileForm, request.extra ?? [], room - used);
+  const outside = fim.fileForm.kind === "outside";
+  const prefix = [...(outside ? [] : files.ids), ...header.inside, ...parts.prefix.ids];
+  const ids = layOut(tokens, layout, { prefix, suffix: parts.suffix.ids });
+  return {
+    ids: outside ? [...files.ids, ...header.before, ...ids] : ids,
+    layout,
+    truncated: parts.prefix.truncated || parts.suffix.truncated || files.truncated,
+  };
+}
+
+/** What names the file being completed: tokens before the infill tokens, and at the start of the prefix. */
+function fileHeader(tokenizer: Tokenizer, form: FileForm, request: InfillRequest, budget: number) {
+  const named = request.filename !== undefined;
+  const others = (request.extra ?? []).length > 0;
+  const none = { before: [], inside: [] };
+  if (!named && !others) return none;
+  if (form.kind === "plain") return { ...none, inside: others ? tokenizer.encode(PLAIN_SEPARATOR) : [] };
+  const path = encodePath(tokenizer, request.filename, budget);
+  return form.kind === "inside"
+    ? { ...none, inside: [form.separator, ...path] }
+    : { before: [form.separator], inside: path };
+}
+
+function cutAround(tokenizer: Tokenizer, request: InfillRequest, lineStart: readonly number[], room: number) {
+  const suffixRoom = Math.floor(room / 4);
+  const prefixAll = lastTokens(tokenizer, request.prefix, room);
+  const suffixAll = firstTokens(tokenizer, request.suffix, room);
+  const prefixLength = prefixAll.ids.length + lineStart.length;
+  const forSuffix = Math.max(suffixRoom, room - prefixLength);
+  const suffix = keepStart(tokenizer, suffixAll, Math.min(forSuffix, room));
+  const forPrefix = room - suffix.ids.length;
+  const line = lineStart.slice(Math.max(0, lineStart.length - forPrefix));
+  const before = keepEnd(tokenizer, prefixAll, forPrefix - line.length);
+  const truncated = before.truncated || line.length < lineStart.length;
+  return { prefix: { ids: [...before.ids, ...line], truncated }, suffix };
+}
+
+/** The other files' tokens, oldest first, as many of the newest as fit. */
+function otherFiles(
+  tokenizer: Tokenizer,
+  form: FileForm,
+  files: NonNullable<InfillRequest["extra"]>,
+  room: number,
+): Cut {
+  let ids: number[] = [];
+  for (const { filename, text } of files.toReversed()) {
+    const head = form.kind === "plain"
+      ? tokenizer.encode(PLAIN_SEPARATOR)
+      : [form.separator, ...encodePath(tokenizer, filename, room)];
+    const left = room - ids.length - head.length;
+    if (left <= 0) return { ids, truncated: true };
+    const body = keepEnd(tokenizer, lastTokens(tokenizer, text, left), left);
+    ids = [...head, ...body.ids, ...ids];
+    if (body.truncated) return { ids, truncated: true };
+  }
+  return { ids, truncated: false };
+}
+
+/** A file's name and line break; of a name too long for its place, the end. */
+function encodePath(tokenizer: Tokenizer, filename: string | undefined, budget: number): readonly number[] {
+  const most = Math.max(1, Math.min(MAX_PATH_TOKENS, Math.floor(budget / 4)));
+  return lastTokens(tokenizer, `${filename ?? UNNAMED_FILE}\n`, most).ids.slice(-most);
+}
+
+/** The tokens of the end of `text`, at least `count` of them where there are as many; encodes no more than it must. */
+function lastTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
+  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
+    if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
+    const start = afterLineBreak(text, text.length - length);
+    const ids = tokenizer.encode(text.slice(start));
+    if (ids.length > count) return { ids, truncated: true };
+  }
+}
+
+/** As `lastTokens`, from the start of `text`. */
+function firstTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
+  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
+    if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
+    const lineBreak = text.lastIndexOf("\n", length - 1);
+    const end = lineBreak > length / 2 ? lineBreak + 1 : withinCharacter(text, length) ? length + 1 : length;
+    const ids = tokenizer.encode(text.slice(0, end));
+    if (ids.length > count) return { ids, truncated: true };
+  }
+}
+
+/** The start of a line at or soon after `index`, so that what is encoded begins where the model saw tokens begin. */
+function afterLineBreak(text: string, index: number): number {
+  const lineBreak = text.indexOf("\n", index);
+  if (lineBreak >= 0 && lineBreak - index < (text.length - index) / 2) return lineBreak + 1;
+  return withinCharacter(text, index) ? index - 1 : index;
+}
+
+/** Whether `index` falls between the two halves of a character outside the basic plane. */
+function withinCharacter(text: string, index: number): boolean {
+  return /^[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.slice(index - 1, index + 1));
+}
+
+function keepEnd(tokenizer: Tokenizer, all: Cut, room: number): Cut {
+  const { ids } = all;
+  if (ids.length <= room) return all;
+  const start = ids.length - Math.max(0, room);
+  const most = start + Math.floor(room * LINE_SLACK);
+  for (let at = start; at <= most; at++) {
+    if (isLineBoundary(tokenizer, ids, at)) return { ids: ids.slice(at), truncated: true };
+  }
+  return { ids: ids.slice(start), truncated: true };
+}
+
+function keepStart(tokenizer: Tokenizer, all: Cut, room: number): Cut {
+  const { ids } = all;
+  if (ids.length <= room) return all;
+  const least = room - Math.floor(room * LINE_SLACK);
+  for (let at = room; at >= least && at > 0; at--) {
+    if (isLineBoundary(tokenizer, ids, at)) return { ids: ids.slice(0, at), truncated: true };
+  }
+  return { ids: ids.slice(0, room), truncated: true };
+}
+
+/** Whether a line ends right before token `at`, or right after the line break that `at` begins with. */
+function isLineBoundary(tokenizer: Tokenizer, ids: readonly number[], at: number): boolean {
+  const NEWLINE = 0x0a;
+  if (at < ids.length && tokenizer.bytes(ids[at])[0] === NEWLINE) return true;
+  return at > 0 && tokenizer.bytes(ids[at - 1]).at(-1) === NEWLINE;
+}

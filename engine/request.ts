@@ -1,0 +1,107 @@
+// A generation request and what comes back of it, in the engine's own words: no JSON, no HTTP, and nothing that a
+// structured clone cannot carry between threads.
+
+/** Fill-in-the-middle layouts: prefix-suffix-middle and suffix-prefix-middle (specs: StarCoder, variant 2). */
+export type FimLayout = "psm" | "spm";
+
+export type Prompt =
+  /** `parseSpecial`: text such as "<fim_prefix>" becomes its control token (clients that build FIM prompts). */
+  | { readonly kind: "text"; readonly text: string; readonly parseSpecial: boolean }
+  | { readonly kind: "tokens"; readonly ids: readonly number[] }
+  /**
+   * Fill in between prefix and suffix; neither is parsed for special tokens. `lineStart` is text of the current line
+   * that belongs at the end of the prefix, tokenised apart with special tokens parsed (llama.cpp's `prompt`).
+   * `extra` are other files' chunks, oldest first; `filename` names the file being completed. Cut to the context: the
+   * prefix keeps its end, the suffix its start.
+   */
+  | {
+    readonly kind: "infill";
+    readonly prefix: string;
+    readonly suffix: string;
+    readonly lineStart?: string;
+    readonly layout?: FimLayout;
+    readonly extra?: readonly { readonly filename?: string; readonly text: string }[];
+    readonly filename?: string;
+  };
+
+export interface GenerationRequest {
+  readonly prompt: Prompt;
+  /** Most new tokens per sample; 0 prefills (and scores the prompt, when `promptLogprobs` is set) only. Undefined: as many as fit; more than fit ends with "length" where the context does. */
+  readonly maxTokens?: number;
+  /** Samples drawn for the prompt, at least 1. */
+  readonly n?: number;
+  /** 0 takes the likeliest token; undefined: 1, as OpenAI has it. */
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  /** Added to the logits of single token ids. */
+  readonly logitBias?: readonly { readonly id: number; readonly delta: number }[];
+  /** Sample k draws with seed + k. Undefined: a random seed. */
+  readonly seed?: number;
+  /** Generation ends before the first of these strings to be complete; it is never delivered. None may be empty. */
+  readonly stop?: readonly string[];
+  /** Go on past end-of-text and separator tokens. */
+  readonly ignoreEos?: boolean;
+  /** Report each token's log-probability and this many alternatives; undefined = none. */
+  readonly logprobs?: number;
+  /** Report the prompt's own tokens (echo), with log-probabilities where `logprobs` is set. */
+  readonly echoPrompt?: boolean;
+}
+
+export interface TokenLogprob {
+  readonly id: number;
+  /** The token's text; a partial character shows as U+FFFD. */
+  readonly text: string;
+  /** Null for the first prompt token, which nothing predicts. */
+  readonly logprob: number | null;
+  readonly top: readonly { readonly id: number; readonly text: string; readonly logprob: number }[];
+}
+
+/** eos: an end or separator token. stop: a stop string. length: maxTokens or the context is used up. */
+export type FinishReason = "eos" | "stop" | "length";
+
+export interface GenerationTimings {
+  /** Milliseconds from submission to the first scheduled step. */
+  readonly queueMs: number;
+  /** Milliseconds from the first scheduled step to the first new token (or the end of a prefill-only request). */
+  readonly promptMs: number;
+  /** Milliseconds from the first new token to the last. */
+  readonly predictedMs: number;
+}
+
+/** Events of one request, in order: one `prompt`, then tokens and one `finish` per sample, interleaved. */
+export type GenerationEvent =
+  | {
+    readonly kind: "prompt";
+    readonly tokenIds: readonly number[];
+    /** Layout used, for infill. */
+    readonly layout?: FimLayout;
+    /** True when an infill prompt was cut to the context. */
+    readonly truncated: boolean;
+    /** With `echoPrompt`: the prompt's text, and its tokens when `logprobs` was set too. */
+    readonly text?: string;
+    readonly tokens?: readonly TokenLogprob[];
+  }
+  | {
+    readonly kind: "token";
+    readonly sample: number;
+    readonly id: number;
+    /** Text that is now certain; empty while a character or a possible stop string is incomplete. */
+    readonly text: string;
+    readonly logprob?: TokenLogprob;
+  }
+  | {
+    readonly kind: "finish";
+    readonly sample: number;
+    readonly reason: FinishReason;
+    /** The stop string met, for reason "stop". */
+    readonly stopString?: string;
+    /** Held-back text that turned out to be no stop string. */
+    readonly text: string;
+    /** Token events of this sample: an end token is neither delivered nor counted. */
+    readonly completionTokens: number;
+    readonly timings: GenerationTimings;
+  };

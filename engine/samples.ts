@@ -1,0 +1,38 @@
+// The sequences of a request: one a sample, each with the seed and the logit adjustments of its own.
+import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
+import type { EncodedPrompt, Sample } from "./generation.ts";
+import type { GenerationRequest } from "./request.ts";
+import { LogitAdjuster, randomSeed, samplingParams } from "./sampling.ts";
+import { Sequence } from "./sequence.ts";
+import type { ServedModel } from "./served_model.ts";
+
+/** Sequences that a request takes; without new tokens all its samples are the same prompt. */
+export function numSequencesOf(request: GenerationRequest): number {
+  return request.maxTokens === 0 ? 1 : request.n ?? 1;
+}
+
+/** The first sample computes the prompt, and scores it where that is asked for; the others share it. */
+export function makeSamples(
+  request: GenerationRequest,
+  prompt: EncodedPrompt,
+  served: ServedModel,
+): Sample[] {
+  const seed = request.seed === undefined ? randomSeed() : BigInt(request.seed);
+  const room = served.info.contextLength - prompt.ids.length;
+  const samples: Sample[] = [];
+  for (let index = 0; index < numSequencesOf(request); index++) {
+    const adjuster = new LogitAdjuster(request);
+    const leader = samples[0]?.sequence;
+    const sequence = new Sequence({
+      promptIds: prompt.ids,
+      maxTokens: Math.min(request.maxTokens ?? room, room),
+      params: samplingParams(request, seed, index),
+      topLogprobs: request.logprobs ?? -1,
+      scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
+      adjustments: () => adjuster.adjustments(MAX_ADJUSTMENTS),
+      ...(leader && { leader }),
+    });
+    samples.push({ index, sequence, adjuster });
+  }
+  return samples;
+}

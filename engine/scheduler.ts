@@ -1,0 +1,212 @@
+// Decides what every step computes: continuous batching of decodes with chunks of new prompts under a budget of
+// tokens, admission by free blocks, preemption by recomputation. Pure: no device, no clock, no text.
+import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
+import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
+import { BlockPool } from "./block_pool.ts";
+import { blocksFor, type LogitAdjustment, type Sequence } from "./sequence.ts";
+
+/** The rows that one sequence contributes to a step. */
+export interface ScheduledSequence {
+  readonly sequence: Sequence;
+  /** Index in the sequence of the first token to compute. */
+  readonly start: number;
+  readonly numTokens: number;
+  /** The last row yields the next token. */
+  readonly draws: boolean;
+  /** Rows [scoreStart, scoreEnd), by index in the sequence, score the prompt token that follows them. */
+  readonly scoreStart: number;
+  readonly scoreEnd: number;
+  /** For the draw. */
+  readonly adjustments: readonly LogitAdjustment[];
+}
+
+interface Budget {
+  tokens: number;
+  samples: number;
+  adjustments: number;
+}
+
+/**
+ * Sequences are served in order of arrival. `running` is sorted by it, and everything in `waiting` is younger than
+ * everything that runs: a preempted sequence is the youngest that ran and goes to the head of the queue. So the
+ * oldest sequence always makes progress, and nobody starves.
+ */
+export class Scheduler {
+  readonly pool: BlockPool;
+  readonly #limits: StepLimits;
+  /** Few enough that each running sequence gets a row and a sample in every step. */
+  readonly #maxRunning: number;
+  readonly #waiting: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  #arrivals = 0;
+  #preemptions = 0;
+
+  constructor(limits: StepLimits) {
+    this.#limits = limits;
+    this.#maxRunning = Math.min(limits.maxSequences, limits.maxTokens, limits.maxSamples);
+    if (this.#maxRunning < 1) {
+      throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
+    }
+    this.pool = new BlockPool(limits.numBlocks);
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#waiting;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  get numPreemptions(): number {
+    return this.#preemptions;
+  }
+
+  /**
+   * Queues a sequence behind all others.
+   * @throws {RangeError} when its prompt and its completion would not fit an empty pool: it could wait for ever
+   */
+  add(sequence: Sequence) {
+    const blocks = blocksFor(sequence.promptLength + sequence.maxTokens);
+    const most = Math.min(this.#limits.maxBlocksPerSequence, this.#limits.numBlocks);
+    if (blocks > most) {
+      throw new RangeError(
+        `Cannot queue sequence: it must fit ${most} blocks, its full length needs ${blocks}`,
+      );
+    }
+    sequence.arrival = this.#arrivals++;
+    sequence.state = "waiting";
+    this.#waiting.push(sequence);
+  }
+
+  /** The next step, empty only when there is nothing to do. Its sequences must be passed to `complete` or `finish`. */
+  schedule(): ScheduledSequence[] {
+    const budget: Budget = {
+      tokens: this.#limits.maxTokens,
+      samples: this.#limits.maxSamples,
+      adjustments: MAX_ADJUSTMENTS,
+    };
+    const step: ScheduledSequence[] = [];
+    const decodes = this.#running.filter((sequence) => sequence.numUncomputed === 1);
+    const prefills = this.#running.filter((sequence) => sequence.numUncomputed > 1);
+    for (const sequence of decodes) {
+      if (sequence.state === "running" && this.#reserve(sequence)) take(sequence, budget, step);
+    }
+    for (const sequence of prefills) if (sequence.state === "running") take(sequence, budget, step);
+    while (budget.tokens > 0 && budget.samples > 0) {
+      const admitted = this.#admit();
+      if (!admitted) break;
+      take(admitted, budget, step);
+    }
+    return step;
+  }
+
+  /** Records that the step's rows are computed. Sequences that finished meanwhile keep out of it. */
+  complete(step: readonly ScheduledSequence[]) {
+    for (const { sequence, start, numTokens, scoreEnd } of step) {
+      if (sequence.state !== "running") continue;
+      sequence.numComputed = start + numTokens;
+      sequence.numScored = Math.max(sequence.numScored, scoreEnd);
+      if (sequence.numComputed >= sequence.promptLength) sequence.promptDone = true;
+    }
+  }
+
+  /** Takes a sequence out, wherever it is, and frees its blocks; a second call does nothing. */
+  finish(sequence: Sequence) {
+    if (sequence.state === "finished") return;
+    const list = sequence.state === "running" ? this.#running : this.#waiting;
+    const index = list.indexOf(sequence);
+    if (index >= 0) list.splice(index, 1);
+    this.#release(sequence);
+    sequence.state = "finished";
+  }
+
+  /** @throws {Error} when a block is lost or held twice */
+  checkIntegrity() {
+    this.pool.checkIntegrity(this.#running.map((sequence) => sequence.blockTable));
+  }
+
+  /** Makes room for all tokens of a running sequence, at the cost of the youngest. False: it was the youngest itself. */
+  #reserve(sequence: Sequence): boolean {
+    const missing = blocksFor(sequence.numTokens) - sequence.blockTable.length;
+    if (missing <= 0) return true;
+    for (;;) {
+      const blocks = this.pool.allocate(missing);
+      if (blocks) {
+        sequence.blockTable.push(...blocks);
+        return true;
+      }
+      const youngest = this.#running[this.#running.length - 1];
+      this.#preempt(youngest);
+      if (youngest === sequence) return false;
+    }
+  }
+
+  #preempt(sequence: Sequence) {
+    this.#running.pop();
+    this.#release(sequence);
+    sequence.state = "waiting";
+    this.#waiting.unshift(sequence);
+    this.#preemptions++;
+  }
+
+  #release(sequence: Sequence) {
+    this.pool.free(sequence.blockTable);
+    sequence.blockTable = [];
+    sequence.numComputed = 0;
+  }
+
+  /** Moves the head of the queue to running, with blocks for all its tokens, when there is room for it. */
+  #admit(): Sequence | undefined {
+    const sequence = this.#waiting[0];
+    if (!sequence || this.#running.length >= this.#maxRunning) return undefined;
+    const { leader } = sequence;
+    if (leader && !leader.promptDone && leader.state !== "finished") return undefined;
+    const shared = this.#sharedBlocks(sequence);
+    const missing = blocksFor(sequence.numTokens) - shared.length;
+    // One block spare for each that runs, or the newcomer would be preempted as soon as they grow.
+    if (missing + this.#running.length > this.pool.numFree) return undefined;
+    this.#waiting.shift();
+    this.pool.share(shared);
+    sequence.blockTable = [...shared, ...this.pool.allocate(missing)!];
+    sequence.numComputed = shared.length * BLOCK_SIZE;
+    sequence.state = "running";
+    this.#running.push(sequence);
+    return sequence;
+  }
+
+  /** The prompt's full blocks, where a running sample of the same request has computed them. */
+  #sharedBlocks(sequence: Sequence): number[] {
+    const count = sequence.numShareableBlocks;
+    const family = sequence.leader ?? sequence;
+    const sibling = this.#running.find((other) =>
+      (other.leader ?? other) === family && other.numComputed >= count * BLOCK_SIZE
+    );
+    return sibling ? sibling.blockTable.slice(0, count) : [];
+  }
+}
+
+/** Adds as many of the sequence's next tokens to the step as the budget allows, perhaps none. */
+function take(sequence: Sequence, budget: Budget, step: ScheduledSequence[]) {
+  const start = sequence.numComputed;
+  const scoreStart = Math.max(start, sequence.numScored);
+  const scoreLimit = Math.max(scoreStart, sequence.promptLength - 1);
+  let end = Math.min(sequence.numTokens, start + budget.tokens);
+  let scoreEnd = Math.max(scoreStart, Math.min(end, scoreLimit));
+  if (scoreEnd - scoreStart > budget.samples) end = scoreEnd = scoreStart + budget.samples;
+  let adjustments: readonly LogitAdjustment[] = [];
+  let draws = end === sequence.numTokens && sequence.numGenerated < sequence.maxTokens;
+  if (draws) {
+    adjustments = sequence.adjustments();
+    const fits = scoreEnd - scoreStart < budget.samples &&
+      (adjustments.length <= budget.adjustments || step.length === 0);
+    // Without room for the draw its row waits for the next step; the rows before it need not.
+    if (!fits) [end, draws, adjustments] = [end - 1, false, []];
+  }
+  if (end <= start) return;
+  const samples = scoreEnd - scoreStart + (draws ? 1 : 0);
+  budget.tokens -= end - start;
+  budget.samples -= samples;
+  budget.adjustments -= adjustments.length;
+  step.push({ sequence, start, numTokens: end - start, draws, scoreStart, scoreEnd, adjustments });
+}

@@ -1,0 +1,101 @@
+// A loaded model together with what its vocabulary means: how requests become prompts, which tokens end them. Holds
+// no state of any request.
+import type { LoadedModel } from "../models/loaded_model.ts";
+import type { ModelRunner } from "../models/runner.ts";
+import type { ModelInfo } from "./engine.ts";
+import type { EngineOptions } from "./engine_options.ts";
+import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
+import type { EncodedPrompt } from "./generation.ts";
+import { buildInfillPrompt } from "./infill_prompt.ts";
+import type { GenerationRequest, Prompt } from "./request.ts";
+import { maxSequenceTokens } from "./sequence.ts";
+import { Tokenizer } from "./tokenizer.ts";
+import { contextLengthError, emptyPromptError, fimUnsupportedError } from "./validate_request.ts";
+
+export class ServedModel {
+  readonly info: ModelInfo;
+  readonly runner: ModelRunner;
+  readonly tokenizer: Tokenizer;
+  /** Ids that end a generation. */
+  readonly endIds: ReadonlySet<number>;
+  readonly #fim: FimSupport;
+
+  /**
+   * @throws {SyntaxError} when the tokenizer is no byte-level BPE
+   * @throws {RangeError} when the vocabulary lacks a token that the options name
+   */
+  constructor(loaded: LoadedModel, options: Pick<EngineOptions, "modelId" | "fimTokens">) {
+    const { tokenizerJson, tokenizerConfig } = loaded.tokenizer;
+    const { fimTokens, modelId } = options;
+    const controlTokens = Object.values(fimTokens ?? {});
+    this.runner = loaded.runner;
+    this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
+    this.#fim = detectFim(this.tokenizer, fimTokens);
+    this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
+    this.info = {
+      id: modelId,
+      architecture: loaded.architecture,
+      contextLength: Math.min(loaded.contextLength, maxSequenceTokens(loaded.runner.limits)),
+      vocabSize: loaded.vocabSize,
+      numParameters: loaded.numParameters,
+      weightBytes: loaded.weightBytes,
+      backend: loaded.backend,
+      adapter: loaded.adapter,
+      fim: { supported: this.#fim.tokens !== undefined, missing: this.#fim.missing },
+      eosTokenId: this.#endOfText(loaded.eosTokenId),
+    };
+  }
+
+  /**
+   * The prompt's tokens, which leave room for at least one new token unless the request wants none.
+   * @throws {InvalidRequestError} when it is empty, does not fit, or asks for infill of a model that cannot
+   */
+  encodePrompt(request: GenerationRequest): EncodedPrompt {
+    const { contextLength } = this.info;
+    const numNew = request.maxTokens === 0 ? 0 : 1;
+    const prompt = this.#encode(request.prompt, request.maxTokens, numNew);
+    if (prompt.ids.length === 0) throw emptyPromptError();
+    if (prompt.ids.length > contextLength - numNew) {
+      throw contextLengthError(prompt.ids.length, contextLength, { numNew });
+    }
+    return prompt;
+  }
+
+  #encode(prompt: Prompt, maxTokens: number | undefined, numNew: number): EncodedPrompt {
+    switch (prompt.kind) {
+      case "tokens":
+        return { ids: [...prompt.ids], truncated: false };
+      case "text": {
+        this.#requireShort(prompt.text, numNew);
+        const ids = this.tokenizer.encode(prompt.text, { parseSpecial: prompt.parseSpecial });
+        return { ids, truncated: false, text: prompt.text };
+      }
+      case "infill":
+        if (!this.#fim.tokens) throw fimUnsupportedError(this.#fim.missing);
+        this.#requireShort(prompt.lineStart ?? "", numNew);
+        return buildInfillPrompt(this.tokenizer, this.#fim, prompt, this.#infillBudget(maxTokens));
+    }
+  }
+
+  /** Room for the prompt: the completion's share is what was asked for, but at most half; unasked, a quarter. */
+  #infillBudget(maxTokens: number | undefined): number {
+    const { contextLength } = this.info;
+    const reserve = Math.min(maxTokens ?? Math.floor(contextLength / 4), Math.floor(contextLength / 2));
+    return contextLength - reserve;
+  }
+
+  /** Refuses text that cannot fit before it costs an encoding. */
+  #requireShort(text: string, numNew: number) {
+    const { contextLength } = this.info;
+    const fewest = this.tokenizer.fewestTokens(text);
+    if (fewest > contextLength - numNew) {
+      throw contextLengthError(fewest, contextLength, { atLeast: true, numNew });
+    }
+  }
+
+  /** Configurations name ends of text that are not in their vocabulary (50256 is transformers' default). */
+  #endOfText(eosTokenId: number): number {
+    if (this.tokenizer.has(eosTokenId)) return eosTokenId;
+    return this.tokenizer.idOf("<|endoftext|>") ?? eosTokenId;
+  }
+}

@@ -1,0 +1,97 @@
+// Refuses requests that cannot be served whatever the engine's load, naming the field at fault. Pure.
+import { MAX_TOP_LOGPROBS } from "../kernels/step.ts";
+import { InvalidRequestError } from "./errors.ts";
+import type { GenerationRequest } from "./request.ts";
+
+/** @throws {InvalidRequestError} */
+export function validateRequest(
+  request: GenerationRequest,
+  limits: { vocabSize: number; maxSamples: number },
+) {
+  const { vocabSize, maxSamples } = limits;
+  wholeNumber(request, "maxTokens", 0, Infinity);
+  wholeNumber(request, "n", 1, maxSamples);
+  wholeNumber(request, "topK", 0, Infinity);
+  wholeNumber(request, "logprobs", 0, MAX_TOP_LOGPROBS);
+  wholeNumber(request, "seed", -Infinity, Infinity);
+  realNumber(request, "temperature", 0, Infinity);
+  realNumber(request, "topP", 0, 1);
+  realNumber(request, "minP", 0, 1);
+  realNumber(request, "presencePenalty", -Infinity, Infinity);
+  realNumber(request, "frequencyPenalty", -Infinity, Infinity);
+  for (const stop of request.stop ?? []) {
+    if (typeof stop !== "string" || stop === "") throw invalid("stop", "strings that are not empty", stop);
+  }
+  for (const { id, delta } of request.logitBias ?? []) {
+    if (!isTokenId(id, vocabSize)) throw invalid("logitBias", `token ids from 0 to ${vocabSize - 1}`, id);
+    if (!(delta < Infinity)) throw invalid("logitBias", "numbers", delta);
+  }
+  if (request.prompt.kind === "tokens") {
+    const wrong = request.prompt.ids.find((id) => !isTokenId(id, vocabSize));
+    if (wrong !== undefined) throw invalid("prompt", `token ids from 0 to ${vocabSize - 1}`, wrong);
+  }
+}
+
+/** The prompt and at least `numNew` tokens do not fit the context. */
+export function contextLengthError(
+  prompt: number,
+  context: number,
+  options: { atLeast?: boolean; numNew: number },
+) {
+  const most = context - options.numNew;
+  return new InvalidRequestError(
+    `Cannot admit request: prompt must be at most ${most} tokens, received ${
+      options.atLeast ? "at least " : ""
+    }${prompt}`,
+    { field: "prompt", reason: "context_length_exceeded", tokens: { prompt, context } },
+  );
+}
+
+export function emptyPromptError(): InvalidRequestError {
+  return new InvalidRequestError("Cannot admit request: prompt must have at least 1 token, received none", {
+    field: "prompt",
+    reason: "invalid_value",
+  });
+}
+
+export function fimUnsupportedError(missing: readonly string[]): InvalidRequestError {
+  return new InvalidRequestError(
+    `Infill is not supported by this model: ${missing.map((role) => `${role} token is missing`).join(", ")}`,
+    { field: "prompt", reason: "fim_unsupported" },
+  );
+}
+
+type NumberField = {
+  [K in keyof GenerationRequest]-?: NonNullable<GenerationRequest[K]> extends number ? K : never;
+}[keyof GenerationRequest];
+
+function wholeNumber(request: GenerationRequest, field: NumberField, least: number, most: number) {
+  const value = request[field];
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return;
+  throw invalid(field, `a whole number${range(least, most)}`, value);
+}
+
+function realNumber(request: GenerationRequest, field: NumberField, least: number, most: number) {
+  const value = request[field];
+  if (value === undefined || (Number.isFinite(value) && value >= least && value <= most)) return;
+  throw invalid(field, `a number${range(least, most)}`, value);
+}
+
+function range(least: number, most: number): string {
+  if (least === -Infinity) return "";
+  return most === Infinity ? ` of at least ${least}` : ` from ${least} to ${most}`;
+}
+
+function isTokenId(id: number, vocabSize: number): boolean {
+  return Number.isSafeInteger(id) && id >= 0 && id < vocabSize;
+}
+
+function invalid(field: string, wanted: string, received: unknown): InvalidRequestError {
+  return new InvalidRequestError(
+    `Cannot admit request: ${field} must be ${wanted}, received ${String(received)}`,
+    {
+      field,
+      reason: "invalid_value",
+    },
+  );
+}

@@ -1,0 +1,11 @@
+// Entry of the worker that owns device and model.
+import { loadModel } from "../models/load_model.ts";
+import { LocalEngine } from "./local_engine.ts";
+import { serveEngine, type WorkerScope } from "./worker_server.ts";
+
+serveEngine(self as unknown as WorkerScope, (options, onState) =>
+  new LocalEngine({
+    ...options,
+    onState,
+    openModel: (onProgress) => loadModel(options.load, onProgress),
+  }));

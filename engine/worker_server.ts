@@ -1,0 +1,90 @@
+// The worker's side of `worker_engine.ts`: runs an engine and answers the messages that ask for it.
+import type { Engine, EngineState } from "./engine.ts";
+import type { EngineOptions } from "./engine_options.ts";
+import {
+  type EngineAnswer,
+  type EngineCall,
+  type FromWorker,
+  toErrorRecord,
+  type ToWorker,
+} from "./worker_messages.ts";
+
+/** What is needed of a worker's global scope. */
+export interface WorkerScope {
+  onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+  postMessage(message: FromWorker): void;
+  close(): void;
+}
+
+export type MakeEngine = (options: EngineOptions, onState: (state: EngineState) => void) => Engine;
+
+/** Serves one engine, made when the first message asks for it, until it is closed. */
+export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
+  const requests = new Map<number, AbortController>();
+  let engine: Engine | undefined;
+
+  function postState(state: EngineState) {
+    const served = state.phase === "ready" ? { model: engine!.model } : {};
+    scope.postMessage({ kind: "state", state, ...served });
+  }
+
+  async function relay(id: number, submit: (signal: AbortSignal) => AsyncIterable<unknown>) {
+    const controller = new AbortController();
+    requests.set(id, controller);
+    try {
+      for await (const event of submit(controller.signal)) {
+        scope.postMessage({ kind: "event", id, event } as FromWorker);
+      }
+      scope.postMessage({ kind: "end", id });
+    } catch (error) {
+      if (!controller.signal.aborted) scope.postMessage({ kind: "error", id, error: toErrorRecord(error) });
+    } finally {
+      requests.delete(id);
+    }
+  }
+
+  async function answer(id: number, call: EngineCall) {
+    try {
+      scope.postMessage({ kind: "answer", id, value: await ask(engine!, call) });
+    } catch (error) {
+      scope.postMessage({ kind: "error", id, error: toErrorRecord(error) });
+    }
+  }
+
+  async function close() {
+    await engine?.[Symbol.asyncDispose]();
+    scope.postMessage({ kind: "closed" });
+    scope.close();
+  }
+
+  scope.onmessage = ({ data }) => {
+    switch (data.kind) {
+      case "open":
+        engine = makeEngine(data.options, postState);
+        break;
+      case "submit":
+        relay(data.id, (signal) => engine!.submit(data.request, signal));
+        break;
+      case "cancel":
+        requests.get(data.id)?.abort();
+        break;
+      case "call":
+        answer(data.id, data.call);
+        break;
+      case "close":
+        close();
+        break;
+    }
+  };
+}
+
+function ask(engine: Engine, call: EngineCall): Promise<EngineAnswer> {
+  switch (call.method) {
+    case "tokenize":
+      return engine.tokenize(call.text, { parseSpecial: call.parseSpecial });
+    case "detokenize":
+      return engine.detokenize(call.ids);
+    case "stats":
+      return engine.stats();
+  }
+}

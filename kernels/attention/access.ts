@@ -1,0 +1,101 @@
+// How attention kernels read queries, keys and values and write outputs: in fours of a head's columns where its size
+// allows, else column by column. The kernels see vec4<f32> either way, zero beyond the head.
+import type { GpuContext } from "../gpu_op.ts";
+import { rowStride } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { controlConstants } from "../control.ts";
+import { quadSnippet } from "../wgsl.ts";
+import { kvRowElements } from "./kv_layout.ts";
+
+/** Sizes that every attention kernel knows, with the layout of the control buffer. */
+export function attentionConstants(node: AttentionNode, context: GpuContext): Record<string, number> {
+  return {
+    ...controlConstants(context.layout),
+    NUM_HEADS: node.numHeads,
+    GROUP: node.numHeads / node.numKvHeads,
+    HEAD_SIZE: node.headSize,
+    HEAD_QUADS: headQuads(node),
+    KV_ROW: kvRowElements(node),
+    INPUT_STRIDE: rowStride(node.input.width),
+    OUTPUT_STRIDE: rowStride(node.output.width),
+  };
+}
+
+/** Scale that turns dot products into scores in base 2, as a WGSL constant. */
+export function scoreScale(node: AttentionNode): string {
+  return `${Math.fround(node.scale * Math.LOG2E)}f`;
+}
+
+/** Fours of columns that a head takes. */
+export function headQuads(node: AttentionNode): number {
+  return Math.ceil(node.headSize / 4);
+}
+
+const SLOT_OF = `
+/** Cache slot of a position of the sequence whose block table starts at word blockTable. */
+fn slotOf(blockTable: u32, position: u32) -> u32 {
+    return control[blockTable + position / BLOCK_SIZE] * BLOCK_SIZE + position % BLOCK_SIZE;
+}`;
+
+/**
+ * Bindings `queries`, `keys` and `values` from `firstBinding` on, with slotOf(blockTable, position),
+ * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad).
+ */
+export function readSnippet(node: AttentionNode, type: "f32" | "f16", firstBinding: number): string {
+  const whole = node.headSize % 4 === 0;
+  const query = whole ? "vec4<f32>" : "f32";
+  const stored = whole ? "Quad" : type === "f32" ? "f32" : "u32";
+  return [
+    `@group(0) @binding(${firstBinding}) var<storage, read> queries: array<${query}>;`,
+    `@group(0) @binding(${firstBinding + 1}) var<storage, read> keys: array<${stored}>;`,
+    `@group(0) @binding(${firstBinding + 2}) var<storage, read> values: array<${stored}>;`,
+    ...(whole ? [quadSnippet(type)] : []),
+    SLOT_OF,
+    whole
+      ? `fn queryQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
+    return queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad];
+}`
+      : readColumns("query", "queries", "token * INPUT_STRIDE + head * HEAD_SIZE", "f32"),
+    ...["key", "value"].map((name) =>
+      whole ? readQuad(name) : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
+    ),
+  ].join("\n");
+}
+
+function readQuad(name: string): string {
+  return `fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> {
+    return unpackQuad(${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad]);
+}`;
+}
+
+/** Heads whose size is no multiple of four start anywhere, so their columns are read one at a time. */
+function readColumns(name: string, buffer: string, first: string, type: "f32" | "f16"): string {
+  const element = type === "f32"
+    ? `${buffer}[at]`
+    : `select(unpack2x16float(${buffer}[at / 2u]).x, unpack2x16float(${buffer}[at / 2u]).y, at % 2u == 1u)`;
+  return `fn ${name}Column(token: u32, head: u32, column: u32) -> f32 {
+    let at = ${first} + min(column, HEAD_SIZE - 1u);
+    return select(0.0, ${element}, column < HEAD_SIZE);
+}
+fn ${name}Quad(token: u32, head: u32, quad: u32) -> vec4<f32> {
+    let c = 4u * quad;
+    return vec4<f32>(${[0, 1, 2, 3].map((i) => `${name}Column(token, head, c + ${i}u)`).join(", ")});
+}`;
+}
+
+/** Binding `output` with storeOutput(token, head, quad, value). */
+export function writeSnippet(node: AttentionNode, binding: number): string {
+  const whole = node.headSize % 4 === 0;
+  const at = "token * OUTPUT_STRIDE + head * HEAD_SIZE";
+  const body = whole
+    ? `    output[(${at}) / 4u + quad] = value;`
+    : [0, 1, 2, 3].map((i) =>
+      `    if (4u * quad + ${i}u < HEAD_SIZE) { output[${at} + 4u * quad + ${i}u] = value[${i}]; }`
+    ).join("\n");
+  return `@group(0) @binding(${binding}) var<storage, read_write> output: array<${
+    whole ? "vec4<f32>" : "f32"
+  }>;
+fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>) {
+${body}
+}`;
+}

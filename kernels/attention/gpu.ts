@@ -1,0 +1,55 @@
+// Paged attention on the GPU: store the new K and V, then attend. Two forms: tiles of tokens for any step, and in the
+// fast profile a form split over the keys for steps that only decode. The safe profile keeps to tiles, so that a row's
+// sums never depend on its batch.
+import type { GpuContext, KernelCall } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { specialise } from "../wgsl.ts";
+import { attentionConstants } from "./access.ts";
+import { kvRowElements } from "./kv_layout.ts";
+import { splitCalls } from "./split.ts";
+import storeCode from "./store.wgsl" with { type: "text" };
+import { tiledCall } from "./tiled.ts";
+
+export { attentionTileTokens } from "./tiled.ts";
+
+/** @throws {RangeError} when the head is larger than the kernels can tile. */
+export function lowerAttention(node: AttentionNode, context: GpuContext): KernelCall[] {
+  const split = context.profile === "fast" ? splitCalls(node, context) : [];
+  return [storeCall(node, context), tiledCall(node, context, { decodes: split.length === 0 }), ...split];
+}
+
+const PACK_WORD = {
+  f32: `fn packWord(row: u32, first: u32, word: u32) -> u32 {
+    return bitcast<u32>(element(row, first, word));
+}`,
+  // Beyond f16's range packing would give anything at all.
+  f16: `fn packWord(row: u32, first: u32, word: u32) -> u32 {
+    let pair = vec2<f32>(element(row, first, 2u * word), element(row, first, 2u * word + 1u));
+    return pack2x16float(clamp(pair, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
+}`,
+};
+
+function storeCall(node: AttentionNode, context: GpuContext): KernelCall {
+  const cache = context.kvCache(node.layer);
+  const width = node.numKvHeads * node.headSize;
+  const queryWidth = node.numHeads * node.headSize;
+  const wordsPerRow = cache.type === "f16" ? kvRowElements(node) / 2 : kvRowElements(node);
+  const constants = {
+    ...attentionConstants(node, context),
+    KV_WIDTH: width,
+    WORDS_PER_ROW: wordsPerRow,
+    FIRST_KEY: queryWidth,
+    FIRST_VALUE: queryWidth + width,
+  };
+  return {
+    label: `attention ${node.layer} store`,
+    code: specialise(storeCode, constants, { packWord: PACK_WORD[cache.type] }),
+    bindings: [
+      { buffer: context.control, access: "read" },
+      { buffer: context.activation(node.input), access: "read" },
+      { buffer: cache.key, access: "readWrite" },
+      { buffer: cache.value, access: "readWrite" },
+    ],
+    grid: ({ numTokens }) => numTokens === 0 ? undefined : [Math.ceil(wordsPerRow / 64), numTokens, 1],
+  };
+}

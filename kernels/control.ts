@@ -1,0 +1,190 @@
+// The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
+// A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
+import { BLOCK_SIZE, type SampleRequest, type StepBatch, type StepLimits } from "./step.ts";
+
+/** Words per sample record; see `packSample`. */
+export const SAMPLE_WORDS = 16;
+/** Words per attention tile: sequence, first row, number of rows (tokens), unused. */
+export const TILE_WORDS = 4;
+/** `target` of a sample that is to be drawn. */
+export const NO_TARGET = 0xffffffff;
+/** Most logit adjustments in one step, all samples together. */
+export const MAX_ADJUSTMENTS = 4096;
+
+const HEADER_WORDS = 16;
+
+/** Word offsets into the control buffer. The header is [numTokens, numSequences, numSamples, numTiles, numAdjustments]. */
+export interface ControlLayout {
+  readonly limits: StepLimits;
+  /** Tokens of one sequence that an attention tile covers at most. */
+  readonly tileTokens: number;
+  readonly tokenIds: number;
+  readonly positions: number;
+  readonly slotMapping: number;
+  /** Index of the sequence that a row belongs to. */
+  readonly rowSequence: number;
+  readonly queryStart: number;
+  readonly contextLengths: number;
+  readonly tiles: number;
+  readonly samples: number;
+  /** Records of 4 words: sample, token id, delta as f32 bits, unused. */
+  readonly adjustments: number;
+  /** [numSequences][maxBlocksPerSequence] */
+  readonly blockTables: number;
+  readonly words: number;
+}
+
+export function controlLayout(limits: StepLimits, tileTokens: number): ControlLayout {
+  let next = HEADER_WORDS;
+  const take = (words: number) => {
+    const offset = next;
+    next += Math.ceil(words / 4) * 4;
+    return offset;
+  };
+  const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence } = limits;
+  return {
+    limits,
+    tileTokens,
+    tokenIds: take(maxTokens),
+    positions: take(maxTokens),
+    slotMapping: take(maxTokens),
+    rowSequence: take(maxTokens),
+    queryStart: take(maxSequences + 1),
+    contextLengths: take(maxSequences),
+    tiles: take((maxSequences + Math.ceil(maxTokens / tileTokens)) * TILE_WORDS),
+    samples: take(maxSamples * SAMPLE_WORDS),
+    adjustments: take(MAX_ADJUSTMENTS * 4),
+    blockTables: take(maxSequences * maxBlocksPerSequence),
+    words: next,
+  };
+}
+
+/** The layout as WGSL constants, for the head of every kernel that reads the control buffer. */
+export function controlConstants(layout: ControlLayout): Record<string, number> {
+  return {
+    NUM_TOKENS: 0,
+    NUM_SEQUENCES: 1,
+    NUM_SAMPLES: 2,
+    NUM_TILES: 3,
+    NUM_ADJUSTMENTS: 4,
+    TOKEN_IDS: layout.tokenIds,
+    POSITIONS: layout.positions,
+    SLOT_MAPPING: layout.slotMapping,
+    ROW_SEQUENCE: layout.rowSequence,
+    QUERY_START: layout.queryStart,
+    CONTEXT_LENGTHS: layout.contextLengths,
+    TILES: layout.tiles,
+    TILE_WORDS,
+    SAMPLES: layout.samples,
+    SAMPLE_WORDS,
+    ADJUSTMENTS: layout.adjustments,
+    BLOCK_TABLES: layout.blockTables,
+    BLOCK_TABLE_STRIDE: layout.limits.maxBlocksPerSequence,
+    BLOCK_SIZE,
+  };
+}
+
+/** The sizes that decide a step's grids. */
+export interface StepShape {
+  readonly numTokens: number;
+  readonly numSequences: number;
+  readonly numSamples: number;
+  readonly numTiles: number;
+  /** Most new tokens of one sequence; 1 when the step only decodes. */
+  readonly maxQueryLength: number;
+  readonly maxContextLength: number;
+  readonly numAdjustments: number;
+  /** Whether any sample wants log-probabilities. */
+  readonly wantsScores: boolean;
+  /** Whether any sample has a temperature above 0. */
+  readonly wantsRandom: boolean;
+}
+
+/**
+ * Packs a batch into `words` (at least `layout.words` long) and returns its shape and how many words are in use.
+ * @throws {RangeError} when the batch exceeds the layout's limits.
+ */
+export function packControl(
+  layout: ControlLayout,
+  batch: StepBatch,
+  words: Uint32Array,
+): { shape: StepShape; used: number } {
+  const numTokens = batch.tokenIds.length;
+  const numSequences = batch.contextLengths.length;
+  const numSamples = batch.samples.length;
+  checkLimits(layout.limits, numTokens, numSequences, numSamples);
+  words.set(batch.tokenIds, layout.tokenIds);
+  words.set(batch.positions, layout.positions);
+  words.set(batch.slotMapping, layout.slotMapping);
+  words.set(batch.queryStart, layout.queryStart);
+  words.set(batch.contextLengths, layout.contextLengths);
+  let numTiles = 0, maxQueryLength = 0, maxContextLength = 0;
+  for (let s = 0; s < numSequences; s++) {
+    const start = batch.queryStart[s], end = batch.queryStart[s + 1];
+    words.fill(s, layout.rowSequence + start, layout.rowSequence + end);
+    for (let row = start; row < end; row += layout.tileTokens) {
+      const rows = Math.min(layout.tileTokens, end - row);
+      words.set([s, row, rows, 0], layout.tiles + numTiles++ * TILE_WORDS);
+    }
+    maxQueryLength = Math.max(maxQueryLength, end - start);
+    maxContextLength = Math.max(maxContextLength, batch.contextLengths[s]);
+    words.set(batch.blockTables[s], layout.blockTables + s * layout.limits.maxBlocksPerSequence);
+  }
+  let numAdjustments = 0;
+  batch.samples.forEach((sample, index) => {
+    packSample(words, layout.samples + index * SAMPLE_WORDS, sample);
+    for (const { id, delta } of sample.adjustments ?? []) {
+      if (numAdjustments === MAX_ADJUSTMENTS) break;
+      const record = [index, id, floatBits(delta), 0];
+      words.set(record, layout.adjustments + numAdjustments++ * 4);
+    }
+  });
+  words.set([numTokens, numSequences, numSamples, numTiles, numAdjustments], 0);
+  const shape: StepShape = {
+    numTokens,
+    numSequences,
+    numSamples,
+    numTiles,
+    maxQueryLength,
+    maxContextLength,
+    numAdjustments,
+    wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
+    wantsRandom: batch.samples.some((s) => s.params.temperature > 0 && s.target === undefined),
+  };
+  return { shape, used: layout.blockTables + numSequences * layout.limits.maxBlocksPerSequence };
+}
+
+/** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target. */
+function packSample(words: Uint32Array, at: number, sample: SampleRequest) {
+  const { params } = sample;
+  words[at] = sample.row;
+  words[at + 1] = floatBits(params.temperature);
+  words[at + 2] = params.topK;
+  words[at + 3] = floatBits(params.topP);
+  words[at + 4] = floatBits(params.minP);
+  words[at + 5] = params.seed[0];
+  words[at + 6] = params.seed[1];
+  words[at + 7] = sample.counter;
+  words[at + 8] = sample.topLogprobs >>> 0;
+  words[at + 9] = sample.target ?? NO_TARGET;
+}
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/** The bits of `value` as an f32. */
+export function floatBits(value: number): number {
+  scratch.setFloat32(0, value);
+  return scratch.getUint32(0);
+}
+
+function checkLimits(limits: StepLimits, tokens: number, sequences: number, samples: number) {
+  for (
+    const [name, got, most] of [
+      ["maxTokens", tokens, limits.maxTokens],
+      ["maxSequences", sequences, limits.maxSequences],
+      ["maxSamples", samples, limits.maxSamples],
+    ] as const
+  ) {
+    if (got > most) throw new RangeError(`Cannot run step: ${name} must be at most ${most}, received ${got}`);
+  }
+}

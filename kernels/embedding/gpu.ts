@@ -1,0 +1,78 @@
+// Embedding on the GPU: one call for each pair of a token shard and a position shard; together they write every row.
+import { controlConstants } from "../control.ts";
+import {
+  type Binding,
+  type GpuContext,
+  type GpuMatrix,
+  type KernelCall,
+  type MatrixShard,
+  rowStride,
+} from "../gpu_op.ts";
+import type { EmbeddingNode } from "../graph.ts";
+import { quadGrid } from "../grid.ts";
+import { quadSnippet, specialise } from "../wgsl.ts";
+import code from "./embedding.wgsl" with { type: "text" };
+
+/** A table to look up in, and the control array that holds the row's index into it. */
+interface Lookup {
+  readonly matrix: GpuMatrix;
+  readonly indices: "TOKEN_IDS" | "POSITIONS";
+}
+
+export function lowerEmbedding(node: EmbeddingNode, context: GpuContext): KernelCall[] {
+  const lookups: Lookup[] = [{ matrix: context.matrix(node.table), indices: "TOKEN_IDS" }];
+  if (node.positionTable) {
+    lookups.push({ matrix: context.matrix(node.positionTable), indices: "POSITIONS" });
+  }
+  return shardCombinations(lookups).map((shards) => embeddingCall(node, context, lookups, shards));
+}
+
+function shardCombinations(lookups: readonly Lookup[]): MatrixShard[][] {
+  return lookups.reduce<MatrixShard[][]>(
+    (chosen, { matrix }) => chosen.flatMap((shards) => matrix.shards.map((shard) => [...shards, shard])),
+    [[]],
+  );
+}
+
+function embeddingCall(
+  node: EmbeddingNode,
+  context: GpuContext,
+  lookups: readonly Lookup[],
+  shards: readonly MatrixShard[],
+): KernelCall {
+  const rowQuads = rowStride(node.output.width) / 4;
+  const bindings: Binding[] = [
+    { buffer: context.control, access: "read" },
+    { buffer: context.activation(node.output), access: "readWrite" },
+  ];
+  const parts = lookups.map((lookup, i) => lookupCode(lookup, shards[i], i, bindings));
+  return {
+    label: `embedding ${node.table.name}`,
+    code: specialise(code, { ...controlConstants(context.layout), ROW_QUADS: rowQuads }, {
+      lookups: parts.map((part) => part.declarations).join("\n"),
+      add: parts.map((part) => part.add).join("\n"),
+    }),
+    bindings,
+    grid: (shape) => quadGrid(rowQuads, shape.numTokens),
+  };
+}
+
+/** WGSL that adds lookup `i` to `sum`, or returns where the row is another shard's; appends what it binds. */
+function lookupCode({ matrix, indices }: Lookup, shard: MatrixShard, i: number, bindings: Binding[]) {
+  const bind = (name: string, type: string, buffer: GPUBuffer) => {
+    const binding = bindings.push({ buffer, access: "read" }) - 1;
+    return `@group(0) @binding(${binding}) var<storage, read> ${name}${i}: array<${type}>;\n`;
+  };
+  const table = bind("table", `Quad${i}`, shard.buffer);
+  const scales = matrix.scales ? bind("scales", "f32", matrix.scales) : "";
+  return {
+    declarations: `${quadSnippet(matrix.type, `${i}`)}\n${table}${scales}`,
+    add: `    let index${i} = control[${indices} + row];
+    let local${i} = index${i} - ${shard.firstRow}u;
+    // Wraps around, so that one comparison covers both ends.
+    if (local${i} >= ${shard.numRows}u) { return; }
+    sum += unpackQuad${i}(table${i}[local${i} * ROW_QUADS + quad])${
+      matrix.scales ? ` * scales${i}[index${i}]` : ""
+    };`,
+  };
+}

@@ -1,0 +1,125 @@
+// The buffers of a plan: activations assigned by lifetime, the paged KV cache, control, results and scratch. Weights
+// live in gpu_weights.ts.
+import type { GpuDevice } from "../device/gpu_device.ts";
+import { kvRowElements } from "./attention/kv_layout.ts";
+import type { ControlLayout } from "./control.ts";
+import { type GpuKvCache, rowStride } from "./gpu_op.ts";
+import { type Graph, inputsOf, type Value } from "./graph.ts";
+import { SCORE_WORDS } from "./sampling/scores.ts";
+import { BLOCK_SIZE } from "./step.ts";
+
+export class GpuBuffers implements Disposable {
+  readonly control: GPUBuffer;
+  /** u32 [maxSamples] */
+  readonly tokens: GPUBuffer;
+  /** [maxSamples][SCORE_WORDS] */
+  readonly scores: GPUBuffer;
+  readonly #gpu: GpuDevice;
+  readonly #owned: GPUBuffer[] = [];
+  readonly #activations: ReadonlyMap<number, GPUBuffer>;
+  readonly #kvCaches: readonly GpuKvCache[];
+  readonly #scratch = new Map<string, GPUBuffer>();
+
+  /** @throws {RangeError} when one layer's cache is larger than the adapter can bind. */
+  constructor(gpu: GpuDevice, graph: Graph, layout: ControlLayout, kvType: "f32" | "f16") {
+    this.#gpu = gpu;
+    const { maxSamples } = layout.limits;
+    this.control = this.#create("control", layout.words * 4, GPUBufferUsage.COPY_DST);
+    this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
+    this.scores = this.#create("scores", maxSamples * SCORE_WORDS * 4, GPUBufferUsage.COPY_SRC);
+    this.#activations = this.#assignActivations(graph, layout);
+    this.#kvCaches = graph.kvLayers.map((layer, i) => {
+      const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
+      const bytes = elements * (kvType === "f16" ? 2 : 4);
+      if (bytes > gpu.caps.maxBindingBytes) {
+        throw new RangeError(
+          `Cannot load model: a layer's KV cache of ${bytes} bytes is more than this adapter can bind (${gpu.caps.maxBindingBytes}); lower --kv-memory`,
+        );
+      }
+      return {
+        type: kvType,
+        key: this.#create(`key[${i}]`, bytes),
+        value: this.#create(`value[${i}]`, bytes),
+      };
+    });
+  }
+
+  activation(value: Value): GPUBuffer {
+    return this.#activations.get(value.id)!;
+  }
+
+  kvCache(layer: number): GpuKvCache {
+    return this.#kvCaches[layer];
+  }
+
+  scratch(name: string, bytes: number): GPUBuffer {
+    const existing = this.#scratch.get(name);
+    if (existing && existing.size >= bytes) return existing;
+    const buffer = this.#create(name, bytes);
+    this.#scratch.set(name, buffer);
+    return buffer;
+  }
+
+  uniform(words: ArrayLike<number>): GPUBuffer {
+    const bytes = Math.ceil(words.length / 4) * 16;
+    const buffer = this.#gpu.device.createBuffer({
+      label: "uniform",
+      size: bytes,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#owned.push(buffer);
+    this.#gpu.device.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
+    return buffer;
+  }
+
+  [Symbol.dispose](): void {
+    for (const buffer of this.#owned) buffer.destroy();
+  }
+
+  /**
+   * One buffer per value, handed on when its last reader has run, but only among values of equal shape: the zero
+   * padding of rows then stays zero. A node's output never takes its own input's buffer, which WebGPU forbids to bind
+   * both for reading and writing.
+   */
+  #assignActivations(graph: Graph, layout: ControlLayout): Map<number, GPUBuffer> {
+    const lastUse = new Map<number, number>();
+    graph.nodes.forEach((node, i) => inputsOf(node).forEach((value) => lastUse.set(value.id, i)));
+    lastUse.set(graph.output.id, Infinity);
+    const free = new Map<string, GPUBuffer[]>();
+    const assigned = new Map<number, GPUBuffer>();
+    const shapeOf = (value: Value) => `${value.rows} x ${value.width}`;
+    graph.nodes.forEach((node, i) => {
+      const { output } = node;
+      const reused = node.op === "input" ? undefined : free.get(shapeOf(output))?.pop();
+      assigned.set(output.id, reused ?? this.#createActivation(output, layout));
+      for (const value of new Set(inputsOf(node))) {
+        if (lastUse.get(value.id) !== i) continue;
+        const pool = free.get(shapeOf(value)) ?? [];
+        free.set(shapeOf(value), [...pool, assigned.get(value.id)!]);
+      }
+    });
+    return assigned;
+  }
+
+  #createActivation(value: Value, layout: ControlLayout): GPUBuffer {
+    const rows = value.rows === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
+    const bytes = rows * rowStride(value.width) * 4;
+    if (bytes > this.#gpu.caps.maxBindingBytes) {
+      throw new RangeError(
+        `Cannot load model: ${rows} rows of ${value.width} take ${bytes} bytes, more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); lower --max-batch-tokens`,
+      );
+    }
+    const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    return this.#create(`${value.rows} x ${value.width}`, bytes, usage);
+  }
+
+  #create(label: string, bytes: number, usage = 0): GPUBuffer {
+    const buffer = this.#gpu.device.createBuffer({
+      label,
+      size: Math.max(16, Math.ceil(bytes / 4) * 4),
+      usage: GPUBufferUsage.STORAGE | usage,
+    });
+    this.#owned.push(buffer);
+    return buffer;
+  }
+}

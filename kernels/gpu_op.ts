@@ -1,0 +1,79 @@
+// What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; plan.ts compiles the code and
+// makes the bind groups once, and replays the calls every step.
+import type { GpuCaps, Profile } from "../device/caps.ts";
+import type { ControlLayout, StepShape } from "./control.ts";
+import type { Value } from "./graph.ts";
+import type { WeightRef } from "./tensor_source.ts";
+
+/** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
+export const ROW_ALIGNMENT = 16;
+
+/** Elements from one row of a matrix to the next, for rows of `width`. */
+export function rowStride(width: number): number {
+  return Math.ceil(width / ROW_ALIGNMENT) * ROW_ALIGNMENT;
+}
+
+/** Storage of a matrix on the device. i8 has one f32 scale per row. */
+export type StorageType = "f32" | "f16" | "i8";
+
+/** Rows [firstRow, firstRow + numRows) of a matrix in a buffer of their own, small enough to bind. */
+export interface MatrixShard {
+  readonly buffer: GPUBuffer;
+  readonly firstRow: number;
+  readonly numRows: number;
+}
+
+/** A weight matrix [rows, columns], row-major with `rowStride(columns)` elements a row, columns contiguous. */
+export interface GpuMatrix {
+  readonly type: StorageType;
+  readonly rows: number;
+  readonly columns: number;
+  readonly shards: readonly MatrixShard[];
+  /** f32 [rows] for i8, whole (never sharded). */
+  readonly scales?: GPUBuffer;
+}
+
+/** One layer's cache: K and V, each [numBlocks * BLOCK_SIZE][numKvHeads * headSize] elements, unpadded. */
+export interface GpuKvCache {
+  readonly type: "f32" | "f16";
+  readonly key: GPUBuffer;
+  readonly value: GPUBuffer;
+}
+
+export interface Binding {
+  readonly buffer: GPUBuffer;
+  /** `read` and `readWrite` are storage bindings. Bind whatever is only read as `read`: it saves barriers. */
+  readonly access: "read" | "readWrite" | "uniform";
+}
+
+export type Grid = readonly [x: number, y: number, z: number];
+
+/** One dispatch of a plan. */
+export interface KernelCall {
+  readonly label: string;
+  /** Complete WGSL with entry point `main`; equal code is compiled once. */
+  readonly code: string;
+  /** @group(0), in binding order. */
+  readonly bindings: readonly Binding[];
+  /** Workgroups for a step of this shape; undefined = this call does not run in such a step. */
+  grid(shape: StepShape): Grid | undefined;
+}
+
+/** Everything a lowering may use. Weights are already on the device; asking for one that was not loaded throws. */
+export interface GpuContext {
+  readonly caps: GpuCaps;
+  readonly profile: Profile;
+  readonly layout: ControlLayout;
+  /** The control buffer; bind it as `read`. */
+  readonly control: GPUBuffer;
+  matrix(ref: WeightRef): GpuMatrix;
+  /** f32, tightly packed. */
+  vector(ref: WeightRef): GPUBuffer;
+  /** f32 [rows, rowStride(width)]; the padding is zero and must stay so. */
+  activation(value: Value): GPUBuffer;
+  kvCache(layer: number): GpuKvCache;
+  /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */
+  scratch(name: string, bytes: number): GPUBuffer;
+  /** A small uniform buffer holding `words`, made once. */
+  uniform(words: ArrayLike<number>): GPUBuffer;
+}

@@ -1,0 +1,185 @@
+// The vocabulary in which a network is written once: a list of ops over values. Knows no device. Two lowerings
+// (plan.ts for WebGPU, onnx.ts for the CPU) and the float64 reference (reference.ts) execute the same graph.
+import type { WeightRef } from "./tensor_source.ts";
+
+/** How many rows a value has in a step: one per new token, or one per token to be sampled. */
+export type Rows = "tokens" | "samples";
+
+/** A matrix of activations, f32 [rows, width]. */
+export interface Value {
+  readonly id: number;
+  readonly rows: Rows;
+  readonly width: number;
+}
+
+/** GELU in its tanh form or exact, by the error function. */
+export type Activation = "gelu_tanh" | "gelu_erf";
+
+/** An activation fed from outside: kernel tests now, a neighbouring pipeline stage later. */
+export interface InputNode {
+  readonly op: "input";
+  readonly name: string;
+  readonly output: Value;
+}
+
+/** output[r] = table[tokenIds[r]] + positionTable[positions[r]]. */
+export interface EmbeddingNode {
+  readonly op: "embedding";
+  readonly table: WeightRef;
+  readonly positionTable?: WeightRef;
+  readonly output: Value;
+}
+
+/** output = (x - mean) / sqrt(var + epsilon) * scale + bias over the width, biased variance. */
+export interface LayerNormNode {
+  readonly op: "layerNorm";
+  readonly input: Value;
+  readonly scale: WeightRef;
+  readonly bias: WeightRef;
+  readonly epsilon: number;
+  readonly output: Value;
+}
+
+/** output = activation(x · weightᵀ + bias) + residual; weight [out, in]. */
+export interface LinearNode {
+  readonly op: "linear";
+  readonly input: Value;
+  readonly weight: WeightRef;
+  readonly bias?: WeightRef;
+  readonly activation?: Activation;
+  readonly residual?: Value;
+  readonly output: Value;
+}
+
+/**
+ * Causal attention over the paged cache. The input row is [q of all heads | k of all KV heads | v of all KV heads];
+ * k and v are stored at the row's slot before any row attends, so a row sees every earlier key of its sequence.
+ * Query head h reads KV head floor(h / (numHeads / numKvHeads)).
+ */
+export interface AttentionNode {
+  readonly op: "attention";
+  readonly input: Value;
+  readonly layer: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headSize: number;
+  readonly scale: number;
+  readonly output: Value;
+}
+
+/** Keeps the rows whose next token is wanted: "tokens" rows in, "samples" rows out. */
+export interface GatherRowsNode {
+  readonly op: "gatherRows";
+  readonly input: Value;
+  readonly output: Value;
+}
+
+export type Node = InputNode | EmbeddingNode | LayerNormNode | LinearNode | AttentionNode | GatherRowsNode;
+
+/** The K/V rows that one attention layer keeps per token. */
+export interface KvLayer {
+  readonly numKvHeads: number;
+  readonly headSize: number;
+}
+
+/** A network: nodes in execution order. `output` holds the logits when the graph is a language model. */
+export interface Graph {
+  readonly nodes: readonly Node[];
+  readonly kvLayers: readonly KvLayer[];
+  readonly output: Value;
+}
+
+export class GraphBuilder {
+  #nodes: Node[] = [];
+  #kvLayers: KvLayer[] = [];
+  #nextId = 0;
+
+  input(name: string, width: number, rows: Rows = "tokens"): Value {
+    return this.#add({ op: "input", name, output: this.#value(rows, width) });
+  }
+
+  embedding(table: WeightRef, positionTable?: WeightRef): Value {
+    const output = this.#value("tokens", table.shape[1]);
+    return this.#add({ op: "embedding", table, ...(positionTable && { positionTable }), output });
+  }
+
+  layerNorm(input: Value, scale: WeightRef, bias: WeightRef, epsilon: number): Value {
+    return this.#add({
+      op: "layerNorm",
+      input,
+      scale,
+      bias,
+      epsilon,
+      output: this.#value(input.rows, input.width),
+    });
+  }
+
+  linear(
+    input: Value,
+    weight: WeightRef,
+    options: { bias?: WeightRef; activation?: Activation; residual?: Value } = {},
+  ): Value {
+    if (weight.shape[1] !== input.width) {
+      throw new RangeError(
+        `Cannot build graph: "${weight.name}" must take width ${input.width}, received [${weight.shape}]`,
+      );
+    }
+    return this.#add({
+      op: "linear",
+      input,
+      weight,
+      ...options,
+      output: this.#value(input.rows, weight.shape[0]),
+    });
+  }
+
+  attention(
+    input: Value,
+    shape: { numHeads: number; numKvHeads: number; headSize: number; scale: number },
+  ): Value {
+    const { numHeads, numKvHeads, headSize } = shape;
+    if (input.width !== (numHeads + 2 * numKvHeads) * headSize || numHeads % numKvHeads !== 0) {
+      throw new RangeError(
+        `Cannot build graph: attention of ${numHeads} and ${numKvHeads} heads of ${headSize} cannot read width ${input.width}`,
+      );
+    }
+    const layer = this.#kvLayers.push({ numKvHeads, headSize }) - 1;
+    return this.#add({
+      op: "attention",
+      input,
+      layer,
+      ...shape,
+      output: this.#value("tokens", numHeads * headSize),
+    });
+  }
+
+  gatherRows(input: Value): Value {
+    return this.#add({ op: "gatherRows", input, output: this.#value("samples", input.width) });
+  }
+
+  build(output: Value): Graph {
+    return { nodes: this.#nodes, kvLayers: this.#kvLayers, output };
+  }
+
+  #value(rows: Rows, width: number): Value {
+    return { id: this.#nextId++, rows, width };
+  }
+
+  #add(node: Node): Value {
+    this.#nodes.push(node);
+    return node.output;
+  }
+}
+
+/** The values a node reads. */
+export function inputsOf(node: Node): Value[] {
+  switch (node.op) {
+    case "input":
+    case "embedding":
+      return [];
+    case "linear":
+      return node.residual ? [node.input, node.residual] : [node.input];
+    default:
+      return [node.input];
+  }
+}

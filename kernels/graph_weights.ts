@@ -1,0 +1,35 @@
+// The weights that a graph names, and what each is used for. Knows no checkpoint and no device.
+import type { Graph, Node } from "./graph.ts";
+import type { WeightRef } from "./tensor_source.ts";
+
+/** A weight by the role it plays: all but vectors are matrices on the device; quantisation compresses some of them. */
+export interface WeightUse {
+  readonly ref: WeightRef;
+  readonly role: "matrix" | "embedding" | "positions" | "vector";
+}
+
+/** All weights of a graph, each once however many nodes use it, in the order of first use. */
+export function weightsOf(graph: Graph): WeightUse[] {
+  const uses = new Map<string, WeightUse>();
+  for (const use of graph.nodes.flatMap(weightsOfNode)) {
+    if (!uses.has(use.ref.name)) uses.set(use.ref.name, use);
+  }
+  return [...uses.values()];
+}
+
+function weightsOfNode(node: Node): WeightUse[] {
+  switch (node.op) {
+    case "embedding": {
+      const table: WeightUse = { ref: node.table, role: "embedding" };
+      return node.positionTable ? [table, { ref: node.positionTable, role: "positions" }] : [table];
+    }
+    case "layerNorm":
+      return [{ ref: node.scale, role: "vector" }, { ref: node.bias, role: "vector" }];
+    case "linear": {
+      const weight: WeightUse = { ref: node.weight, role: "matrix" };
+      return node.bias ? [weight, { ref: node.bias, role: "vector" }] : [weight];
+    }
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,101 @@
+// Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to four rows, where
+// reading the weight is all that counts. The safe profile keeps to the tiled form, so that a row's sums never depend on
+// its batch.
+import { type GpuContext, type GpuMatrix, type KernelCall, type MatrixShard, rowStride } from "../gpu_op.ts";
+import type { LinearNode } from "../graph.ts";
+import { numRowsWord, rowsInStep } from "../grid.ts";
+import { quadSnippet, specialise, unroll } from "../wgsl.ts";
+import { linearEpilogue } from "./epilogue.ts";
+import { gemvCode, gemvForm, type GemvRows, gemvWorkgroups } from "./gemv.ts";
+import tiledCode from "./tiled.wgsl" with { type: "text" };
+
+const TILE = 64;
+const GEMV_ROWS: readonly GemvRows[] = [1, 2, 4];
+const MOST_GEMV_ROWS = 4;
+
+/** One call per shard of the weight and form; of the forms, one runs in a step. */
+export function lowerLinear(node: LinearNode, context: GpuContext): KernelCall[] {
+  const weight = context.matrix(node.weight);
+  return weight.shards.flatMap((shard) =>
+    context.profile === "safe" ? [tiledCall(node, weight, shard, context, 1)] : [
+      ...GEMV_ROWS.map((rows) => gemvCall(node, weight, shard, context, rows)),
+      tiledCall(node, weight, shard, context, MOST_GEMV_ROWS + 1),
+    ]
+  );
+}
+
+function tiledCall(
+  node: LinearNode,
+  weight: GpuMatrix,
+  shard: MatrixShard,
+  context: GpuContext,
+  fewestRows: number,
+): KernelCall {
+  const epilogue = linearEpilogue(node, weight, context, 4);
+  const sizes = [
+    numRowsWord(node.input.rows),
+    rowStride(weight.columns) / 4,
+    shard.numRows,
+    shard.firstRow,
+    rowStride(node.output.width),
+  ];
+  return {
+    label: `linear ${node.weight.name}`,
+    code: specialise(tiledCode, {}, {
+      quad: quadSnippet(weight.type),
+      epilogue: epilogue.code,
+      multiply: unroll(4, multiplyLine),
+    }),
+    bindings: [
+      ...productBindings(node, shard, context),
+      { buffer: context.uniform(sizes), access: "uniform" },
+      ...epilogue.bindings,
+    ],
+    grid: (shape) => {
+      const rows = rowsInStep(node.input.rows, shape);
+      if (rows < fewestRows) return undefined;
+      return [Math.ceil(shard.numRows / TILE), Math.ceil(rows / TILE), 1];
+    },
+  };
+}
+
+/** Adds the products at k = 4 * quad + i of the tile to the thread's 4 x 4 sums. */
+function multiplyLine(i: number): string {
+  return `let a${i} = xTile[xAt + ${i * 16}u]; let b${i} = weightTile[weightAt + ${i * 16}u];
+y0 = fma(a${i}.xxxx, b${i}, y0); y1 = fma(a${i}.yyyy, b${i}, y1); y2 = fma(a${i}.zzzz, b${i}, y2); y3 = fma(a${i}.wwww, b${i}, y3);`;
+}
+
+function gemvCall(
+  node: LinearNode,
+  weight: GpuMatrix,
+  shard: MatrixShard,
+  context: GpuContext,
+  maxRows: GemvRows,
+): KernelCall {
+  const form = gemvForm(maxRows, weight.type, rowStride(weight.columns), context.caps);
+  const epilogue = linearEpilogue(node, weight, context, 3);
+  const constants = {
+    NUM_ROWS: numRowsWord(node.input.rows),
+    SHARD_ROWS: shard.numRows,
+    FIRST_COLUMN: shard.firstRow,
+    OUTPUT_STRIDE: rowStride(node.output.width),
+  };
+  return {
+    label: `linear ${node.weight.name}, ${maxRows} rows`,
+    code: gemvCode(form, weight.type, constants, epilogue.code),
+    bindings: [...productBindings(node, shard, context), ...epilogue.bindings],
+    grid: (shape) => {
+      const rows = rowsInStep(node.input.rows, shape);
+      if (rows > maxRows || rows <= maxRows / 2) return undefined;
+      return [gemvWorkgroups(form, shard.numRows), 1, 1];
+    },
+  };
+}
+
+function productBindings(node: LinearNode, shard: MatrixShard, context: GpuContext) {
+  return [
+    { buffer: context.control, access: "read" },
+    { buffer: context.activation(node.input), access: "read" },
+    { buffer: shard.buffer, access: "read" },
+  ] as const;
+}

@@ -1,0 +1,69 @@
+// Compiles kernel calls: equal code once, all in parallel, with an error that shows the WGSL at fault.
+import type { GpuDevice } from "../device/gpu_device.ts";
+import type { Binding, KernelCall } from "./gpu_op.ts";
+
+/** A kernel call ready to be encoded. */
+export interface CompiledCall {
+  readonly label: string;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly grid: KernelCall["grid"];
+}
+
+/** @throws {SyntaxError} with the compiler's message and the lines around it, when a kernel's WGSL is invalid. */
+export async function compileCalls(gpu: GpuDevice, calls: readonly KernelCall[]): Promise<CompiledCall[]> {
+  const layouts = new Map<string, GPUBindGroupLayout>();
+  const pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  const prepared = calls.map((call) => {
+    const signature = call.bindings.map((binding) => binding.access).join();
+    const layout = layouts.get(signature) ?? createLayout(gpu.device, call.bindings);
+    layouts.set(signature, layout);
+    const pipeline = pipelines.get(call.code) ?? compile(gpu, call, layout);
+    pipelines.set(call.code, pipeline);
+    return { call, layout, pipeline };
+  });
+  return await Promise.all(prepared.map(async ({ call, layout, pipeline }) => ({
+    label: call.label,
+    pipeline: await pipeline,
+    bindGroup: gpu.device.createBindGroup({
+      label: call.label,
+      layout,
+      entries: call.bindings.map(({ buffer }, binding) => ({ binding, resource: { buffer } })),
+    }),
+    grid: call.grid,
+  })));
+}
+
+const BUFFER_TYPES: Record<Binding["access"], GPUBufferBindingType> = {
+  read: "read-only-storage",
+  readWrite: "storage",
+  uniform: "uniform",
+};
+
+function createLayout(device: GPUDevice, bindings: readonly Binding[]): GPUBindGroupLayout {
+  return device.createBindGroupLayout({
+    entries: bindings.map(({ access }, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: BUFFER_TYPES[access] },
+    })),
+  });
+}
+
+async function compile(
+  gpu: GpuDevice,
+  call: KernelCall,
+  layout: GPUBindGroupLayout,
+): Promise<GPUComputePipeline> {
+  const { device } = gpu;
+  device.pushErrorScope("validation");
+  const module = device.createShaderModule({ label: call.label, code: call.code });
+  const error = await gpu.wait(device.popErrorScope(), 0);
+  if (error) throw new SyntaxError(`Cannot compile kernel "${call.label}": ${error.message}`);
+  const pipeline = device.createComputePipelineAsync({
+    label: call.label,
+    layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+    compute: { module, entryPoint: "main" },
+  });
+  return await gpu.wait(pipeline, 0);
+}

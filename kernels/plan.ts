@@ -1,0 +1,235 @@
+// Lowers a graph to a list of dispatches for the GPU and replays it every step: weights uploaded, buffers assigned,
+// pipelines compiled and bind groups made once. Knows no architecture and no request.
+import type { GpuDevice } from "../device/gpu_device.ts";
+import { Readback } from "../device/readback.ts";
+import { attentionTileTokens, lowerAttention } from "./attention/gpu.ts";
+import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
+import { lowerEmbedding } from "./embedding/gpu.ts";
+import { lowerGatherRows } from "./gather_rows/gpu.ts";
+import { type GpuContext, type GpuKvCache, type KernelCall, rowStride } from "./gpu_op.ts";
+import { GpuBuffers } from "./gpu_buffers.ts";
+import { weightsOf } from "./graph_weights.ts";
+import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
+import type { Graph, Node, Value } from "./graph.ts";
+import { lowerLayerNorm } from "./layer_norm/gpu.ts";
+import { lowerLinear } from "./linear/gpu.ts";
+import { compileCalls, type CompiledCall } from "./pipelines.ts";
+import { lowerSampling } from "./sampling/gpu.ts";
+import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
+import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
+import type { TensorSource } from "./tensor_source.ts";
+
+export interface PlanOptions extends LoadWeightsOptions {
+  readonly limits: StepLimits;
+  readonly kvType: "f32" | "f16";
+  /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
+  readonly sampling?: { readonly suppressed: readonly number[] };
+}
+
+/** Activations fed from outside by input name, f32 [rows, width]. */
+export type StepInputs = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
+
+export class GpuPlan implements Disposable {
+  readonly #gpu: GpuDevice;
+  readonly #graph: Graph;
+  readonly #layout: ControlLayout;
+  readonly #weights: GpuWeights;
+  readonly #buffers: GpuBuffers;
+  readonly #calls: readonly CompiledCall[];
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #readback: Readback;
+
+  private constructor(
+    gpu: GpuDevice,
+    graph: Graph,
+    layout: ControlLayout,
+    weights: GpuWeights,
+    buffers: GpuBuffers,
+    calls: readonly CompiledCall[],
+  ) {
+    this.#gpu = gpu;
+    this.#graph = graph;
+    this.#layout = layout;
+    this.#weights = weights;
+    this.#buffers = buffers;
+    this.#calls = calls;
+    this.#words = new Uint32Array(layout.words);
+    this.#readback = new Readback(gpu, layout.limits.maxSamples * (1 + SCORE_WORDS) * 4);
+  }
+
+  /**
+   * @throws {TypeError} when the checkpoint does not fit the graph
+   * @throws {RangeError} when the GPU's memory or binding limits do not allow it
+   */
+  static async create(
+    gpu: GpuDevice,
+    graph: Graph,
+    source: TensorSource,
+    options: PlanOptions,
+  ): Promise<GpuPlan> {
+    const layout = controlLayout(options.limits, tileTokens(graph));
+    gpu.device.pushErrorScope("out-of-memory");
+    const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
+    const buffers = new GpuBuffers(gpu, graph, layout, options.kvType);
+    const calls = lower(graph, contextOf(gpu, layout, weights, buffers), buffers, options);
+    const compiled = await compileCalls(gpu, calls);
+    const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
+    const plan = new GpuPlan(gpu, graph, layout, weights, buffers, compiled);
+    if (!outOfMemory) return plan;
+    plan[Symbol.dispose]();
+    throw new RangeError(
+      `Cannot load model: ${gpu.caps.adapter} is out of memory (${outOfMemory.message}); lower --kv-memory or take a smaller model`,
+    );
+  }
+
+  /**
+   * Runs one step. With `readLogits` the graph's output comes back as `logits`, [rows, width] without padding.
+   * @throws {RangeError} when the batch exceeds the plan's limits
+   * @throws {DeviceLostError} when the GPU went away
+   */
+  async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
+    const { shape, used } = packControl(this.#layout, batch, this.#words);
+    const { queue } = this.#gpu.device;
+    queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
+    this.#writeInputs(inputs);
+    const encoder = this.#gpu.device.createCommandEncoder();
+    this.#encodeCalls(encoder, shape);
+    const bytes = this.#encodeResults(encoder, shape);
+    using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;
+    queue.submit([encoder.finish()]);
+    const results = new Uint32Array(await this.#readback.read(bytes, kindOf(shape)));
+    return {
+      tokenIds: results.slice(0, shape.numSamples),
+      scores: batch.samples.map((sample, i) =>
+        readScores(results, this.#layout.limits.maxSamples, i, sample)
+      ),
+      ...(logits && { logits: await this.#readOutput(logits, shape) }),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#readback[Symbol.dispose]();
+    this.#buffers[Symbol.dispose]();
+    this.#weights[Symbol.dispose]();
+  }
+
+  #encodeCalls(encoder: GPUCommandEncoder, shape: StepShape): void {
+    const pass = encoder.beginComputePass();
+    for (const { pipeline, bindGroup, grid } of this.#calls) {
+      const size = grid(shape);
+      if (!size) continue;
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(...size);
+    }
+    pass.end();
+  }
+
+  /** Token ids first, then (where asked for) the score records of all samples. Always some bytes, to wait on. */
+  #encodeResults(encoder: GPUCommandEncoder, shape: StepShape): number {
+    const { maxSamples } = this.#layout.limits;
+    const tokenBytes = Math.max(1, shape.numSamples) * 4;
+    this.#readback.encodeCopy(encoder, this.#buffers.tokens, tokenBytes);
+    if (!shape.wantsScores) return tokenBytes;
+    const scoreBytes = shape.numSamples * SCORE_WORDS * 4;
+    this.#readback.encodeCopy(encoder, this.#buffers.scores, scoreBytes, maxSamples * 4);
+    return maxSamples * 4 + scoreBytes;
+  }
+
+  #encodeOutput(encoder: GPUCommandEncoder, shape: StepShape): Readback {
+    const { output } = this.#graph;
+    const bytes = Math.max(1, rowsOf(output, shape)) * rowStride(output.width) * 4;
+    const readback = new Readback(this.#gpu, bytes);
+    readback.encodeCopy(encoder, this.#buffers.activation(output), bytes);
+    return readback;
+  }
+
+  async #readOutput(readback: Readback, shape: StepShape): Promise<Float32Array> {
+    const { output } = this.#graph;
+    const rows = rowsOf(output, shape), stride = rowStride(output.width);
+    const padded = new Float32Array(await readback.read(Math.max(1, rows) * stride * 4));
+    const values = new Float32Array(rows * output.width);
+    for (let r = 0; r < rows; r++) {
+      values.set(padded.subarray(r * stride, r * stride + output.width), r * output.width);
+    }
+    return values;
+  }
+
+  #writeInputs(inputs: StepInputs): void {
+    for (const node of this.#graph.nodes) {
+      if (node.op !== "input") continue;
+      const values = inputs[node.name];
+      if (!values) throw new TypeError(`Cannot run step: input "${node.name}" is missing`);
+      const { width } = node.output, stride = rowStride(width);
+      const padded = new Float32Array(values.length / width * stride);
+      for (let r = 0; r * width < values.length; r++) {
+        padded.set(values.subarray(r * width, (r + 1) * width), r * stride);
+      }
+      this.#gpu.device.queue.writeBuffer(this.#buffers.activation(node.output), 0, padded);
+    }
+  }
+}
+
+/** Steps of one kind take about the same time: sizes to the power of two. */
+function kindOf({ numTokens, numSequences, maxContextLength }: StepShape): string {
+  return [numTokens, numSequences, maxContextLength].map((n) => Math.ceil(Math.log2(n + 1))).join();
+}
+
+function rowsOf(value: Value, shape: StepShape): number {
+  return value.rows === "tokens" ? shape.numTokens : shape.numSamples;
+}
+
+/** Every attention op reads the same list of tiles, so the smallest tile that one of them needs is taken. */
+function tileTokens(graph: Graph): number {
+  const wanted = graph.nodes.flatMap((node) => node.op === "attention" ? [attentionTileTokens(node)] : []);
+  return Math.min(BLOCK_SIZE, ...wanted);
+}
+
+function contextOf(
+  gpu: GpuDevice,
+  layout: ControlLayout,
+  weights: GpuWeights,
+  buffers: GpuBuffers,
+): GpuContext {
+  return {
+    caps: gpu.caps,
+    profile: gpu.profile,
+    layout,
+    control: buffers.control,
+    matrix: (ref) => weights.matrix(ref),
+    vector: (ref) => weights.vector(ref),
+    activation: (value) => buffers.activation(value),
+    kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
+    scratch: (name, bytes) => buffers.scratch(name, bytes),
+    uniform: (words) => buffers.uniform(words),
+  };
+}
+
+function lower(graph: Graph, context: GpuContext, buffers: GpuBuffers, options: PlanOptions): KernelCall[] {
+  const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
+  if (!options.sampling) return calls;
+  const { tokens, scores } = buffers;
+  const { suppressed } = options.sampling;
+  const vocabSize = graph.output.width;
+  return [
+    ...calls,
+    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores }, context),
+  ];
+}
+
+function lowerNode(node: Node, context: GpuContext): KernelCall[] {
+  switch (node.op) {
+    case "input":
+      return [];
+    case "embedding":
+      return lowerEmbedding(node, context);
+    case "layerNorm":
+      return lowerLayerNorm(node, context);
+    case "linear":
+      return lowerLinear(node, context);
+    case "attention":
+      return lowerAttention(node, context);
+    case "gatherRows":
+      return lowerGatherRows(node, context);
+  }
+}

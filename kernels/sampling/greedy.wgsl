@@ -1,0 +1,43 @@
+// The token of every sample that needs no random number: its target where it has one, else (temperature 0) the id of the
+// largest logit, the lowest of equals. 0 when nothing may be chosen.
+// logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; 256 threads. Reference: sampleLogits.
+
+@group(0) @binding(0) var<storage, read> control: array<u32>;
+@group(0) @binding(1) var<storage, read> logits: array<u32>;
+@group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
+//#candidates
+
+var<workgroup> keys: array<u32, 256>;
+var<workgroup> ids: array<u32, 256>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let sample = group.x;
+    let record = SAMPLES + sample * SAMPLE_WORDS;
+    let temperature = bitcast<f32>(control[record + 1u]);
+    let wanted = control[record + 9u];
+    if (wanted != NO_TARGET) {
+        if (thread == 0u) { tokens[sample] = wanted; }
+        return;
+    }
+    if (temperature > 0.0) { return; }
+    var key = 0u;
+    var id = thread;
+    for (var other = thread; other < VOCAB; other += 256u) {
+        let otherKey = candidateKey(sample, other);
+        if (otherKey > key) {
+            key = otherKey;
+            id = other;
+        }
+    }
+    keys[thread] = key;
+    ids[thread] = id;
+    for (var width = 128u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if (thread < width && before(keys[thread + width], ids[thread + width], keys[thread], ids[thread])) {
+            keys[thread] = keys[thread + width];
+            ids[thread] = ids[thread + width];
+        }
+    }
+    if (thread == 0u) { tokens[sample] = ids[0]; }
+}

@@ -1,0 +1,85 @@
+// One step of work as typed arrays: what the engine packs and every backend executes. Knows no device and no
+// request; a sequence here is a range of rows and a row of the block tables.
+
+/** Tokens per block of the paged KV cache. */
+export const BLOCK_SIZE = 16;
+
+/** Most alternatives that a step reports per token. */
+export const MAX_TOP_LOGPROBS = 20;
+
+/** What a runner was built to hold; a batch within these limits always runs. */
+export interface StepLimits {
+  readonly maxTokens: number;
+  readonly maxSequences: number;
+  readonly maxSamples: number;
+  /** Blocks that a sequence of full context length needs. */
+  readonly maxBlocksPerSequence: number;
+  /** Blocks in the pool; ids are 0 .. numBlocks - 1. */
+  readonly numBlocks: number;
+}
+
+/**
+ * How one token is drawn: temperature, then top-k, min-p and top-p, then a draw from what is left by a counter-based
+ * generator, so that a token depends on its request alone and never on its batch.
+ */
+export interface SamplingParams {
+  /** 0 = greedy (lowest id wins a tie). */
+  readonly temperature: number;
+  /** Keep the k most likely; 0 = all. */
+  readonly topK: number;
+  /** Keep the most likely until their mass reaches topP; 1 = all. */
+  readonly topP: number;
+  /** Keep tokens at least minP times as likely as the likeliest; 0 = all. */
+  readonly minP: number;
+  /** 64-bit seed, as two words. */
+  readonly seed: readonly [number, number];
+}
+
+/** One token that a step must deliver: the row it follows and how it is chosen. */
+export interface SampleRequest {
+  readonly row: number;
+  readonly params: SamplingParams;
+  /** Index of the token in its sequence: the generator's counter. */
+  readonly counter: number;
+  /** Report the log-probability of the chosen token and of this many alternatives; -1 = none at all. */
+  readonly topLogprobs: number;
+  /** Score this token instead of drawing one (prompt log-probabilities). */
+  readonly target?: number;
+  /** Added to single logits before the choice (logit_bias, presence and frequency penalties). */
+  readonly adjustments?: readonly { readonly id: number; readonly delta: number }[];
+}
+
+/** Rows are the new tokens of all sequences, sequence after sequence. */
+export interface StepBatch {
+  /** [numTokens] */
+  readonly tokenIds: Uint32Array;
+  /** [numTokens] position in its own sequence */
+  readonly positions: Uint32Array;
+  /** [numTokens] cache slot of the row's K and V: blockId * BLOCK_SIZE + offset */
+  readonly slotMapping: Uint32Array;
+  /** [numSequences + 1] first row of each sequence */
+  readonly queryStart: Uint32Array;
+  /** [numSequences] keys visible to the sequence's last row, itself included */
+  readonly contextLengths: Uint32Array;
+  /** [numSequences] block ids in order, as many as contextLengths needs */
+  readonly blockTables: readonly Uint32Array[];
+  readonly samples: readonly SampleRequest[];
+  /** Tests and evaluation only: also return the logits of the sampled rows. */
+  readonly readLogits?: boolean;
+}
+
+export interface TokenScore {
+  /** Natural log-probability of the chosen (or target) token, before temperature and truncation. */
+  readonly logprob: number;
+  /** The likeliest alternatives, best first. */
+  readonly top: readonly { readonly id: number; readonly logprob: number }[];
+}
+
+export interface StepResult {
+  /** [numSamples] */
+  readonly tokenIds: Uint32Array;
+  /** [numSamples], where asked for */
+  readonly scores: readonly (TokenScore | undefined)[];
+  /** [numSamples * vocabSize], where asked for */
+  readonly logits?: Float32Array;
+}

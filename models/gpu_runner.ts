@@ -1,0 +1,79 @@
+// Runs a model's graph on a GPU: the WebGPU side of `ModelRunner`.
+import type { GpuDevice } from "../device/gpu_device.ts";
+import { kvRowElements } from "../kernels/attention/kv_layout.ts";
+import type { Graph } from "../kernels/graph.ts";
+import { GpuPlan } from "../kernels/plan.ts";
+import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
+import type { TensorSource } from "../kernels/tensor_source.ts";
+import type { ModelRunner } from "./runner.ts";
+import { type RunnerSizes, stepLimits } from "./step_limits.ts";
+
+export interface GpuRunnerOptions extends RunnerSizes {
+  readonly contextLength: number;
+  /** Token ids that are never generated. */
+  readonly suppressed: readonly number[];
+  readonly kvType: "f32" | "f16";
+  /** Storage of float weights; as in the checkpoint when undefined. */
+  readonly storage?: "f32" | "f16";
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export class GpuRunner implements ModelRunner {
+  readonly limits: StepLimits;
+  readonly kvBytesPerBlock: number;
+  readonly #gpu: GpuDevice;
+  readonly #plan: GpuPlan;
+
+  private constructor(gpu: GpuDevice, plan: GpuPlan, limits: StepLimits, kvBytesPerBlock: number) {
+    this.#gpu = gpu;
+    this.#plan = plan;
+    this.limits = limits;
+    this.kvBytesPerBlock = kvBytesPerBlock;
+  }
+
+  /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
+  static async create(
+    gpu: GpuDevice,
+    graph: Graph,
+    source: TensorSource,
+    options: GpuRunnerOptions,
+  ): Promise<GpuRunner> {
+    try {
+      const elementBytes = options.kvType === "f16" ? 2 : 4;
+      const rowBytes = graph.kvLayers.map((layer) => kvRowElements(layer) * elementBytes);
+      const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + 2 * bytes * BLOCK_SIZE, 0);
+      const { maxBindingBytes } = gpu.caps;
+      const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));
+      const limits = stepLimits(
+        options,
+        { contextLength: options.contextLength, kvBytesPerBlock },
+        maxBlocks,
+      );
+      const plan = await GpuPlan.create(gpu, graph, source, {
+        limits,
+        kvType: options.kvType,
+        sampling: { suppressed: options.suppressed },
+        ...(options.storage && { storage: options.storage }),
+        ...(options.onProgress && { onProgress: options.onProgress }),
+      });
+      return new GpuRunner(gpu, plan, limits, kvBytesPerBlock);
+    } catch (error) {
+      gpu[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get lost(): Promise<string> {
+    return this.#gpu.lost;
+  }
+
+  async step(batch: StepBatch): Promise<StepResult> {
+    return await this.#plan.step(batch);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#plan[Symbol.dispose]();
+    this.#gpu[Symbol.dispose]();
+    return Promise.resolve();
+  }
+}

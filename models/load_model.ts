@@ -1,0 +1,105 @@
+// From a model folder to a runner: opens the checkpoint, chooses the backend and builds the runner for it. The one
+// place that knows both backends.
+import { chooseBackend } from "../device/choose_backend.ts";
+import type { GpuDevice } from "../device/gpu_device.ts";
+import type { Graph } from "../kernels/graph.ts";
+import type { TensorSource } from "../kernels/tensor_source.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { GpuRunner } from "./gpu_runner.ts";
+import type { LoadedModel, LoadOptions, OnProgress } from "./loaded_model.ts";
+import type { ModelRunner } from "./runner.ts";
+import type { RunnerSizes } from "./step_limits.ts";
+
+const GIB = 2 ** 30;
+
+/** Defaults per backend; a GPU's step is bound by reading weights until some hundred rows, a CPU's by arithmetic. */
+const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
+  gpu: { kvBytes: 2 * GIB, maxBatchTokens: 1024, maxSequences: 64 },
+  cpu: { kvBytes: GIB / 2, maxBatchTokens: 256, maxSequences: 16 },
+};
+
+/**
+ * Loads a model onto the device that the options choose.
+ * @throws {Error} saying what is wrong with the folder, the device or the options; nothing stays open then.
+ */
+export async function loadModel(
+  options: LoadOptions,
+  onProgress: OnProgress = () => {},
+): Promise<LoadedModel> {
+  using checkpoint = await openCheckpoint(options.modelDir);
+  const gpu = await chooseBackend(options.device, {
+    profile: options.profile ?? "fast",
+    ...(options.maxBindingBytes !== undefined && { maxBindingBytes: options.maxBindingBytes }),
+  });
+  const runner = gpu === "cpu"
+    ? await createCpuRunner(checkpoint, options, onProgress)
+    : await createGpuRunner(gpu, checkpoint, options, onProgress);
+  const { network, tokenizer } = checkpoint;
+  return {
+    runner,
+    architecture: checkpoint.architecture,
+    contextLength: network.contextLength,
+    vocabSize: network.vocabSize,
+    numParameters: checkpoint.numParameters,
+    weightBytes: checkpoint.weightBytes,
+    backend: gpu === "cpu" ? "cpu" : gpu.caps.provider,
+    adapter: gpu === "cpu" ? cpuName(options) : gpu.caps.adapter,
+    eosTokenId: checkpoint.eosTokenId,
+    suppressedTokens: checkpoint.suppressedTokens,
+    tokenizer,
+  };
+}
+
+async function createGpuRunner(
+  gpu: GpuDevice,
+  { network, tensors, suppressedTokens }: Checkpoint,
+  options: LoadOptions,
+  onProgress: OnProgress,
+): Promise<ModelRunner> {
+  return await GpuRunner.create(gpu, network.graph, tensors, {
+    ...sizes("gpu", options),
+    contextLength: network.contextLength,
+    suppressed: suppressedTokens,
+    kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
+    ...(options.storage && { storage: options.storage }),
+    onProgress: (done, total) => onProgress(done / total),
+  });
+}
+
+async function createCpuRunner(
+  { network, tensors, suppressedTokens }: Checkpoint,
+  options: LoadOptions,
+  onProgress: OnProgress,
+): Promise<ModelRunner> {
+  // Not a literal, so that a machine with a GPU never downloads onnxruntime.
+  const specifier = "./cpu_runner.ts";
+  const { CpuRunner } = await import(specifier) as typeof import("./cpu_runner.ts");
+  return await CpuRunner.create(network.graph, tensors, {
+    ...sizes("cpu", options),
+    contextLength: network.contextLength,
+    suppressed: suppressedTokens,
+    ...(options.numThreads !== undefined && { numThreads: options.numThreads }),
+    onProgress,
+  });
+}
+
+function sizes(backend: "gpu" | "cpu", options: LoadOptions): RunnerSizes {
+  const defaults = DEFAULT_SIZES[backend];
+  return {
+    kvBytes: options.kvBytes ?? defaults.kvBytes,
+    maxBatchTokens: options.maxBatchTokens ?? defaults.maxBatchTokens,
+    maxSequences: options.maxSequences ?? defaults.maxSequences,
+  };
+}
+
+/** f16 only where the weights themselves are no finer; int8 weights came from finer ones and are scaled in f32. */
+function naturalKvType(graph: Graph, tensors: TensorSource, storage: LoadOptions["storage"]): "f32" | "f16" {
+  if (storage) return storage;
+  const linear = graph.nodes.find((node) => node.op === "linear");
+  const dtype = linear && tensors.find(linear.weight.name)?.dtype;
+  return dtype === "F16" || dtype === "BF16" ? "f16" : "f32";
+}
+
+function cpuName({ numThreads }: LoadOptions): string {
+  return `onnxruntime-web, ${numThreads ?? navigator.hardwareConcurrency} threads`;
+}

@@ -1,0 +1,49 @@
+// What loading a model gives the engine, and what it takes: the wall between `load_model.ts` and the engine. Types
+// only.
+import type { ModelRunner } from "./runner.ts";
+
+/** Plain data, so that it can be sent to the thread that loads. */
+export interface LoadOptions {
+  /** Folder with config.json, tokenizer.json and safetensors. */
+  readonly modelDir: string;
+  readonly device: "auto" | "dawn" | "webgpu" | "cpu";
+  /** safe: nothing switched off (tests, debugging). fast: the provider's checks are off where it allows that. */
+  readonly profile?: "safe" | "fast";
+  /** Bytes of device memory for the KV cache; undefined: chosen from the device's limits. */
+  readonly kvBytes?: number;
+  /** Most tokens in one step. */
+  readonly maxBatchTokens?: number;
+  /** Most sequences in one step. */
+  readonly maxSequences?: number;
+  /** Storage of float weights on a GPU; undefined: as in the checkpoint. */
+  readonly storage?: "f32" | "f16";
+  /** Storage of the KV cache on a GPU; undefined: f16 where the weights are, else f32. */
+  readonly kvType?: "f32" | "f16";
+  /** CPU threads; undefined: all cores. */
+  readonly numThreads?: number;
+  /** Treat a GPU's bindings as limited to this many bytes (tests of sharded weights). */
+  readonly maxBindingBytes?: number;
+}
+
+/** Called with the share of the weights that are loaded, 0 to 1. */
+export type OnProgress = (progress: number) => void;
+
+export interface LoadedModel {
+  readonly runner: ModelRunner;
+  readonly architecture: string;
+  /** Positions the model has: the hard limit for prompt and completion together. */
+  readonly contextLength: number;
+  /** Rows of the output head; ids at or above the tokenizer's last are padding. */
+  readonly vocabSize: number;
+  readonly numParameters: number;
+  /** Bytes of the checkpoint's tensors. */
+  readonly weightBytes: number;
+  readonly backend: string;
+  readonly adapter: string;
+  /** From config.json or generation_config.json; the engine prefers the tokenizer's own end-of-text where it is not in the vocabulary. */
+  readonly eosTokenId: number;
+  /** Never drawn; the runner masks them. */
+  readonly suppressedTokens: readonly number[];
+  /** tokenizer.json and tokenizer_config.json as parsed; the latter `{}` where it is missing. */
+  readonly tokenizer: { readonly tokenizerJson: unknown; readonly tokenizerConfig: unknown };
+}

@@ -1,0 +1,21 @@
+// The architectures that a checkpoint may name in config.json.
+import { gptBigCode } from "./gpt_bigcode.ts";
+import type { Architecture } from "./network.ts";
+
+const architectures: readonly Architecture[] = [gptBigCode];
+
+/**
+ * The architecture of a configuration.
+ * @throws {TypeError} when config.json names none, or one that is not supported
+ */
+export function architectureOf(config: unknown): Architecture {
+  const modelType = (config as { model_type?: unknown } | null)?.model_type;
+  const found = architectures.find((architecture) => architecture.modelType === modelType);
+  if (found) return found;
+  const supported = architectures.map((architecture) => `"${architecture.modelType}"`).join(", ");
+  throw new TypeError(
+    `Cannot load model: config.json "model_type" must be one of ${supported}, received ${
+      JSON.stringify(modelType)
+    }`,
+  );
+}

@@ -1,0 +1,159 @@
+// From a request's bytes to a checked object, with errors that name the field and what it must be. Rules that hold in
+// every dialect live here: null means absent, unknown fields are ignored, lists are bounded.
+import type { Context } from "hono";
+import { z } from "@hono/zod-openapi";
+import { HttpProblem } from "./errors.ts";
+
+/**
+ * Most items in any list or map of a request, its prompt excepted. A schema reports every wrong item, so an unbounded
+ * list would let a small body cost gigabytes of error reports.
+ */
+const MAX_ITEMS = 4096;
+
+type JsonObject = Record<string, unknown>;
+type Issue = z.core.$ZodRawIssue;
+
+/**
+ * Reads and validates the body.
+ * @throws {HttpProblem} too large, not JSON, not an object, or the first field that the schema rejects
+ */
+export async function readJson<S extends z.ZodType>(
+  c: Context,
+  schema: S,
+  limitBytes: number,
+): Promise<z.output<S>> {
+  requireJsonContentType(c.req.header("content-type"));
+  requireSize(Number(c.req.header("content-length") ?? 0), limitBytes);
+  const body = parseObject(await readText(c.req.raw.body, limitBytes));
+  requireBoundedLists(body);
+  const result = schema.safeParse(withoutNulls(body), { reportInput: true, error: describeIssue });
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new HttpProblem("invalid", issue.message, { param: fieldName(issue.path) || undefined });
+}
+
+function requireSize(sizeBytes: number, limitBytes: number): void {
+  if (sizeBytes <= limitBytes) return;
+  throw new HttpProblem("tooLarge", `The request body must be at most ${limitBytes} bytes`, {
+    code: "request_too_large",
+  });
+}
+
+/** Reads no further than the limit. Reading itself fails only when the client leaves before its body has come. */
+async function readText(body: ReadableStream<Uint8Array> | null, limitBytes: number): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of body ?? []) {
+      requireSize(sizeBytes += chunk.length, limitBytes);
+      text += decoder.decode(chunk, { stream: true });
+    }
+  } catch (error) {
+    if (error instanceof HttpProblem) throw error;
+    throw new HttpProblem("cancelled", "The request ended before its body did");
+  }
+  return text + decoder.decode();
+}
+
+function requireJsonContentType(contentType: string | undefined): void {
+  if (contentType === undefined || /^application\/([\w.+-]+\+)?json\b/i.test(contentType)) return;
+  throw new HttpProblem(
+    "mediaType",
+    `Content-Type must be application/json, received ${contentType.slice(0, 80)}`,
+    { code: "unsupported_media_type" },
+  );
+}
+
+function parseObject(text: string): JsonObject {
+  const body = parseJson(text);
+  if (isObject(body)) return body;
+  throw new HttpProblem("invalid", `The body must be a JSON object, received ${describeValue(body)}`);
+}
+
+function parseJson(text: string): unknown {
+  if (text === "") throw new HttpProblem("invalid", "The body must be a JSON object, received nothing");
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new HttpProblem("invalid", `The body must be valid JSON: ${(error as SyntaxError).message}`);
+  }
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function requireBoundedLists(body: JsonObject): void {
+  for (const [name, value] of Object.entries(body)) {
+    if (name === "prompt" || typeof value !== "object" || value === null) continue;
+    const count = Array.isArray(value) ? value.length : Object.keys(value).length;
+    if (count <= MAX_ITEMS) continue;
+    throw new HttpProblem("invalid", `"${name}" must have at most ${MAX_ITEMS} items, received ${count}`, {
+      param: name,
+    });
+  }
+}
+
+/** Drops null fields, also those of objects one level down (`stream_options`, `logit_bias`); lists stay as they are. */
+function withoutNulls(body: JsonObject, depth = 1): JsonObject {
+  const fields = Object.entries(body).filter(([, value]) => value !== null);
+  if (depth === 0) return Object.fromEntries(fields);
+  return Object.fromEntries(
+    fields.map(([name, value]) => [name, isObject(value) ? withoutNulls(value, depth - 1) : value]),
+  );
+}
+
+/** The message for an issue of the schema, unless the schema brings its own. */
+function describeIssue(issue: Issue): string {
+  const field = fieldName(issue.path ?? []);
+  if (issue.input === undefined && issue.code === "invalid_type") return `"${field}" is required`;
+  return `"${field}" must be ${expectation(issue)}, received ${describeValue(issue.input)}`;
+}
+
+function expectation(issue: Issue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return EXPECTED_TYPES[issue.expected] ?? `of type ${issue.expected}`;
+    case "too_small":
+      return `${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}${unit(issue.origin)}`;
+    case "too_big":
+      return `${issue.inclusive === false ? "less than" : "at most"} ${issue.maximum}${unit(issue.origin)}`;
+    case "invalid_value":
+      return `one of ${issue.values.map((value) => JSON.stringify(value)).join(", ")}`;
+    default:
+      return issue.message ?? "valid";
+  }
+}
+
+const EXPECTED_TYPES: Readonly<Record<string, string>> = {
+  string: "a string",
+  number: "a number",
+  int: "an integer",
+  boolean: "true or false",
+  array: "an array",
+  object: "an object",
+  record: "an object",
+};
+
+function unit(origin: string): string {
+  if (origin === "string") return " characters";
+  return origin === "array" ? " items" : "";
+}
+
+/** `stop[1]`, `stream_options.include_usage`. */
+function fieldName(path: readonly PropertyKey[]): string {
+  return path.map((part, i) => typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${String(part)}`)
+    .join(
+      "",
+    );
+}
+
+/** A value in few words: never more than a line, never walked to its depth. */
+function describeValue(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === "object") return "an object";
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}

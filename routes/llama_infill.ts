@@ -1,0 +1,107 @@
+// POST /infill as llama.cpp's server has it, in its basic form: enough for llama.vim and llama.vscode.
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Engine } from "../engine/engine.ts";
+import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
+import { errorBody, explain, type ReportError } from "./errors.ts";
+import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
+import { readJson } from "./json_body.ts";
+import { type InfillPart, InfillSample, selectFields } from "./llama_infill_reply.ts";
+import { sampleCount, toInfillGeneration } from "./llama_infill_request.ts";
+import { infillReply, type InfillRequest, infillRequest } from "./llama_infill_schema.ts";
+import { documentRoute } from "./openapi.ts";
+import type { RouteOptions } from "./route_options.ts";
+import { eventStream } from "./sse.ts";
+
+export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono {
+  const app = new OpenAPIHono();
+  app.post("/infill", async (c) => {
+    const body = await readJson(c, infillRequest, options.bodyLimitBytes);
+    return body.stream
+      ? await streamReply(c, engine, body, options.report)
+      : await plainReply(c, engine, body);
+  });
+  documentRoute(app, {
+    method: "post",
+    path: "/infill",
+    summary: "Fill in the middle, as llama.cpp's server does",
+    description:
+      "With `n_cmpl` above 1 the reply is an array. With `stream`, it is an event stream of parts " +
+      "that ends with the full object, and with no `[DONE]`. Errors have llama.cpp's shape.",
+    request: infillRequest,
+    reply: infillReply,
+    stream: true,
+  });
+  return app;
+}
+
+/** What goes out: parts as the text grows, and one full reply (cut to the fields asked for) a sample. */
+type Output =
+  | { readonly kind: "part"; readonly part: InfillPart }
+  | { readonly kind: "reply"; readonly index: number; readonly reply: Record<string, unknown> };
+
+async function plainReply(c: Context, engine: Engine, body: InfillRequest): Promise<Response> {
+  const generation = toInfillGeneration(body);
+  const events = generate(engine, [generation], clientSignal(c.req.raw).signal);
+  const replies: Record<string, unknown>[] = [];
+  for await (const output of outputs(events, engine, body, generation)) {
+    if (output.kind === "reply") replies[output.index] = output.reply;
+  }
+  return c.json(sampleCount(body) > 1 ? replies : replies[0]!);
+}
+
+async function streamReply(
+  c: Context,
+  engine: Engine,
+  body: InfillRequest,
+  report: ReportError,
+): Promise<Response> {
+  const generation = toInfillGeneration(body);
+  const client = clientSignal(c.req.raw);
+  const events = await awaitFirstToken(generate(engine, [generation], client.signal));
+  return eventStream(frames(outputs(events, engine, body, generation)), {
+    onCancel: client.leave,
+    errorFrame: (error) => errorBody(explain(error, c, report), "llama"),
+  });
+}
+
+async function* frames(all: AsyncIterable<Output>): AsyncGenerator<object> {
+  for await (const output of all) yield output.kind === "part" ? output.part : output.reply;
+}
+
+async function* outputs(
+  events: AsyncIterable<PromptEvent>,
+  engine: Engine,
+  body: InfillRequest,
+  generation: GenerationRequest,
+): AsyncGenerator<Output> {
+  const { model } = engine;
+  const samples = Array.from({ length: sampleCount(body) }, (_, index) => new InfillSample(index, body));
+  let prompt: Extract<GenerationEvent, { kind: "prompt" }> = {
+    kind: "prompt",
+    tokenIds: [],
+    truncated: false,
+  };
+  let promptText = "";
+  for await (const { event } of events) {
+    if (event.kind === "prompt") {
+      prompt = event;
+      if (wantsPrompt(body)) promptText = await engine.detokenize(event.tokenIds);
+      continue;
+    }
+    const sample = samples[event.sample]!;
+    if (event.kind === "token") {
+      yield { kind: "part", part: sample.add(event, prompt) };
+      continue;
+    }
+    const heldBack = sample.addHeldBack(event, prompt);
+    if (heldBack) yield { kind: "part", part: heldBack };
+    const reply = sample.reply(prompt, promptText, event, { model, generation });
+    yield { kind: "reply", index: sample.index, reply: selectFields(reply, body.response_fields) };
+  }
+}
+
+/** The prompt as the model saw it is as long as the context; editors that name their fields do without. */
+function wantsPrompt(body: InfillRequest): boolean {
+  return !body.response_fields?.length || body.response_fields.includes("prompt");
+}

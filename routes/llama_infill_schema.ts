@@ -1,0 +1,107 @@
+// The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
+// llama.cpp that only steer its own slots, caches and time limits are accepted and ignored.
+import { z } from "@hono/zod-openapi";
+
+const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
+
+const chunk = z.object({
+  text: z.string({ error: CHUNK_WITHOUT_TEXT }),
+  filename: z.string({ error: 'extra_context chunk\'s "filename" must be a string' }).nullish(),
+}, { error: CHUNK_WITHOUT_TEXT });
+
+/** `[[id, bias], ...]` or `{"id": bias}`; false forbids the token. */
+const bias = z.union([z.number(), z.literal(false)]);
+const logitBias = z.union([
+  z.array(z.tuple([z.int().min(0), bias])),
+  z.record(z.string().regex(/^\d{1,10}$/), bias),
+], { error: '"logit_bias" must map token ids to numbers or false' });
+
+export const infillRequest = z.object({
+  input_prefix: z.string().describe("Text before the cursor's line, or before the cursor."),
+  input_suffix: z.string().describe("Text after the cursor."),
+  prompt: z.string().default("").describe("Text of the current line before the cursor."),
+  input_extra: z.array(chunk).default([]).describe("Chunks of other files, oldest first."),
+  n_predict: z.int().min(-2).optional().describe(
+    "Most new tokens: 0 only reads the prompt, -1 (the default) as many as fit.",
+  ),
+  max_tokens: z.int().min(-2).optional().describe("Another name of `n_predict`."),
+  max_completion_tokens: z.int().min(-2).optional().describe("Another name of `n_predict`."),
+  temperature: z.number().default(0.8).describe("0 or less takes the likeliest token."),
+  top_k: z.int().default(40).describe("0 or less switches it off."),
+  top_p: z.number().default(0.95).describe("Draw from the likeliest tokens that have this share together."),
+  min_p: z.number().default(0.05).describe(
+    "Draw from tokens with at least this part of the likeliest one's probability.",
+  ),
+  presence_penalty: z.number().default(0).describe("Taken once from the logits of tokens already generated."),
+  frequency_penalty: z.number().default(0).describe("Taken from them for each time they were."),
+  samplers: z.array(z.string()).optional().describe(
+    "Which samplers apply. Without `temperature` in the list the temperature is 1.",
+  ),
+  logit_bias: logitBias.optional().describe("Token id to what is added to its logit; `false` forbids it."),
+  stop: z.union([z.string(), z.array(z.string())], {
+    error: '"stop" must be a string or an array of strings',
+  })
+    .default([]).describe("Ends a completion before this text, or the first of these."),
+  seed: z.number().refine(Number.isInteger, '"seed" must be an integer').default(-1).openapi({
+    type: "integer",
+    format: "int64",
+    description: "-1 draws one.",
+  }),
+  ignore_eos: z.boolean().default(false).describe("Go on past the end of the text."),
+  n_probs: z.int().min(0).max(20).optional().describe("Report this many likely tokens for each token."),
+  logprobs: z.int().min(0).max(20).optional().describe("Another name of `n_probs`."),
+  n_cmpl: z.int().min(1).max(128).optional().describe("Completions; the reply is an array when above 1."),
+  n: z.int().min(1).max(128).optional().describe("Another name of `n_cmpl`."),
+  return_tokens: z.boolean().default(false).describe("Report the token ids."),
+  response_fields: z.array(z.string()).optional().describe(
+    "Only these fields of the reply. `timings/prompt_n` is a flat key of that name.",
+  ),
+  stream: z.boolean().default(false).describe("Send parts as server-sent events while the text grows."),
+  id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
+}).openapi("InfillRequest");
+
+export type InfillRequest = z.output<typeof infillRequest>;
+
+const timings = z.object({
+  cache_n: z.int(),
+  prompt_n: z.int(),
+  prompt_ms: z.number(),
+  prompt_per_token_ms: z.number(),
+  prompt_per_second: z.number(),
+  predicted_n: z.int(),
+  predicted_ms: z.number(),
+  predicted_per_token_ms: z.number(),
+  predicted_per_second: z.number(),
+});
+
+const likelyToken = z.object({
+  id: z.int(),
+  token: z.string(),
+  bytes: z.array(z.int()),
+  logprob: z.number(),
+});
+const tokenProbability = likelyToken.extend({ top_logprobs: z.array(likelyToken) });
+
+export const infillReply = z.object({
+  index: z.int(),
+  content: z.string(),
+  tokens: z.array(z.int()).describe("With `return_tokens`."),
+  id_slot: z.int(),
+  stop: z.literal(true),
+  model: z.string(),
+  tokens_predicted: z.int(),
+  tokens_evaluated: z.int(),
+  generation_settings: z.looseObject({ n_ctx: z.int() }),
+  prompt: z.string(),
+  has_new_line: z.boolean(),
+  truncated: z.boolean().describe("The prompt was cut to fit the context."),
+  stop_type: z.enum(["none", "eos", "limit", "word"]),
+  stopping_word: z.string(),
+  tokens_cached: z.int(),
+  timings,
+  completion_probabilities: z.array(tokenProbability).optional(),
+}).openapi("Infill");
+
+export type InfillReply = z.output<typeof infillReply>;
+export type InfillTimings = z.output<typeof timings>;
+export type TokenProbability = z.output<typeof tokenProbability>;

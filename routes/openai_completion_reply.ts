@@ -1,0 +1,145 @@
+// From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
+// by one, a plain reply is their sum.
+import type { ModelInfo } from "../engine/engine.ts";
+import type { FinishReason, GenerationEvent, TokenLogprob } from "../engine/request.ts";
+import type { PromptEvent } from "./generation.ts";
+import type {
+  CompletionChoice,
+  CompletionLogprobs,
+  CompletionReply,
+  CompletionUsage,
+} from "./openai_completion_schema.ts";
+
+/** JSON has no -Infinity; vLLM sends this instead. */
+const LOWEST_LOGPROB = -9999;
+
+type Finish = Extract<GenerationEvent, { kind: "finish" }>;
+type Token = Extract<GenerationEvent, { kind: "token" }>;
+type PromptRead = Extract<GenerationEvent, { kind: "prompt" }>;
+
+/** Shapes the events of one HTTP request. Keeps the counts and offsets that run across them. */
+export class CompletionShaper {
+  readonly #header: Omit<CompletionReply, "choices" | "usage">;
+  readonly #n: number;
+  #promptTokens = 0;
+  #completionTokens = 0;
+  /** Characters so far, by choice. */
+  readonly #offsets = new Map<number, number>();
+
+  /** `n` is the number of samples a prompt. */
+  constructor(model: ModelInfo, n: number) {
+    this.#n = n;
+    this.#header = {
+      id: `cmpl-${crypto.randomUUID()}`,
+      object: "text_completion",
+      created: Math.floor(Date.now() / 1000),
+      model: model.id,
+      system_fingerprint: `fp_hyades_${model.backend}`,
+    };
+  }
+
+  /** What the event adds to the choices; nothing for a token whose text is not yet certain. */
+  deltas({ prompt, event }: PromptEvent): CompletionChoice[] {
+    switch (event.kind) {
+      case "prompt":
+        return this.#promptDeltas(prompt, event);
+      case "token":
+        return this.#tokenDeltas(prompt * this.#n + event.sample, event);
+      case "finish":
+        return [this.#finishDelta(prompt * this.#n + event.sample, event)];
+    }
+  }
+
+  reply(choices: CompletionChoice[]): CompletionReply {
+    return { ...this.#header, choices, usage: this.usage() };
+  }
+
+  /** A chunk of a stream. `usage` is null in the chunks of a stream that ends with one that has it. */
+  chunk(choices: CompletionChoice[], usage?: CompletionUsage | null): CompletionReply {
+    return usage === undefined ? { ...this.#header, choices } : { ...this.#header, choices, usage };
+  }
+
+  usage(): CompletionUsage {
+    return {
+      prompt_tokens: this.#promptTokens,
+      completion_tokens: this.#completionTokens,
+      total_tokens: this.#promptTokens + this.#completionTokens,
+    };
+  }
+
+  /** Every sample of an echoed prompt begins with it. */
+  #promptDeltas(prompt: number, event: PromptRead): CompletionChoice[] {
+    this.#promptTokens += event.tokenIds.length;
+    const { text } = event;
+    if (text === undefined) return [];
+    return Array.from({ length: this.#n }, (_, sample) => {
+      const index = prompt * this.#n + sample;
+      return { text, index, logprobs: this.#logprobs(index, event.tokens), finish_reason: null };
+    });
+  }
+
+  #tokenDeltas(index: number, event: Token): CompletionChoice[] {
+    if (event.text === "" && !event.logprob) return [];
+    const logprobs = this.#logprobs(index, event.logprob && [event.logprob]);
+    return [{ text: event.text, index, logprobs, finish_reason: null }];
+  }
+
+  #finishDelta(index: number, event: Finish): CompletionChoice {
+    this.#completionTokens += event.completionTokens;
+    return { text: event.text, index, logprobs: null, finish_reason: finishReason(event.reason) };
+  }
+
+  #logprobs(index: number, tokens: readonly TokenLogprob[] | undefined): CompletionLogprobs | null {
+    if (!tokens) return null;
+    return {
+      tokens: tokens.map((token) => token.text),
+      token_logprobs: tokens.map((token) => finite(token.logprob)),
+      top_logprobs: tokens.map(topLogprobs),
+      text_offset: tokens.map((token) => this.#advance(index, token.text)),
+    };
+  }
+
+  #advance(index: number, text: string): number {
+    const offset = this.#offsets.get(index) ?? 0;
+    this.#offsets.set(index, offset + [...text].length);
+    return offset;
+  }
+}
+
+/** Adds deltas up, one choice an index, in order of index. `withLogprobs`: they were asked for, be it of no token. */
+export function sumOfDeltas(
+  deltas: readonly CompletionChoice[],
+  withLogprobs: boolean,
+): CompletionChoice[] {
+  const byIndex = Map.groupBy(deltas, (delta) => delta.index);
+  return [...byIndex].sort(([a], [b]) => a - b).map(([index, parts]) => ({
+    text: parts.map((part) => part.text).join(""),
+    index,
+    logprobs: withLogprobs ? joinLogprobs(parts.flatMap((part) => part.logprobs ?? [])) : null,
+    finish_reason: parts.at(-1)!.finish_reason,
+  }));
+}
+
+function joinLogprobs(parts: readonly CompletionLogprobs[]): CompletionLogprobs {
+  return {
+    tokens: parts.flatMap((part) => part.tokens),
+    token_logprobs: parts.flatMap((part) => part.token_logprobs),
+    top_logprobs: parts.flatMap((part) => part.top_logprobs),
+    text_offset: parts.flatMap((part) => part.text_offset),
+  };
+}
+
+/** The likeliest tokens, and the drawn one when it is not among them. Null where nothing predicts the token. */
+function topLogprobs(token: TokenLogprob): Record<string, number> | null {
+  if (token.logprob === null) return null;
+  const entries = [...token.top, { text: token.text, logprob: token.logprob }];
+  return Object.fromEntries(entries.map(({ text, logprob }) => [text, finite(logprob)]));
+}
+
+function finite<T extends number | null>(logprob: T): T {
+  return logprob === -Infinity ? LOWEST_LOGPROB as T : logprob;
+}
+
+function finishReason(reason: FinishReason): "stop" | "length" {
+  return reason === "length" ? "length" : "stop";
+}

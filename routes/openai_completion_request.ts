@@ -1,0 +1,57 @@
+// From the checked body of POST /v1/completions to the engine's requests, one a prompt. Knows what the fields mean, and
+// nothing of how they arrived.
+import type { FimLayout, GenerationRequest, Prompt } from "../engine/request.ts";
+import { defined } from "./defined.ts";
+import type { CompletionPrompt, CompletionRequest } from "./openai_completion_schema.ts";
+import { engineSeed } from "./seed.ts";
+
+/** `eosTokenId` stands for an empty prompt: what a model was shown before the first token of a document. */
+export function toGenerationRequests(body: CompletionRequest, eosTokenId: number): GenerationRequest[] {
+  const settings = samplingSettings(body);
+  return splitPrompts(body.prompt).map((text) => ({ ...settings, prompt: toPrompt(text, body, eosTokenId) }));
+}
+
+function splitPrompts(prompt: CompletionPrompt): (string | number[])[] {
+  if (typeof prompt === "string") return [prompt];
+  return typeof prompt[0] === "number" ? [prompt as number[]] : prompt as string[] | number[][];
+}
+
+function toPrompt(prompt: string | number[], body: CompletionRequest, eosTokenId: number): Prompt {
+  if (typeof prompt !== "string") return { kind: "tokens", ids: prompt };
+  if (body.suffix !== undefined) return infillPrompt(prompt, body.suffix, body.fim_layout);
+  if (prompt === "") return { kind: "tokens", ids: [eosTokenId] };
+  // Editors that lay out the FIM prompt themselves write its tokens as text.
+  return { kind: "text", text: prompt, parseSpecial: true };
+}
+
+function infillPrompt(prefix: string, suffix: string, layout: FimLayout | undefined): Prompt {
+  return layout ? { kind: "infill", prefix, suffix, layout } : { kind: "infill", prefix, suffix };
+}
+
+function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "prompt"> {
+  return defined<Omit<GenerationRequest, "prompt">>({
+    maxTokens: body.max_tokens,
+    n: body.n,
+    temperature: body.temperature,
+    topK: body.top_k !== undefined && body.top_k > 0 ? body.top_k : undefined,
+    topP: body.top_p,
+    minP: body.min_p,
+    presencePenalty: body.presence_penalty,
+    frequencyPenalty: body.frequency_penalty,
+    logitBias: body.logit_bias && toLogitBias(body.logit_bias),
+    seed: body.seed === undefined ? undefined : engineSeed(body.seed),
+    stop: toStopStrings(body.stop),
+    ignoreEos: body.ignore_eos,
+    logprobs: body.logprobs,
+    echoPrompt: body.echo,
+  });
+}
+
+function toLogitBias(bias: Readonly<Record<string, number>>): { id: number; delta: number }[] {
+  return Object.entries(bias).map(([id, delta]) => ({ id: Number(id), delta }));
+}
+
+/** An empty string would stop everything at once; clients send it for "none". */
+function toStopStrings(stop: string | string[] | undefined): string[] | undefined {
+  return stop === undefined ? undefined : [stop].flat().filter((text) => text !== "");
+}

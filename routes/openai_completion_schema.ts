@@ -1,0 +1,174 @@
+// The wire form of POST /v1/completions as OpenAI defines it, with the extensions that users of vLLM and llama.cpp
+// send. Validation and the OpenAPI document both come from here.
+import { z } from "@hono/zod-openapi";
+
+/** Text, several texts, token ids, or several lists of token ids. */
+export type CompletionPrompt = string | string[] | number[] | number[][];
+
+/** Most prompts of one request. */
+const MAX_PROMPTS = 2048;
+/** Bounds of a signed 64-bit integer; JSON numbers beyond 2^53 arrive rounded. */
+const INT64_MAX = 2 ** 63;
+
+const PROMPT_FORMS =
+  '"prompt" must be a string, an array of strings, an array of token ids or an array of such arrays';
+
+/**
+ * A check of our own in place of a union of arrays: a union tries every member on every item, and a prompt may have
+ * hundreds of thousands.
+ */
+const prompt = z.custom<CompletionPrompt>(isPrompt, {
+  error: (issue) => issue.input === undefined ? '"prompt" is required' : PROMPT_FORMS,
+}).openapi({
+  type: ["string", "array"],
+  anyOf: [
+    { type: "string" },
+    { type: "array", items: { type: "string" }, minItems: 1, maxItems: MAX_PROMPTS },
+    { type: "array", items: { type: "integer", minimum: 0 }, minItems: 1 },
+    {
+      type: "array",
+      items: { type: "array", items: { type: "integer", minimum: 0 }, minItems: 1 },
+      minItems: 1,
+      maxItems: MAX_PROMPTS,
+    },
+  ],
+  description: "What to continue. Special tokens in a text are parsed unless `suffix` is given.",
+});
+
+function isPrompt(value: unknown): value is CompletionPrompt {
+  if (typeof value === "string") return true;
+  if (!Array.isArray(value) || value.length === 0) return false;
+  if (typeof value[0] === "number") return value.every(isTokenId);
+  if (value.length > MAX_PROMPTS) return false;
+  if (typeof value[0] === "string") return value.every((item) => typeof item === "string");
+  return value.every((item) => Array.isArray(item) && item.length > 0 && item.every(isTokenId));
+}
+
+function isTokenId(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+const stop = z.union([z.string(), z.array(z.string()).max(128)], {
+  error: '"stop" must be a string or an array of at most 128 strings',
+});
+
+const logitBias = z.record(z.string().regex(/^\d{1,10}$/), z.number().min(-100).max(100), {
+  error: (issue) => issue.code === "invalid_key" ? '"logit_bias" must have token ids for keys' : undefined,
+});
+
+const streamOptions = z.object({
+  include_usage: z.boolean().optional().describe("Send a last chunk with the token counts."),
+  include_obfuscation: z.boolean().optional().describe("Accepted and ignored."),
+});
+
+export const completionRequest = z.object({
+  model: z.string().optional().describe("The served model's id; empty or absent is that model too."),
+  prompt,
+  suffix: z.string().optional().describe(
+    "Text after the hole: the completion is the middle between `prompt` and `suffix`.",
+  ),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe(
+    "Extension: order of prefix and suffix in the model's prompt. Absent: the model's own.",
+  ),
+  max_tokens: z.int().min(0).default(16).describe("Most new tokens; 0 only reads (and scores) the prompt."),
+  temperature: z.number().min(0).max(2).default(1).describe("0 takes the likeliest token."),
+  top_p: z.number().min(0).max(1).default(1).describe(
+    "Draw from the likeliest tokens that have this share together.",
+  ),
+  top_k: z.int().min(-1).optional().describe("Extension: 0 and -1 switch it off."),
+  min_p: z.number().min(0).max(1).optional().describe(
+    "Extension: draw from tokens with at least this part of the likeliest one's probability.",
+  ),
+  n: z.int().min(1).max(128).default(1).describe("Completions drawn for each prompt."),
+  best_of: z.int().min(0).max(20).optional().describe("Only what equals `n` is served."),
+  stop: stop.optional().describe("Ends a completion before this text, or the first of these."),
+  seed: z.number().min(-INT64_MAX).max(INT64_MAX).refine(Number.isInteger, '"seed" must be an integer')
+    .optional().openapi({
+      type: "integer",
+      format: "int64",
+      description: "Same seed and request: same completion. Absent: drawn.",
+    }),
+  stream: z.boolean().default(false).describe("Send the completion as server-sent events while it grows."),
+  stream_options: streamOptions.optional().describe("Only with `stream`."),
+  echo: z.boolean().default(false).describe("Put the prompt before the completion. Not with `suffix`."),
+  logprobs: z.int().min(0).max(20).optional().describe("Log-probabilities, and this many alternatives."),
+  presence_penalty: z.number().min(-2).max(2).default(0).describe(
+    "Taken once from the logits of tokens already generated.",
+  ),
+  frequency_penalty: z.number().min(-2).max(2).default(0).describe(
+    "Taken from them for each time they were.",
+  ),
+  logit_bias: logitBias.optional().describe("Token id to what is added to its logit, -100 to 100."),
+  ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
+  user: z.string().optional().describe("Accepted and ignored."),
+}).superRefine(checkTogether).openapi("CompletionRequest");
+
+interface Combination {
+  readonly n: number;
+  readonly best_of?: number | undefined;
+  readonly stream: boolean;
+  readonly stream_options?: object | undefined;
+  readonly echo: boolean;
+  readonly suffix?: string | undefined;
+  readonly prompt: CompletionPrompt;
+}
+
+/** What each field allows alone and not together with another. */
+function checkTogether(body: Combination, context: z.RefinementCtx): void {
+  function reject(field: string, message: string): void {
+    context.addIssue({ code: "custom", path: [field], message });
+  }
+  if (body.best_of !== undefined && body.best_of < body.n) {
+    reject("best_of", `"best_of" must be at least "n" (${body.n}), received ${body.best_of}`);
+  } else if (body.best_of !== undefined && body.best_of > body.n) {
+    reject("best_of", `"best_of" above "n" is not supported: ask for "n": ${body.best_of} and choose`);
+  }
+  if (body.stream_options && !body.stream) {
+    reject("stream_options", '"stream_options" is only allowed when "stream" is true');
+  }
+  if (body.suffix === undefined) return;
+  if (body.echo) reject("echo", '"echo" cannot be combined with "suffix"');
+  if (!isText(body.prompt)) reject("prompt", '"prompt" must be text when "suffix" is given, not token ids');
+}
+
+function isText(value: CompletionPrompt): value is string | string[] {
+  return typeof value === "string" || typeof value[0] === "string";
+}
+
+export type CompletionRequest = z.output<typeof completionRequest>;
+
+const logprobs = z.object({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number().nullable()),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
+  text_offset: z.array(z.int()).describe("In characters (code points) of the choice's text."),
+}).openapi("CompletionLogprobs");
+
+const choice = z.object({
+  text: z.string(),
+  index: z.int().describe("prompt * n + sample"),
+  logprobs: logprobs.nullable(),
+  finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
+}).openapi("CompletionChoice");
+
+const usage = z.object({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+}).openapi("CompletionUsage");
+
+/** The reply, and every chunk of a stream. */
+export const completionReply = z.object({
+  id: z.string(),
+  object: z.literal("text_completion"),
+  created: z.int().describe("Unix time in seconds."),
+  model: z.string(),
+  system_fingerprint: z.string().describe("Same fingerprint, seed and request: same completion."),
+  choices: z.array(choice),
+  usage: usage.nullable().optional(),
+}).openapi("Completion");
+
+export type CompletionReply = z.output<typeof completionReply>;
+export type CompletionChoice = z.output<typeof choice>;
+export type CompletionLogprobs = z.output<typeof logprobs>;
+export type CompletionUsage = z.output<typeof usage>;

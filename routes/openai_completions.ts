@@ -1,0 +1,94 @@
+// POST /v1/completions. Order of affairs: read and check, hand to the engine, send back as one object or as a stream.
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Engine } from "../engine/engine.ts";
+import { errorBody, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
+import { readJson } from "./json_body.ts";
+import { CompletionShaper, sumOfDeltas } from "./openai_completion_reply.ts";
+import { toGenerationRequests } from "./openai_completion_request.ts";
+import {
+  type CompletionChoice,
+  completionReply,
+  type CompletionRequest,
+  completionRequest,
+} from "./openai_completion_schema.ts";
+import { documentRoute } from "./openapi.ts";
+import type { RouteOptions } from "./route_options.ts";
+import { eventStream, type Frame } from "./sse.ts";
+
+export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
+  const app = new OpenAPIHono();
+  app.post("/v1/completions", async (c) => {
+    const body = await readJson(c, completionRequest, options.bodyLimitBytes);
+    requireServedModel(engine, body.model);
+    return body.stream
+      ? await streamReply(c, engine, body, options.report)
+      : await plainReply(c, engine, body);
+  });
+  documentRoute(app, {
+    method: "post",
+    path: "/v1/completions",
+    summary: "Complete code, or fill in the middle",
+    description:
+      "As OpenAI defines it. With `stream`, the reply is an event stream of the same objects that " +
+      "ends with `data: [DONE]`. Null means absent; unknown fields are ignored.",
+    request: completionRequest,
+    reply: completionReply,
+    stream: true,
+  });
+  return app;
+}
+
+/** @throws {HttpProblem} the client names a model that is not the served one */
+export function requireServedModel(engine: Engine, id: string | undefined): void {
+  const served = engine.model.id;
+  if (id === undefined || id === "" || id === served) return;
+  throw new HttpProblem(
+    "notFound",
+    `The model "${id.slice(0, 200)}" does not exist: this server has "${served}"`,
+    {
+      param: "model",
+      code: "model_not_found",
+    },
+  );
+}
+
+async function plainReply(c: Context, engine: Engine, body: CompletionRequest): Promise<Response> {
+  const shaper = new CompletionShaper(engine.model, body.n);
+  const requests = toGenerationRequests(body, engine.model.eosTokenId);
+  const deltas: CompletionChoice[] = [];
+  for await (const event of generate(engine, requests, clientSignal(c.req.raw).signal)) {
+    deltas.push(...shaper.deltas(event));
+  }
+  return c.json(shaper.reply(sumOfDeltas(deltas, body.logprobs !== undefined)));
+}
+
+async function streamReply(
+  c: Context,
+  engine: Engine,
+  body: CompletionRequest,
+  report: ReportError,
+): Promise<Response> {
+  const shaper = new CompletionShaper(engine.model, body.n);
+  const requests = toGenerationRequests(body, engine.model.eosTokenId);
+  const client = clientSignal(c.req.raw);
+  const events = await awaitFirstToken(generate(engine, requests, client.signal));
+  return eventStream(chunks(events, shaper, body.stream_options?.include_usage ?? false), {
+    onCancel: client.leave,
+    errorFrame: (error) => errorBody(explain(error, c, report), "openai"),
+  });
+}
+
+async function* chunks(
+  events: AsyncIterable<PromptEvent>,
+  shaper: CompletionShaper,
+  includeUsage: boolean,
+): AsyncGenerator<Frame> {
+  const noUsageYet = includeUsage ? null : undefined;
+  for await (const event of events) {
+    for (const delta of shaper.deltas(event)) yield shaper.chunk([delta], noUsageYet);
+  }
+  if (includeUsage) yield shaper.chunk([], shaper.usage());
+  yield "[DONE]";
+}

@@ -1,0 +1,115 @@
+// The API's description: an OpenAPI 3.1 document made from the schemas that also validate, and a page that shows it.
+import { OpenAPIHono, z } from "@hono/zod-openapi";
+import page from "./reference_page.html" with { type: "text" };
+
+export interface RouteDescription {
+  readonly method: "get" | "post";
+  /** With parameters in braces. */
+  readonly path: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly params?: z.ZodObject;
+  readonly request?: z.ZodType;
+  readonly reply: z.ZodType;
+  /** The reply can also come as server-sent events. */
+  readonly stream?: boolean;
+  /** Needs no API key, and answers 503 with this body while it is not ready. */
+  readonly probe?: { readonly notReady: z.ZodType } | boolean;
+}
+
+export const errorReply = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.string(),
+    param: z.string().nullable(),
+    code: z.union([z.string(), z.int()]).nullable().describe(
+      "A word; on llama.cpp's routes the HTTP status.",
+    ),
+  }),
+}).openapi("Error");
+
+const BODY_STATUSES = {
+  400: "A field is wrong; `param` names it.",
+  413: "The body is too large.",
+  415: "The body is not `application/json`.",
+  429: "Too many requests wait; see `Retry-After`.",
+} as const;
+
+const ERROR_STATUSES = {
+  401: "The API key is missing or wrong.",
+  404: "No such model or route.",
+  503: "The model is loading, or its device is being reopened; see `Retry-After`.",
+} as const;
+
+/** Adds a route to the document. */
+export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
+  const { method, path, summary, description, params, request, probe } = route;
+  app.openAPIRegistry.registerPath({
+    method,
+    path,
+    summary,
+    ...(description && { description }),
+    request: {
+      ...(params && { params }),
+      ...(request && { body: { required: true, content: jsonContent(request) } }),
+    },
+    responses: {
+      200: successResponse(route),
+      ...(probe ? probeResponses(probe) : errorResponses(request !== undefined)),
+    },
+    ...(probe && { security: [] }),
+  });
+}
+
+function jsonContent(schema: z.ZodType) {
+  return { "application/json": { schema } };
+}
+
+function successResponse({ reply, stream }: RouteDescription) {
+  const content = jsonContent(reply);
+  if (!stream) return { description: "OK", content };
+  return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
+}
+
+function errorResponses(withBody: boolean) {
+  const content = jsonContent(errorReply);
+  return Object.fromEntries(
+    Object.entries(withBody ? { ...BODY_STATUSES, ...ERROR_STATUSES } : ERROR_STATUSES).map((
+      [status, description],
+    ) => [status, { description, content }]),
+  );
+}
+
+function probeResponses(probe: { readonly notReady: z.ZodType } | boolean) {
+  if (typeof probe === "boolean") return {};
+  return { 503: { description: "Not ready", content: jsonContent(probe.notReady) } };
+}
+
+export interface ApiInfo {
+  readonly version: string;
+  /** Whether requests need an API key. */
+  readonly secured: boolean;
+}
+
+/** Serves the document of all routes of `app` at /openapi.json, and the page at /docs. */
+export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
+  if (info.secured) {
+    app.openAPIRegistry.registerComponent("securitySchemes", "apiKey", { type: "http", scheme: "bearer" });
+  }
+  app.doc31("/openapi.json", {
+    openapi: "3.1.0",
+    info: {
+      title: "Hyades",
+      version: info.version,
+      description: "Code completion over HTTP, with fill-in-the-middle.",
+    },
+    ...(info.secured && { security: [{ apiKey: [] }] }),
+  });
+  app.get("/docs", (c) => c.html(page, 200, { "Content-Security-Policy": PAGE_POLICY }));
+  app.get("/", (c) => c.redirect("/docs"));
+}
+
+/** The page is one file and talks to nobody but this server. */
+const PAGE_POLICY =
+  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

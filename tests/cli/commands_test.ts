@@ -1,0 +1,108 @@
+// The real commands as their own processes, as `deno task` starts them: what they print, and what they refuse.
+import assert from "node:assert/strict";
+import { fromFileUrl, join, resolve } from "std/path/mod.js";
+
+const ROOT = resolve(fromFileUrl(new URL("../../", import.meta.url)));
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `main.ts ARGS` under a permission set of deno.json; `callersFolder` is where `deno task` was called. */
+async function hyades(args: readonly string[], callersFolder: string = ROOT): Promise<Outcome> {
+  const permissions = args[0] === "quantize" ? "quantize" : "serve";
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", `-P=${permissions}`, "main.ts", ...args],
+    cwd: ROOT,
+    env: { INIT_CWD: callersFolder, NO_COLOR: "1", HYADES_API_KEY: "" },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** @throws {assert.AssertionError} unless the command fails with this as its error, and no stack trace. */
+async function refused(args: readonly string[], error: RegExp): Promise<void> {
+  const { code, stdout, stderr } = await hyades(args);
+  assert.equal(code, 1, stdout);
+  assert.match(stderr, error);
+  assert.doesNotMatch(stderr, /^\s+at /m);
+}
+
+for (const command of ["serve", "complete", "quantize", "doctor"]) {
+  Deno.test(`${command} --help shows how to call it, and names no path of this machine`, async () => {
+    const { code, stdout } = await hyades([command, "--help"]);
+    assert.equal(code, 0);
+    assert.ok(stdout.startsWith(`Usage: deno task ${command} [options]`), stdout);
+    assert.ok(!stdout.includes(ROOT), stdout);
+  });
+}
+
+Deno.test("serve says what to do about a port in use, before it loads the model", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  await refused(
+    ["serve", "--port", `${port}`, "--model", "no/such/model"],
+    /: the port is in use; stop that server or take --port/,
+  );
+});
+
+Deno.test("serve refuses a public host without an API key", async () => {
+  await refused(["serve", "--port", "0", "--host", "0.0.0.0"], /no API key is set; add --api-key KEY/);
+});
+
+Deno.test("serve ends when the model folder is wrong", async () => {
+  await refused(
+    ["serve", "--port", "0", "--model", "no/such/model"],
+    /"no\/such\/model" must be a model folder/,
+  );
+  await refused(["serve", "--port", "0", "--model", "docs"], /"docs\/config\.json" is missing/);
+});
+
+Deno.test("serve answers at the address that it prints, and ends in order at Ctrl-C", async () => {
+  await using server = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "-P=serve", "main.ts", "serve", "--port", "0", "--device", "cpu"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stderr: "piped",
+  }).spawn();
+  let printed = "";
+  for await (const text of server.stderr.pipeThrough(new TextDecoderStream())) {
+    printed += text;
+    const url = /Listening on (\S+) /.exec(printed)?.[1];
+    if (!url) continue;
+    const ready = await fetch(`${url}/readyz`);
+    assert.deepEqual(await ready.json(), { status: "ready", model: "hyades-starcoder-31m" });
+    server.kill("SIGINT");
+  }
+  assert.equal((await server.status).code, 0);
+});
+
+Deno.test("a wrong option is named, with the values it may have", async () => {
+  await refused(["serve", "--prot", "1"], /Did you mean --port\?\)\n\(add --help for the options\)/);
+  await refused(["serve", "--port", "65536"], /'65536' is invalid\. must be a port, 0 to 65535/);
+  await refused(["serve", "--device", "cuda"], /Allowed choices are auto, dawn, webgpu, cpu/);
+  await refused(["complete", "main.ts", "--temperature", "hot"], /'hot' is invalid\. must be a number/);
+});
+
+Deno.test("complete prints a completion of the default model, of a file in the caller's folder", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(
+      join(folder, "fibonacci.py"),
+      "def fibonacci(n):\n    a, b = 0, 1\n    for _ in\n",
+    );
+    const place = ["complete", "fibonacci.py:3:13", "--device", "cpu", "--max-tokens", "4", "--line"];
+    const first = await hyades([...place, "--seed", "0"], folder);
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(first.stdout, /^.+\n$/);
+    assert.deepEqual((await hyades(place, folder)).stdout, first.stdout);
+    const wrong = await hyades(["complete", "fibonacci.py:9"], folder);
+    assert.match(wrong.stderr, /has lines 1 to 4, received 9/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,121 @@
+// A loaded model over the fake runner and the tiny tokenizer, and what tests do with engines of it.
+import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
+import type { Engine } from "../../engine/engine.ts";
+import type { GenerationEvent, GenerationRequest, Prompt } from "../../engine/request.ts";
+import type { LoadedModel } from "../../models/loaded_model.ts";
+import { FakeRunner, type FakeRunnerOptions } from "./fake_runner.ts";
+import { tinyTokenizerJson } from "./tiny_tokenizer.ts";
+
+/** Ids of the tiny tokenizer: 19 special tokens, 256 bytes, 8 merges. */
+export const VOCAB_SIZE = 283;
+
+export function fakeModel(runner: FakeRunner): LoadedModel {
+  return {
+    runner,
+    architecture: "fake",
+    contextLength: 128,
+    vocabSize: VOCAB_SIZE,
+    numParameters: 1000,
+    weightBytes: 2000,
+    backend: "cpu",
+    adapter: "fake",
+    eosTokenId: 0,
+    suppressedTokens: [],
+    tokenizer: { tokenizerJson: tinyTokenizerJson(), tokenizerConfig: {} },
+  };
+}
+
+export interface FakeEngine extends AsyncDisposable {
+  readonly engine: LocalEngine;
+  /** Runners opened so far, the present one last. */
+  readonly runners: FakeRunner[];
+}
+
+/** An engine that is ready. */
+export async function openFakeEngine(
+  runnerOptions: FakeRunnerOptions = {},
+  options: Partial<LocalEngineOptions> = {},
+): Promise<FakeEngine> {
+  const runners: FakeRunner[] = [];
+  const ready = Promise.withResolvers<void>();
+  const engine = new LocalEngine({
+    modelId: "fake",
+    openModel: () => {
+      runners.push(new FakeRunner({ vocabSize: VOCAB_SIZE, ...runnerOptions }));
+      return Promise.resolve(fakeModel(runners[runners.length - 1]));
+    },
+    ...options,
+    onState: (state) => {
+      if (state.phase === "ready") ready.resolve();
+      if (state.phase === "failed") ready.reject(new Error(state.reason));
+      options.onState?.(state);
+    },
+  });
+  await ready.promise;
+  return { engine, runners, [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose]() };
+}
+
+export function textPrompt(text: string): Prompt {
+  return { kind: "text", text, parseSpecial: false };
+}
+
+/** A greedy request that no end token cuts short: the hash draws those as well. */
+export function request(prompt: Prompt, options: Partial<GenerationRequest> = {}): GenerationRequest {
+  return { prompt, temperature: 0, ignoreEos: true, maxTokens: 8, ...options };
+}
+
+export async function collect(events: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+  return await Array.fromAsync(events);
+}
+
+export interface Completion {
+  readonly ids: number[];
+  readonly text: string;
+  /** Text of each token event. */
+  readonly pieces: string[];
+  readonly finish: Extract<GenerationEvent, { kind: "finish" }>;
+}
+
+/** The completion of one sample. */
+export function completionOf(events: readonly GenerationEvent[], sample = 0): Completion {
+  const tokens = events.filter((event) => event.kind === "token").filter((event) => event.sample === sample);
+  const finish = events.filter((event) => event.kind === "finish").find((event) => event.sample === sample);
+  if (!finish) throw new Error(`sample ${sample} has no finish event`);
+  const pieces = tokens.map(({ text }) => text);
+  return { ids: tokens.map(({ id }) => id), text: pieces.join("") + finish.text, pieces, finish };
+}
+
+export async function complete(engine: Engine, wanted: GenerationRequest): Promise<Completion> {
+  return completionOf(await collect(engine.submit(wanted)));
+}
+
+/** Waits until `condition` holds, turn by turn of the event loop. */
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 5_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error("Waited in vain");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** A door that steps wait at, until it is opened. */
+export class Gate {
+  #open = Promise.withResolvers<void>();
+  waiting = 0;
+
+  async pass() {
+    this.waiting++;
+    await this.#open.promise;
+    this.waiting--;
+  }
+
+  open() {
+    this.#open.resolve();
+  }
+
+  /** Lets what waits pass, and holds what comes after. */
+  openOnce() {
+    this.#open.resolve();
+    this.#open = Promise.withResolvers<void>();
+  }
+}

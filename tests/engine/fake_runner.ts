@@ -1,0 +1,180 @@
+// A runner whose next token is a hash of the tokens that a sequence can see, read back through the slots and block
+// tables it was given. Wrong paging, a stale or a foreign block, a row out of order: each gives an error or another
+// token, as it would on a device.
+import type { ModelRunner } from "../../models/runner.ts";
+import {
+  BLOCK_SIZE,
+  type SampleRequest,
+  type StepBatch,
+  type StepLimits,
+  type StepResult,
+  type TokenScore,
+} from "../../kernels/step.ts";
+import { DeviceLostError } from "../../device/device_lost_error.ts";
+
+interface Slot {
+  readonly id: number;
+  readonly position: number;
+  /** Hash of all tokens up to this one, as its writer saw them. */
+  readonly chain: number;
+}
+
+/** Chooses the token that follows `visible`; undefined: the hash does. */
+export type NextToken = (visible: readonly number[], sample: SampleRequest) => number | undefined;
+
+export interface FakeRunnerOptions {
+  readonly limits?: Partial<StepLimits>;
+  readonly vocabSize?: number;
+  readonly next?: NextToken;
+  /** Awaited at the start of every step: lets a test hold or fail it. */
+  readonly beforeStep?: (batch: StepBatch) => Promise<void> | void;
+}
+
+export const FAKE_LIMITS: StepLimits = {
+  maxTokens: 24,
+  maxSequences: 4,
+  maxSamples: 8,
+  maxBlocksPerSequence: 8,
+  numBlocks: 20,
+};
+
+export class FakeRunner implements ModelRunner {
+  readonly limits: StepLimits;
+  readonly kvBytesPerBlock = 4096;
+  readonly lost: Promise<string>;
+  steps = 0;
+  /** Rows computed over all steps. */
+  rows = 0;
+  disposed = false;
+  readonly #vocabSize: number;
+  readonly #options: FakeRunnerOptions;
+  readonly #slots: (Slot | undefined)[];
+  readonly #lose: (reason: string) => void;
+  #isLost = false;
+
+  constructor(options: FakeRunnerOptions = {}) {
+    this.limits = { ...FAKE_LIMITS, ...options.limits };
+    this.#vocabSize = options.vocabSize ?? 300;
+    this.#options = options;
+    this.#slots = new Array(this.limits.numBlocks * BLOCK_SIZE);
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.lost = promise;
+    this.#lose = resolve;
+  }
+
+  /** The device goes away: now, and with it every later step. */
+  loseDevice(reason = "test") {
+    this.#isLost = true;
+    this.#lose(reason);
+  }
+
+  async step(batch: StepBatch): Promise<StepResult> {
+    await this.#options.beforeStep?.(batch);
+    if (this.#isLost) throw new DeviceLostError("device lost: test");
+    return this.stepSync(batch);
+  }
+
+  stepSync(batch: StepBatch): StepResult {
+    this.#checkLimits(batch);
+    this.steps++;
+    this.rows += batch.tokenIds.length;
+    const sequenceOfRow = this.#write(batch);
+    const scores: (TokenScore | undefined)[] = [];
+    const tokenIds = batch.samples.map((sample) => {
+      const visible = this.#read(batch, sequenceOfRow[sample.row], batch.positions[sample.row] + 1);
+      const id = sample.target ?? this.#choose(visible, sample);
+      scores.push(this.#score(visible, id, sample.topLogprobs));
+      return id;
+    });
+    return { tokenIds: Uint32Array.from(tokenIds), scores };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.disposed = true;
+    this.#lose("disposed");
+    return Promise.resolve();
+  }
+
+  /** Writes every row's slot, in order, each on top of the chain that its sequence's table shows. */
+  #write(batch: StepBatch): number[] {
+    const sequenceOfRow: number[] = [];
+    const written = new Set<number>();
+    for (let s = 0; s < batch.contextLengths.length; s++) {
+      const table = batch.blockTables[s];
+      for (let row = batch.queryStart[s]; row < batch.queryStart[s + 1]; row++) {
+        const position = batch.positions[row];
+        const slot = slotOf(table, position);
+        if (slot !== batch.slotMapping[row]) throw new Error(`Row ${row} writes outside its block table`);
+        if (written.has(slot)) throw new Error(`Slot ${slot} is written twice in one step`);
+        written.add(slot);
+        const before = position === 0 ? 0 : this.#slots[slotOf(table, position - 1)]?.chain;
+        if (before === undefined) throw new Error(`Row ${row} follows a slot that was never written`);
+        const id = batch.tokenIds[row];
+        this.#slots[slot] = { id, position, chain: hash(before, id) };
+        sequenceOfRow.push(s);
+      }
+      const last = batch.positions[batch.queryStart[s + 1] - 1];
+      if (batch.contextLengths[s] !== last + 1) throw new Error(`Sequence ${s} has a wrong context length`);
+    }
+    return sequenceOfRow;
+  }
+
+  #read(batch: StepBatch, sequence: number, length: number): number[] {
+    const visible: number[] = [];
+    let chain = 0;
+    for (let position = 0; position < length; position++) {
+      const slot = this.#slots[slotOf(batch.blockTables[sequence], position)];
+      if (!slot) throw new Error(`Sequence ${sequence} reads a slot that was never written`);
+      chain = hash(chain, slot.id);
+      if (slot.position !== position || slot.chain !== chain) {
+        throw new Error(`Sequence ${sequence} reads a block that is stale or not its own`);
+      }
+      visible.push(slot.id);
+    }
+    return visible;
+  }
+
+  #choose(visible: readonly number[], sample: SampleRequest): number {
+    const scripted = this.#options.next?.(visible, sample);
+    if (scripted !== undefined) return scripted;
+    const bias = new Map(sample.adjustments?.map(({ id, delta }) => [id, delta]));
+    const seed = sample.params.temperature > 0 ? hash(hash(...sample.params.seed), sample.counter) : 0;
+    let state = hash(visible.reduce(hash, 0), seed);
+    for (;;) {
+      const id = state % this.#vocabSize;
+      if ((bias.get(id) ?? 0) > -50) return id;
+      state = hash(state, id);
+    }
+  }
+
+  #score(visible: readonly number[], id: number, topLogprobs: number): TokenScore | undefined {
+    if (topLogprobs < 0) return undefined;
+    const chain = visible.reduce(hash, 0);
+    const logprob = (token: number) => -(hash(chain, token) % 997) / 100;
+    const top = Array.from({ length: topLogprobs }, (_, k) => (id + k) % this.#vocabSize)
+      .map((token) => ({ id: token, logprob: logprob(token) }));
+    return { logprob: logprob(id), top };
+  }
+
+  #checkLimits(batch: StepBatch) {
+    const { maxTokens, maxSequences, maxSamples } = this.limits;
+    const numTokens = batch.tokenIds.length, numSequences = batch.contextLengths.length;
+    if (numTokens > maxTokens || numSequences > maxSequences || batch.samples.length > maxSamples) {
+      throw new RangeError(`Step over its limits: ${numTokens}, ${numSequences}, ${batch.samples.length}`);
+    }
+    if (numTokens === 0) throw new RangeError("A step without rows");
+  }
+}
+
+function slotOf(table: Uint32Array, position: number): number {
+  const block = table[Math.floor(position / BLOCK_SIZE)];
+  return block * BLOCK_SIZE + position % BLOCK_SIZE;
+}
+
+/** Mixes two words into 32 bits (the finaliser of MurmurHash3 over their sum). */
+function hash(a: number, b: number): number {
+  let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) + Math.imul(b + 1, 0xc2b2ae35);
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}

@@ -1,0 +1,241 @@
+import assert from "node:assert/strict";
+import fc from "../fast_check.ts";
+import type { SamplingParams } from "../../kernels/step.ts";
+import { packBatch } from "../../engine/batch.ts";
+import { Scheduler } from "../../engine/scheduler.ts";
+import { Sequence, type SequenceOptions } from "../../engine/sequence.ts";
+import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";
+
+const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
+
+function sequence(promptLength: number, maxTokens: number, options: Partial<SequenceOptions> = {}): Sequence {
+  const promptIds = Array.from({ length: promptLength }, (_, i) => (i * 31 + promptLength) % 300);
+  return new Sequence({ promptIds, maxTokens, params: GREEDY, ...options });
+}
+
+/** Runs one step as the engine does; returns the sequences that took part. */
+function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
+  const step = scheduler.schedule();
+  if (step.length === 0) return [];
+  const batch = packBatch(step);
+  const { tokenIds } = runner.stepSync(batch);
+  scheduler.complete(step);
+  let sample = 0;
+  for (const { sequence, scoreStart, scoreEnd, draws } of step) {
+    sample += scoreEnd - scoreStart;
+    if (draws) sequence.append(tokenIds[sample++]);
+    const done = sequence.promptDone && sequence.numGenerated >= sequence.maxTokens;
+    if (done) scheduler.finish(sequence);
+  }
+  scheduler.checkIntegrity();
+  return step.map(({ sequence }) => sequence);
+}
+
+function finishAll(scheduler: Scheduler, runner: FakeRunner, mostSteps = 5000) {
+  for (let i = 0; advance(scheduler, runner).length > 0; i++) assert.ok(i < mostSteps, "it never ends");
+  assert.equal(scheduler.waiting.length + scheduler.running.length, 0, "a sequence was left behind");
+  assert.equal(scheduler.pool.numFree, scheduler.pool.numBlocks);
+}
+
+function tokens(sequence: Sequence): number[] {
+  return Array.from({ length: sequence.numTokens }, (_, i) => sequence.tokenId(i));
+}
+
+/** What the same sequence yields on a runner of its own, with room to spare. */
+function aloneTokens(like: Sequence): number[] {
+  const limits = {
+    maxTokens: 512,
+    maxSequences: 1,
+    maxSamples: 512,
+    maxBlocksPerSequence: 32,
+    numBlocks: 32,
+  };
+  const runner = new FakeRunner({ limits });
+  const scheduler = new Scheduler(runner.limits);
+  const { params, maxTokens } = like;
+  const alone = new Sequence({ promptIds: tokens(like).slice(0, like.promptLength), params, maxTokens });
+  scheduler.add(alone);
+  finishAll(scheduler, runner);
+  return tokens(alone);
+}
+
+Deno.test("Scheduler mixes decodes with chunks of a new prompt in one step", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS), runner = new FakeRunner();
+  const [first, second] = [sequence(5, 20), sequence(60, 3)];
+  scheduler.add(first);
+  advance(scheduler, runner);
+  scheduler.add(second);
+  const step = scheduler.schedule();
+  assert.deepEqual(step.map((s) => [s.sequence, s.numTokens, s.draws]), [[first, 1, true], [
+    second,
+    23,
+    false,
+  ]]);
+});
+
+Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens stay the same", () => {
+  const limits = { ...FAKE_LIMITS, numBlocks: 8 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const all = [sequence(20, 60), sequence(20, 60), sequence(20, 60)];
+  for (const one of all) scheduler.add(one);
+  finishAll(scheduler, runner);
+  assert.ok(scheduler.numPreemptions > 0);
+  for (const one of all) assert.deepEqual(tokens(one), aloneTokens(one));
+});
+
+Deno.test("Scheduler admits in order of arrival, also past a sequence too big for the free blocks", () => {
+  const limits = { ...FAKE_LIMITS, numBlocks: 8 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const [first, big, small] = [sequence(40, 20), sequence(100, 4), sequence(2, 2)];
+  for (const one of [first, big, small]) scheduler.add(one);
+  const started: Sequence[] = [];
+  for (let step = advance(scheduler, runner); step.length > 0; step = advance(scheduler, runner)) {
+    for (const one of step) if (!started.includes(one)) started.push(one);
+  }
+  assert.deepEqual(started, [first, big, small]);
+});
+
+Deno.test("Scheduler computes the shared blocks of a request's samples once", () => {
+  const limits = { ...FAKE_LIMITS, maxTokens: 128 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const leader = sequence(40, 4);
+  const followers = [sequence(40, 4, { leader }), sequence(40, 4, { leader })];
+  for (const one of [leader, ...followers]) scheduler.add(one);
+  finishAll(scheduler, runner);
+  // 40 rows for the leader, 40 - 32 for each follower, and 3 decodes each: the fourth token is never computed.
+  assert.equal(runner.rows, 40 + 2 * 8 + 3 * 3);
+  for (const one of [leader, ...followers]) assert.deepEqual(tokens(one), aloneTokens(one));
+});
+
+Deno.test("Scheduler lets scored prompt rows count as samples, and scores each once", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS);
+  const runner = new FakeRunner();
+  const scored = sequence(50, 2, { scorePrompt: true, topLogprobs: 0 });
+  scheduler.add(scored);
+  const rows: number[] = [];
+  for (;;) {
+    const step = scheduler.schedule();
+    if (step.length === 0) break;
+    const batch = packBatch(step);
+    assert.ok(batch.samples.length <= FAKE_LIMITS.maxSamples);
+    const { tokenIds } = runner.stepSync(batch);
+    scheduler.complete(step);
+    for (let i = step[0].scoreStart; i < step[0].scoreEnd; i++) {
+      rows.push(i);
+      assert.equal(batch.samples[i - step[0].scoreStart].target, scored.tokenId(i + 1));
+    }
+    if (step[0].draws) scored.append(tokenIds[tokenIds.length - 1]);
+    if (scored.numGenerated === 2) scheduler.finish(scored);
+  }
+  assert.deepEqual(rows, Array.from({ length: 49 }, (_, i) => i));
+});
+
+Deno.test("Scheduler defers a draw whose adjustments do not fit the step, and runs it in the next", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS), runner = new FakeRunner();
+  const many = Array.from({ length: 3000 }, (_, id) => ({ id: 1000 + id, delta: 1 }));
+  const [first, second] = [1, 2].map(() => sequence(3, 4, { adjustments: () => many }));
+  scheduler.add(first);
+  scheduler.add(second);
+  const step = scheduler.schedule();
+  assert.deepEqual(step.map((s) => [s.numTokens, s.draws]), [[3, true], [2, false]]);
+  for (const { sequence } of step) scheduler.finish(sequence);
+  const third = sequence(3, 4, { adjustments: () => many });
+  scheduler.add(third);
+  finishAll(scheduler, runner);
+  assert.equal(third.numGenerated, 4);
+});
+
+Deno.test("Scheduler.add() refuses a sequence that the pool can never hold", () => {
+  const scheduler = new Scheduler({ ...FAKE_LIMITS, numBlocks: 3 });
+  assert.throws(() => scheduler.add(sequence(40, 9)), RangeError);
+  scheduler.add(sequence(40, 8));
+});
+
+Deno.test("Scheduler.finish() frees the blocks of a shared prompt only with its last sample", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS), runner = new FakeRunner();
+  const leader = sequence(33, 8);
+  const follower = sequence(33, 8, { leader });
+  scheduler.add(leader);
+  scheduler.add(follower);
+  while (follower.state !== "running") advance(scheduler, runner);
+  const free = scheduler.pool.numFree;
+  scheduler.finish(leader);
+  scheduler.finish(leader);
+  assert.equal(scheduler.pool.numFree, free + 1, "two of its three blocks are shared");
+  finishAll(scheduler, runner);
+  assert.deepEqual(tokens(follower), aloneTokens(follower));
+});
+
+const arrivals = fc.array(
+  fc.record({
+    promptLength: fc.integer({ min: 1, max: 60 }),
+    maxTokens: fc.oneof(fc.nat(10), fc.integer({ min: 40, max: 68 })),
+    numSamples: fc.integer({ min: 1, max: 3 }),
+    scorePrompt: fc.boolean(),
+    seed: fc.option(fc.nat(1000), { nil: undefined }),
+    atStep: fc.nat(25),
+    cancelAfter: fc.option(fc.nat(30), { nil: undefined, freq: 3 }),
+  }),
+  { minLength: 4, maxLength: 14 },
+);
+const limits = fc.record({
+  maxTokens: fc.integer({ min: 1, max: 40 }),
+  maxSequences: fc.integer({ min: 1, max: 6 }),
+  maxSamples: fc.integer({ min: 1, max: 12 }),
+  maxBlocksPerSequence: fc.constant(8),
+  numBlocks: fc.integer({ min: 8, max: 14 }),
+});
+
+Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
+  let steps = 0, preemptions = 0, cancelled = 0;
+  fc.assert(
+    fc.property(arrivals, limits, (arrivals, limits) => {
+      const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+      const all: Sequence[] = [];
+      const cancelAt = new Map<Sequence, number>();
+      for (let now = 0;; now++) {
+        for (const arrival of arrivals.filter(({ atStep }) => atStep === now)) {
+          const { promptLength, maxTokens, numSamples, scorePrompt, seed, cancelAfter } = arrival;
+          let leader: Sequence | undefined;
+          for (let k = 0; k < numSamples; k++) {
+            const params: SamplingParams = seed === undefined
+              ? GREEDY
+              : { ...GREEDY, temperature: 1, seed: [seed + k, 0] };
+            const one: Sequence = sequence(promptLength, maxTokens, {
+              params,
+              scorePrompt: scorePrompt && !leader,
+              ...(leader ? { leader } : {}),
+            });
+            leader ??= one;
+            all.push(one);
+            scheduler.add(one);
+            if (cancelAfter !== undefined && k !== 1) cancelAt.set(one, now + cancelAfter);
+          }
+        }
+        for (const [one, at] of cancelAt) {
+          if (at !== now || one.state === "finished") continue;
+          scheduler.finish(one);
+          cancelled++;
+        }
+        const oldest = [...scheduler.running, ...scheduler.waiting][0];
+        const took = advance(scheduler, runner);
+        if (oldest) assert.ok(took.includes(oldest), "the oldest sequence made no progress");
+        steps++;
+        if (took.length === 0 && now > 25) break;
+      }
+      assert.equal(scheduler.pool.numFree, limits.numBlocks);
+      preemptions += scheduler.numPreemptions;
+      for (const one of all) {
+        assert.equal(one.state, "finished");
+        const alone = aloneTokens(one);
+        if (!cancelAt.has(one)) assert.equal(one.numGenerated, one.maxTokens);
+        assert.deepEqual(tokens(one), alone.slice(0, one.numTokens));
+      }
+    }),
+    { numRuns: 150 },
+  );
+  assert.ok(
+    steps > 3000 && preemptions > 20 && cancelled > 50,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled`,
+  );
+});

@@ -1,0 +1,205 @@
+// The table of cases for paged attention: sequences of random rows, fed in steps as an engine would. Knows no device, so
+// that every backend runs the same table.
+import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../../kernels/step.ts";
+import type { Random } from "./random.ts";
+
+export interface AttentionStep {
+  readonly batch: StepBatch;
+  /** x: [tokens, (numHeads + 2 * numKvHeads) * headSize] */
+  readonly inputs: { readonly x: Float32Array<ArrayBuffer> };
+}
+
+export interface AttentionProblem {
+  /** input "x" -> attention; the output of a step comes back as its logits. */
+  readonly graph: Graph;
+  readonly limits: StepLimits;
+  /** Run one after the other on the same cache. */
+  readonly steps: readonly AttentionStep[];
+}
+
+/** [heads, KV heads, columns of a head] */
+export type HeadShape = readonly [numHeads: number, numKvHeads: number, headSize: number];
+
+/** plain: all N(0, 1). peaky: queries 8 times as large. uniform: all keys of a sequence the same. */
+export type RowKind = "plain" | "peaky" | "uniform";
+
+export interface AttentionCase {
+  readonly name: string;
+  readonly heads: HeadShape;
+  /** Storage of the cache, where the device gives a choice. */
+  readonly kvType: "f32" | "f16";
+  /** New tokens of every sequence, step by step; 0 leaves a sequence out. */
+  readonly schedule: readonly (readonly number[])[];
+  /** Sequences to make room for, where more than there are. */
+  readonly maxSequences?: number;
+}
+
+/** Largest error allowed, relative to the largest output. */
+export const ATTENTION_TOLERANCE = 2e-5;
+
+const QUERIES = [1, 7, 16, 17, 33, 100], PREFIXES = [0, 1, 15, 16, 37, 256];
+/** Every prefix with every number of new tokens. */
+const ALL_PAIRS = withDecodes([
+  PREFIXES.flatMap((prefix) => QUERIES.map(() => prefix)),
+  PREFIXES.flatMap(() => QUERIES),
+]);
+/** A few of them, and a step in which decodes and chunks of prompts are mixed. */
+const SOME_PAIRS = withDecodes([[0, 1, 15, 16, 37, 70], [33, 17, 1, 16, 7, 1], [1, 1, 20, 1, 0, 1]]);
+
+export const ATTENTION_CASES: readonly AttentionCase[] = [
+  attentionCase([8, 1, 64], "f16", ALL_PAIRS),
+  attentionCase([6, 1, 32], "f32"),
+  attentionCase([8, 2, 40], "f16"),
+  attentionCase([4, 4, 80], "f32"),
+  attentionCase([16, 1, 128], "f16"),
+  attentionCase([34, 1, 16], "f32"),
+  attentionCase([2, 1, 256], "f32"),
+  attentionCase([3, 3, 33], "f32"),
+  attentionCase([3, 3, 33], "f16"),
+  attentionCase([5, 1, 66], "f16"),
+  attentionCase([1, 1, 4], "f32"),
+  {
+    ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
+    name: "long context",
+  },
+  // So many sequences that the split form takes longer splits.
+  {
+    ...attentionCase([16, 1, 32], "f16", [[130, 1], [1, 1], [1, 1]]),
+    maxSequences: 9000,
+    name: "long splits",
+  },
+];
+
+function attentionCase(
+  heads: HeadShape,
+  kvType: "f32" | "f16",
+  schedule: readonly (readonly number[])[] = SOME_PAIRS,
+): AttentionCase {
+  const [numHeads, numKvHeads, headSize] = heads;
+  return { name: `${numHeads}/${numKvHeads} heads of ${headSize}, ${kvType} cache`, heads, kvType, schedule };
+}
+
+function withDecodes(schedule: number[][]): number[][] {
+  return [...schedule, schedule[0].map(() => 1), schedule[0].map(() => 1)];
+}
+
+/** The case's sequences with random rows, of all kinds in turn, in randomly placed blocks. */
+export function buildAttention(attentionCase: AttentionCase, random: Random): AttentionProblem {
+  const { heads, schedule } = attentionCase;
+  const totals = schedule[0].map((_, s) => schedule.reduce((sum, counts) => sum + counts[s], 0));
+  const kinds: RowKind[] = ["plain", "peaky", "uniform"];
+  const rows = totals.map((total, s) => randomRows(random, heads, kinds[s % kinds.length], total));
+  return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
+}
+
+/** The rows of one sequence; K and V are numbers that f16 holds, so that both kinds of cache hold the same. */
+export function randomRows(
+  random: Random,
+  [numHeads, numKvHeads, headSize]: HeadShape,
+  kind: RowKind,
+  count: number,
+): Float32Array<ArrayBuffer> {
+  const queryWidth = numHeads * headSize, kvWidth = numKvHeads * headSize, width = queryWidth + 2 * kvWidth;
+  const rows = random.normals(count * width);
+  for (let at = 0; at < rows.length; at++) {
+    const row = Math.floor(at / width), column = at % width;
+    if (column >= queryWidth) rows[at] = Math.f16round(rows[at]);
+    else if (kind === "peaky") rows[at] *= 8;
+    if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
+      rows[at] = rows[column];
+    }
+  }
+  return rows;
+}
+
+/** Feeds sequences, whose rows are given, in the steps of `schedule`; their blocks are placed at random. */
+export function scheduleAttention(
+  heads: HeadShape,
+  rows: readonly Float32Array<ArrayBuffer>[],
+  schedule: readonly (readonly number[])[],
+  random: Random,
+  maxSequences = rows.length,
+): AttentionProblem {
+  const graph = attentionGraph(heads);
+  const width = graph.nodes[0].output.width;
+  const blocksOf = rows.map((sequence) => Math.ceil(sequence.length / width / BLOCK_SIZE));
+  const limits: StepLimits = {
+    maxTokens: Math.max(...schedule.map((counts) => counts.reduce((a, b) => a + b))),
+    maxSequences,
+    maxSamples: 1,
+    maxBlocksPerSequence: Math.max(...blocksOf) + 1,
+    numBlocks: blocksOf.reduce((a, b) => a + b) + 2,
+  };
+  const blockTables = placeBlocks(blocksOf, limits.numBlocks, random);
+  const done = rows.map(() => 0);
+  const steps = schedule.map((counts) => {
+    const parts = counts.flatMap((count, sequence) => {
+      if (count === 0) return [];
+      const first = done[sequence];
+      done[sequence] += count;
+      return [{ first, count, rows: rows[sequence], blockTable: blockTables[sequence] }];
+    });
+    return packStep(parts, width, limits.maxBlocksPerSequence);
+  });
+  return { graph, limits, steps };
+}
+
+function attentionGraph([numHeads, numKvHeads, headSize]: HeadShape): Graph {
+  const builder = new GraphBuilder();
+  const x = builder.input("x", (numHeads + 2 * numKvHeads) * headSize);
+  return builder.build(builder.attention(x, { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 }));
+}
+
+function placeBlocks(blocksOf: readonly number[], numBlocks: number, random: Random): Uint32Array[] {
+  const free = Array.from({ length: numBlocks }, (_, id) => id);
+  for (let i = free.length - 1; i > 0; i--) {
+    const j = random.below(i + 1);
+    [free[i], free[j]] = [free[j], free[i]];
+  }
+  return blocksOf.map((count) => Uint32Array.from(free.splice(0, count)));
+}
+
+interface Part {
+  /** Position of the first new token. */
+  readonly first: number;
+  readonly count: number;
+  readonly rows: Float32Array;
+  readonly blockTable: Uint32Array;
+}
+
+function packStep(parts: readonly Part[], width: number, maxBlocks: number): AttentionStep {
+  const positions = parts.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i));
+  const slots = parts.flatMap(({ first, count, blockTable }) =>
+    Array.from({ length: count }, (_, i) => {
+      const position = first + i;
+      return blockTable[Math.floor(position / BLOCK_SIZE)] * BLOCK_SIZE + position % BLOCK_SIZE;
+    })
+  );
+  const queryStart = [0];
+  for (const { count } of parts) queryStart.push(queryStart.at(-1)! + count);
+  const x = new Float32Array(positions.length * width);
+  parts.forEach(({ first, count, rows }, i) => {
+    x.set(rows.subarray(first * width, (first + count) * width), queryStart[i] * width);
+  });
+  const batch: StepBatch = {
+    tokenIds: new Uint32Array(positions.length),
+    positions: Uint32Array.from(positions),
+    slotMapping: Uint32Array.from(slots),
+    queryStart: Uint32Array.from(queryStart),
+    contextLengths: Uint32Array.from(parts, ({ first, count }) => first + count),
+    blockTables: parts.map(({ first, count, blockTable }) =>
+      withGarbage(blockTable.subarray(0, Math.ceil((first + count) / BLOCK_SIZE)), maxBlocks)
+    ),
+    samples: [],
+    readLogits: true,
+  };
+  return { batch, inputs: { x } };
+}
+
+/** What lies in a table behind the blocks that the context needs must never be read. */
+function withGarbage(blocks: Uint32Array, maxBlocks: number): Uint32Array {
+  const table = new Uint32Array(maxBlocks).fill(0xffffffff);
+  table.set(blocks);
+  return table;
+}

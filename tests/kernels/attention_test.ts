@@ -1,0 +1,138 @@
+// Paged attention on every GPU, in both profiles and both kinds of cache, against the float64 reference.
+import { deepStrictEqual, ok } from "node:assert/strict";
+import type { GpuDevice } from "../../device/gpu_device.ts";
+import { attentionTileTokens } from "../../kernels/attention/gpu.ts";
+import type { AttentionNode } from "../../kernels/graph.ts";
+import { GpuPlan } from "../../kernels/plan.ts";
+import { ReferenceExecutor } from "../../kernels/reference.ts";
+import { gpuTest } from "../gpus.ts";
+import {
+  ATTENTION_CASES,
+  ATTENTION_TOLERANCE,
+  type AttentionProblem,
+  buildAttention,
+  type HeadShape,
+  randomRows,
+  scheduleAttention,
+} from "./attention_cases.ts";
+import { MemorySource } from "./memory_source.ts";
+import { Random, testSeed } from "./random.ts";
+import { relativeError } from "./relative_error.ts";
+
+for (const profile of ["safe", "fast"] as const) {
+  gpuTest(`Attention matches the float64 reference (${profile})`, { profile }, async (gpu) => {
+    const seed = testSeed();
+    console.log(`  HYADES_TEST_SEED=${seed}`);
+    for (const attentionCase of ATTENTION_CASES) {
+      const problem = buildAttention(attentionCase, new Random(seed));
+      const expected = await referenceOutputs(problem);
+      const actual = await gpuOutputs(gpu, problem, attentionCase.kvType);
+      const error = Math.max(...expected.map((output, step) => relativeError(actual[step], output)));
+      console.log(`  ${error.toExponential(1)}  ${attentionCase.name}`);
+      ok(error <= ATTENTION_TOLERANCE, `${attentionCase.name}: error ${error}`);
+    }
+  });
+}
+
+const INVARIANT_SHAPES: readonly HeadShape[] = [[8, 1, 64], [4, 4, 40], [16, 1, 128], [3, 3, 33]];
+
+/** Sequences 0, 1 and 3 are the same prompt: alone and at once, in chunks, and elsewhere in the batch in others. */
+const INVARIANT_SCHEDULE = [
+  [100, 0, 0, 0],
+  [0, 1, 9, 17],
+  [0, 16, 31, 33],
+  [0, 33, 1, 49],
+  [0, 49, 15, 0],
+  [0, 1, 1, 1],
+];
+
+gpuTest(
+  "Attention gives a prompt the same bits at once, in chunks and anywhere in a batch (safe)",
+  {},
+  async (gpu) => {
+    const random = new Random(testSeed());
+    for (const heads of INVARIANT_SHAPES) {
+      const prompt = randomRows(random, heads, "plain", 100), other = randomRows(random, heads, "plain", 57);
+      const problem = scheduleAttention(heads, [prompt, prompt, other, prompt], INVARIANT_SCHEDULE, random);
+      const outputs = await gpuOutputs(gpu, problem, "f16");
+      for (const sequence of [1, 3]) deepStrictEqual(outputOf(sequence, outputs), outputs[0]);
+    }
+  },
+);
+
+/** All output rows of one sequence of INVARIANT_SCHEDULE. */
+function outputOf(sequence: number, outputs: readonly Float32Array[]): Float32Array {
+  const width = outputs[0].length / 100;
+  return Float32Array.from(outputs.flatMap((output, step) => {
+    const counts = INVARIANT_SCHEDULE[step];
+    const start = counts.slice(0, sequence).reduce((a, b) => a + b, 0);
+    return Array.from(output.subarray(start * width, (start + counts[sequence]) * width));
+  }));
+}
+
+gpuTest("Attention refuses heads that its tiles cannot hold", {}, async (gpu) => {
+  const random = new Random(1);
+  const problem = scheduleAttention(
+    [1, 1, 260],
+    [randomRows(random, [1, 1, 260], "plain", 1)],
+    [[1]],
+    random,
+  );
+  const error = await gpuOutputs(gpu, problem, "f32").then(() => undefined, (error) => error);
+  ok(error instanceof RangeError && /at most 256 columns, received 260/.test(error.message), String(error));
+});
+
+Deno.test("attentionTileTokens() fills 32 packed rows with at most a block of tokens", () => {
+  const tokens = ([numHeads, numKvHeads]: number[]) =>
+    attentionTileTokens({ numHeads, numKvHeads } as AttentionNode);
+  deepStrictEqual([[8, 8], [8, 4], [8, 1], [6, 1], [16, 1], [48, 1]].map(tokens), [16, 16, 4, 5, 2, 1]);
+});
+
+const MISTAKES: readonly [string, (problem: AttentionProblem) => AttentionProblem][] = [
+  ["another scale", (problem) => withNode(problem, (node) => ({ ...node, scale: node.scale * 1.01 }))],
+  ["another order of heads", (problem) => withNode(problem, (node) => ({ ...node, numKvHeads: 1 }))],
+  ["rows blind to themselves", (problem) => withPositions(problem, (position) => Math.max(0, position - 1))],
+];
+
+Deno.test("The attention table's comparison notices a wrong kernel", async () => {
+  const attentionCase = ATTENTION_CASES.find((c) => c.name.startsWith("8/2 heads of 40"))!;
+  const problem = buildAttention(attentionCase, new Random(testSeed()));
+  const expected = await referenceOutputs(problem);
+  for (const [mistake, change] of MISTAKES) {
+    const wrong = await referenceOutputs(change(problem));
+    const error = Math.max(...expected.map((output, step) => relativeError(wrong[step], output)));
+    ok(error > ATTENTION_TOLERANCE, `${mistake} went unnoticed`);
+  }
+});
+
+function withNode(
+  problem: AttentionProblem,
+  change: (node: AttentionNode) => AttentionNode,
+): AttentionProblem {
+  const nodes = problem.graph.nodes.map((node) => node.op === "attention" ? change(node) : node);
+  return { ...problem, graph: { ...problem.graph, nodes } };
+}
+
+function withPositions(problem: AttentionProblem, change: (position: number) => number): AttentionProblem {
+  const steps = problem.steps.map(({ batch, inputs }) => ({
+    inputs,
+    batch: { ...batch, positions: batch.positions.map(change) },
+  }));
+  return { ...problem, steps };
+}
+
+async function referenceOutputs({ graph, steps }: AttentionProblem): Promise<Float64Array[]> {
+  const reference = await ReferenceExecutor.create(graph, new MemorySource());
+  return steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);
+}
+
+async function gpuOutputs(
+  gpu: GpuDevice,
+  { graph, limits, steps }: AttentionProblem,
+  kvType: "f32" | "f16",
+): Promise<Float32Array[]> {
+  using plan = await GpuPlan.create(gpu, graph, new MemorySource(), { limits, kvType });
+  const outputs: Float32Array[] = [];
+  for (const { batch, inputs } of steps) outputs.push((await plan.step(batch, inputs)).logits!);
+  return outputs;
+}

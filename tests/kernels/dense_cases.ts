@@ -1,0 +1,247 @@
+// The table of cases for the dense ops: graphs of one or a few ops with random weights and inputs. Knows no device, so
+// that every backend runs the same table.
+import { type Activation, type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { StepBatch, StepLimits } from "../../kernels/step.ts";
+import type { TensorDtype } from "../../kernels/tensor_source.ts";
+import { MemorySource } from "./memory_source.ts";
+import type { Random } from "./random.ts";
+
+export interface DenseStep {
+  readonly batch: StepBatch;
+  /** By input name, [rows, width]. */
+  readonly inputs: Readonly<Record<string, Float32Array<ArrayBuffer>>>;
+}
+
+export interface DenseProblem {
+  readonly graph: Graph;
+  readonly source: MemorySource;
+  readonly limits: StepLimits;
+  /** Run one after the other on the same plan. */
+  readonly steps: readonly DenseStep[];
+}
+
+export interface DenseCase {
+  readonly name: string;
+  /** Most |error| relative to the largest |expected|, for arithmetic in f32. */
+  readonly tolerance: number;
+  /** Force matrices into shards by a binding limit of this many bytes, where the device knows such a thing. */
+  readonly maxBindingBytes?: number;
+  build(random: Random): DenseProblem;
+}
+
+/** A few rounding errors of f32, on sums of up to some 500 products of random sign. */
+const F32_TOLERANCE = 2e-6;
+const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8"];
+
+interface LinearShape {
+  readonly rows: number;
+  readonly inWidth: number;
+  readonly outWidth: number;
+  readonly bias?: boolean;
+  readonly activation?: Activation;
+  readonly residual?: boolean;
+  /** Rows are samples, gathered from as many tokens, and not tokens. */
+  readonly samples?: boolean;
+  /** Standard deviation of the weights. */
+  readonly deviation?: number;
+  readonly maxBindingBytes?: number;
+}
+
+const LINEAR_SHAPES: readonly LinearShape[] = [
+  { rows: 1, inWidth: 1, outWidth: 1 },
+  { rows: 1, inWidth: 17, outWidth: 33, bias: true },
+  { rows: 2, inWidth: 515, outWidth: 3, bias: true, residual: true },
+  { rows: 3, inWidth: 33, outWidth: 130, bias: true, activation: "gelu_tanh" },
+  { rows: 4, inWidth: 256, outWidth: 64, residual: true },
+  { rows: 5, inWidth: 3, outWidth: 17, bias: true, activation: "gelu_erf", residual: true },
+  { rows: 70, inWidth: 131, outWidth: 67, bias: true, activation: "gelu_erf" },
+  { rows: 64, inWidth: 64, outWidth: 64, bias: true },
+  { rows: 3, inWidth: 40, outWidth: 50, samples: true },
+  { rows: 1, inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
+  { rows: 10, inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
+];
+
+/** Pre-activations of some hundreds either side: where tanh overflows on some drivers. */
+const STEEP_SHAPES: readonly LinearShape[] = (["gelu_tanh", "gelu_erf"] as const).map((activation) => (
+  { rows: 9, inWidth: 33, outWidth: 40, bias: true, activation, deviation: 30 }
+));
+
+interface TableShape {
+  readonly rows: number;
+  readonly width: number;
+  readonly table: TensorDtype;
+  readonly positionTable?: TensorDtype;
+  readonly maxBindingBytes?: number;
+}
+
+const TABLE_SHAPES: readonly TableShape[] = [
+  { rows: 1, width: 1, table: "F32" },
+  { rows: 7, width: 33, table: "F16", positionTable: "F32" },
+  { rows: 70, width: 17, table: "I8", positionTable: "F16" },
+  { rows: 4, width: 515, table: "BF16", positionTable: "BF16" },
+  { rows: 30, width: 64, table: "I8", positionTable: "F32", maxBindingBytes: 8_000 },
+];
+
+export const DENSE_CASES: readonly DenseCase[] = [
+  ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
+  ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
+  ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
+  layerNormCase(515, 1000),
+  layerNormCase(64, -30_000),
+  ...TABLE_SHAPES.map(embeddingCase),
+  gatherRowsCase(33),
+  chainCase("F32"),
+  chainCase("I8"),
+];
+
+function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
+  const { rows, inWidth, outWidth, bias, activation, residual, samples, deviation, maxBindingBytes } = shape;
+  const parts = [bias && "bias", activation, residual && "residual", samples && "samples"].filter(Boolean);
+  return {
+    name: `linear ${storage} ${[rows, inWidth, outWidth].join("x")} ${parts.join(" ")}${
+      deviation ? ` weights of ${deviation}` : ""
+    }${maxBindingBytes ? " sharded" : ""}`,
+    tolerance: F32_TOLERANCE,
+    ...(maxBindingBytes && { maxBindingBytes }),
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const weights = random.normals(outWidth * inWidth, 0, deviation ?? 1 / Math.sqrt(inWidth));
+      const weight = source.add("weight", [outWidth, inWidth], weights, storage);
+      const x = graph.input("x", inWidth);
+      const output = graph.linear(samples ? graph.gatherRows(x) : x, weight, {
+        ...(bias && { bias: source.add("bias", [outWidth], random.normals(outWidth)) }),
+        ...(activation && { activation }),
+        ...(residual && { residual: graph.input("residual", outWidth) }),
+      });
+      return problem(random, graph, output, source, [rows]);
+    },
+  };
+}
+
+function layerNormCase(width: number, mean: number): DenseCase {
+  return {
+    name: `layerNorm of ${width}${mean ? ` about ${mean}` : ""}`,
+    tolerance: F32_TOLERANCE,
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const scale = source.add("scale", [width], random.normals(width, 1, 0.3));
+      const bias = source.add("bias", [width], random.normals(width));
+      const output = graph.layerNorm(graph.input("x", width), scale, bias, 1e-5);
+      return problem(random, graph, output, source, [5], mean);
+    },
+  };
+}
+
+function embeddingCase({ rows, width, table, positionTable, maxBindingBytes }: TableShape): DenseCase {
+  return {
+    name: `embedding ${rows}x${width} ${table} positions ${positionTable ?? "none"}${
+      maxBindingBytes ? " sharded" : ""
+    }`,
+    tolerance: F32_TOLERANCE,
+    ...(maxBindingBytes && { maxBindingBytes }),
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const output = graph.embedding(
+        source.add("table", [VOCAB_SIZE, width], random.normals(VOCAB_SIZE * width), table),
+        positionTable &&
+          source.add(
+            "positions",
+            [MAX_POSITIONS, width],
+            random.normals(MAX_POSITIONS * width),
+            positionTable,
+          ),
+      );
+      return problem(random, graph, output, source, [rows]);
+    },
+  };
+}
+
+function gatherRowsCase(width: number): DenseCase {
+  return {
+    name: `gatherRows of ${width}`,
+    tolerance: 0,
+    build: (random) => {
+      const graph = new GraphBuilder();
+      const output = graph.gatherRows(graph.input("x", width));
+      return problem(random, graph, output, new MemorySource(), [9, 1, 4]);
+    },
+  };
+}
+
+/** All dense ops in a row, at odd widths, over steps that leave stale rows behind in every buffer. */
+function chainCase(storage: TensorDtype): DenseCase {
+  return {
+    name: `embedding, layerNorm, two linears, gatherRows, head in ${storage}`,
+    tolerance: 2 * F32_TOLERANCE,
+    build: (random) => {
+      const width = 37, inner = 91;
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const matrix = (name: string, rows: number, columns: number) =>
+        source.add(name, [rows, columns], random.normals(rows * columns, 0, 0.3), storage);
+      const vector = (name: string, length: number) => source.add(name, [length], random.normals(length));
+      const table = matrix("table", VOCAB_SIZE, width);
+      const x = graph.embedding(table, matrix("positions", MAX_POSITIONS, width));
+      const normed = graph.layerNorm(x, vector("scale", width), vector("shift", width), 1e-5);
+      const hidden = graph.linear(normed, matrix("up", inner, width), {
+        bias: vector("up_bias", inner),
+        activation: "gelu_tanh",
+      });
+      const y = graph.linear(hidden, matrix("down", width, inner), { residual: x });
+      const output = graph.linear(graph.gatherRows(y), table);
+      return problem(random, graph, output, source, [21, 1, 4, 70]);
+    },
+  };
+}
+
+const VOCAB_SIZE = 211;
+const MAX_POSITIONS = 96;
+
+/** Steps of `rowCounts` tokens each; every one samples as many rows, in random order and with repetition. */
+function problem(
+  random: Random,
+  graph: GraphBuilder,
+  output: Value,
+  source: MemorySource,
+  rowCounts: readonly number[],
+  mean = 0,
+): DenseProblem {
+  const built = graph.build(output);
+  const steps = rowCounts.map((rows) => ({
+    batch: denseBatch(random, rows),
+    inputs: Object.fromEntries(
+      built.nodes.flatMap((node) =>
+        node.op === "input" ? [[node.name, random.normals(rows * node.output.width, mean)]] : []
+      ),
+    ),
+  }));
+  const most = Math.max(...rowCounts);
+  const blocks = Math.ceil(most / 16);
+  const limits = {
+    maxTokens: most,
+    maxSequences: 1,
+    maxSamples: most,
+    maxBlocksPerSequence: blocks,
+    numBlocks: blocks,
+  };
+  return { graph: built, source, limits, steps };
+}
+
+/** A batch of one sequence whose ids and positions are random: none of the dense ops minds. */
+function denseBatch(random: Random, rows: number): StepBatch {
+  const params = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] as const };
+  return {
+    tokenIds: random.integers(rows, VOCAB_SIZE),
+    positions: random.integers(rows, MAX_POSITIONS),
+    slotMapping: Uint32Array.from({ length: rows }, (_, i) => i),
+    queryStart: Uint32Array.of(0, rows),
+    contextLengths: Uint32Array.of(rows),
+    blockTables: [Uint32Array.from({ length: Math.ceil(rows / 16) }, (_, i) => i)],
+    samples: Array.from({ length: rows }, () => ({
+      row: random.below(rows),
+      params,
+      counter: 0,
+      topLogprobs: -1,
+    })),
+    readLogits: true,
+  };
+}

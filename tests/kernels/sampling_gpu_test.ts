@@ -1,0 +1,165 @@
+// The sampling kernels on every GPU, against the definition in float64 and against the host's sampler.
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import type { GpuDevice } from "../../device/gpu_device.ts";
+import { GraphBuilder } from "../../kernels/graph.ts";
+import { GpuPlan } from "../../kernels/plan.ts";
+import { randomWord } from "../../kernels/sampling/philox.ts";
+import { sampleLogits } from "../../kernels/sampling/sample_cpu.ts";
+import type { SampleRequest, StepResult } from "../../kernels/step.ts";
+import { gpuTest } from "../gpus.ts";
+import { MemorySource } from "./memory_source.ts";
+import { Random, testSeed } from "./random.ts";
+import { randomLogits, randomSeed, request, TRUNCATIONS, VOCAB_SIZES } from "./sampling_cases.ts";
+import { distanceFromShare, keptTokens, logprobsOf } from "./sampling_reference.ts";
+
+const SUPPRESSED = [3, 0, 10];
+const MOST_SAMPLES = 16;
+/** Rounding of probabilities to f32 shifts the shares by about this much. */
+const SHARE_TOLERANCE = 2e-5;
+
+for (const vocabSize of VOCAB_SIZES) {
+  gpuTest(`Sampling kernels match the definition (vocabulary ${vocabSize})`, {}, async (gpu) => {
+    const random = seededRandom();
+    using plan = await samplingPlan(gpu, vocabSize, SUPPRESSED);
+    const errors = { share: 0, score: 0 };
+    for (let turn = 0; turn < (vocabSize < 1000 ? 8 : 1); turn++) {
+      const samples = randomRequests(random, vocabSize);
+      const rows = samples.map(() => randomLogits(random, vocabSize));
+      const result = await runSamples(plan, samples, rows);
+      samples.forEach((sample, i) => checkSample(sample, rows[i], result, i, errors));
+    }
+    console.log(
+      `  largest error of a share ${errors.share.toExponential(1)}, of a score ${
+        errors.score.toExponential(1)
+      }`,
+    );
+    ok(errors.score < 1e-5);
+  });
+}
+
+/** Every truncation once, and greedy choices and targets with scores and adjustments, for 16 rows in all. */
+function randomRequests(random: Random, vocabSize: number): SampleRequest[] {
+  const scored = { topLogprobs: Math.min(20, vocabSize) };
+  const adjustments = Array.from({ length: 9 }, () => ({ id: random.below(11), delta: random.normal(0, 4) }));
+  return [
+    ...TRUNCATIONS.map((params, i) =>
+      request({ ...params, seed: randomSeed(random) }, {
+        counter: random.word(),
+        ...(i === 2 && { topLogprobs: 0 }),
+        ...(i === 4 && { adjustments }),
+      })
+    ),
+    request({}),
+    request({}, scored),
+    request({}, { ...scored, adjustments }),
+    request({ temperature: 1 }, { ...scored, target: vocabSize - 1 }),
+    request({}, { topLogprobs: 1, target: SUPPRESSED[0] }),
+  ];
+}
+
+function checkSample(
+  sample: SampleRequest,
+  logits: Float32Array,
+  result: StepResult,
+  index: number,
+  errors: { share: number; score: number },
+): void {
+  const adjusted = logits.slice();
+  const host = sampleLogits(adjusted, sample, new Set(SUPPRESSED));
+  const id = result.tokenIds[index], score = result.scores[index];
+  if (sample.params.temperature > 0 && sample.target === undefined) {
+    const kept = keptTokens(adjusted, sample.params, new Set(SUPPRESSED));
+    const draw = randomWord(sample.params.seed, sample.counter) / 2 ** 32;
+    // Rounding may also keep or drop the last token of top-p.
+    const tolerance = SHARE_TOLERANCE + (sample.params.topP < 1 ? 2 * kept.at(-1)!.probability : 0);
+    for (const token of [id, host.id]) {
+      const distance = distanceFromShare(token, draw, kept);
+      errors.share = Math.max(errors.share, distance);
+      ok(distance <= tolerance, `${JSON.stringify(sample)}: ${token} is ${distance} from its share`);
+    }
+  } else {
+    strictEqual(id, host.id, JSON.stringify(sample));
+  }
+  strictEqual(score === undefined, host.score === undefined);
+  if (!score) return;
+  const expected = logprobsOf(adjusted);
+  deepStrictEqual(score.top.map((top) => top.id), host.score!.top.map((top) => top.id));
+  for (const { id: scoredId, logprob } of [{ id, logprob: score.logprob }, ...score.top]) {
+    errors.score = Math.max(errors.score, Math.abs(logprob - expected[scoredId]));
+  }
+}
+
+gpuTest("Sampling a row gives the same bits alone and anywhere in a batch", {}, async (gpu) => {
+  const random = seededRandom(), vocabSize = 257;
+  using plan = await samplingPlan(gpu, vocabSize, []);
+  const samples = randomRequests(random, vocabSize).map((sample) => ({ ...sample, topLogprobs: 5 }));
+  const rows = samples.map(() => randomLogits(random, vocabSize));
+  const together = await runSamples(plan, samples, rows);
+  const reversed = await runSamples(plan, samples.toReversed(), rows.toReversed());
+  deepStrictEqual(reversed.tokenIds.toReversed(), together.tokenIds);
+  deepStrictEqual(reversed.scores.toReversed(), together.scores);
+  for (const i of [0, 4, 13]) {
+    const alone = await runSamples(plan, [samples[i]], [rows[i]]);
+    strictEqual(alone.tokenIds[0], together.tokenIds[i]);
+    deepStrictEqual(alone.scores[0], together.scores[i]);
+  }
+});
+
+gpuTest(
+  "Sampling survives NaN and infinities, and chooses 0 where nothing may be chosen",
+  {},
+  async (gpu) => {
+    using plan = await samplingPlan(gpu, 3, [1]);
+    const rows = [[NaN, 5, 2], [-Infinity, 0, -Infinity], [1, Infinity, Infinity], [NaN, 1, NaN], [-0, 9, 0]];
+    const greedy = await runSamples(
+      plan,
+      rows.map(() => request({})),
+      rows.map((row) => Float32Array.from(row)),
+    );
+    deepStrictEqual([...greedy.tokenIds], [2, 0, 2, 0, 0]);
+    const warm = request({ temperature: 1, topP: 0.99, topK: 2, minP: 0.1 }, { topLogprobs: 20 });
+    const drawn = await runSamples(plan, rows.map(() => warm), rows.map((row) => Float32Array.from(row)));
+    deepStrictEqual([...drawn.tokenIds].map((id, i) => i === 1 || i === 4 ? id % 2 : id), [2, 0, 2, 0, 0]);
+    for (const score of drawn.scores) strictEqual(score!.top.length, 3, "as many alternatives as there are");
+    deepStrictEqual(drawn.scores[2]!.top.map((top) => top.id), [1, 2, 0]);
+  },
+);
+
+function seededRandom(): Random {
+  const seed = testSeed();
+  console.log(`  HYADES_TEST_SEED=${seed}`);
+  return new Random(seed);
+}
+
+/** A plan that does nothing but sample from its input. */
+function samplingPlan(gpu: GpuDevice, vocabSize: number, suppressed: readonly number[]): Promise<GpuPlan> {
+  const builder = new GraphBuilder();
+  const graph = builder.build(builder.input("logits", vocabSize, "samples"));
+  const limits = {
+    maxTokens: MOST_SAMPLES,
+    maxSequences: MOST_SAMPLES,
+    maxSamples: MOST_SAMPLES,
+    maxBlocksPerSequence: 1,
+    numBlocks: MOST_SAMPLES,
+  };
+  return GpuPlan.create(gpu, graph, new MemorySource(), { limits, kvType: "f32", sampling: { suppressed } });
+}
+
+function runSamples(
+  plan: GpuPlan,
+  samples: readonly SampleRequest[],
+  rows: readonly Float32Array[],
+): Promise<StepResult> {
+  const count = samples.length, index = Uint32Array.from({ length: count }, (_, i) => i);
+  const logits = new Float32Array(rows.reduce((sum, row) => sum + row.length, 0));
+  rows.forEach((row, i) => logits.set(row, i * row.length));
+  return plan.step({
+    tokenIds: new Uint32Array(count),
+    positions: new Uint32Array(count),
+    slotMapping: index.map((i) => i * 16),
+    queryStart: Uint32Array.from({ length: count + 1 }, (_, i) => i),
+    contextLengths: new Uint32Array(count).fill(1),
+    blockTables: samples.map((_, i) => Uint32Array.of(i)),
+    samples,
+  }, { logits });
+}

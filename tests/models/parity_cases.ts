@@ -1,0 +1,67 @@
+// The checkpoints that every backend must agree on with transformers, how closely, and what transformers computed
+// (fixtures/make_checkpoints.py). Knows no backend.
+import { fileURLToPath } from "node:url";
+import { SafetensorsSource } from "../../models/safetensors.ts";
+
+const FIXTURES = fileURLToPath(new URL("../fixtures", import.meta.url));
+
+export interface ParityCase {
+  readonly name: string;
+  readonly modelDir: string;
+  /** Folder of expected.json and expected.safetensors. */
+  readonly expectedDir: string;
+  /**
+   * How the weights are stored, which sets the tolerance on logits. f16, where a GPU keeps K and V in f16 too: relative
+   * L2 of at most 5e-3. All others (int8 against its dequantised values): largest difference at most 1e-4 of the
+   * largest |logit|, and the greedy continuation to the letter.
+   */
+  readonly storage: "f32" | "f16" | "bf16" | "int8";
+  /** Storage of K and V on a GPU, where it is not to follow from the weights. */
+  readonly kvType?: "f32";
+}
+
+function fixture(name: string, storage: ParityCase["storage"]): ParityCase {
+  const folder = `${FIXTURES}/checkpoints/${name}`;
+  return { name, modelDir: folder, expectedDir: folder, storage };
+}
+
+export const PARITY_CASES: readonly ParityCase[] = [
+  fixture("mqa-d40-f32", "f32"),
+  fixture("mha-d32-erf-untied-f32", "f32"),
+  fixture("mqa-d64-sharded-f32", "f32"),
+  fixture("mqa-d128-erf-f16", "f16"),
+  // f16 holds these bf16 weights but for a few of the tiniest: with K and V in f32, f32's tolerance must be kept.
+  { ...fixture("mha-d96-bf16", "bf16"), kvType: "f32" },
+  fixture("mha-d80-untied-int8", "int8"),
+  {
+    name: "hyades-starcoder-31m",
+    modelDir: fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url)),
+    expectedDir: `${FIXTURES}/default_model`,
+    storage: "int8",
+  },
+];
+
+/** What transformers computed in float64 on the stored (or dequantised) weights. */
+export interface Expected {
+  readonly prompts: readonly (readonly number[])[];
+  /** Per prompt: how many of its last rows have logits. */
+  readonly rows: readonly number[];
+  /** Per prompt: [rows, vocabulary]. */
+  readonly logits: readonly Float64Array[];
+  readonly greedyPrompt: number;
+  /** 64 tokens that follow prompt number `greedyPrompt`. */
+  readonly greedy: readonly number[];
+}
+
+export async function readExpected({ expectedDir }: ParityCase): Promise<Expected> {
+  const record: Omit<Expected, "logits"> = JSON.parse(
+    await Deno.readTextFile(`${expectedDir}/expected.json`),
+  );
+  using source = await SafetensorsSource.open(`${expectedDir}/expected.safetensors`);
+  const logits = await Promise.all(
+    record.rows.map(async (rows, i) =>
+      new Float64Array((await source.readRows(`logits.${i}`, 0, rows)).buffer)
+    ),
+  );
+  return { ...record, logits };
+}

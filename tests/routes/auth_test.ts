@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { createApp } from "../../routes/app.ts";
+import { FakeEngine } from "./fake_engine.ts";
+import { assertOpenAiError, get, openApp, post } from "./requests.ts";
+
+const app = () => createApp(new FakeEngine(), { apiKeys: ["first", "sëcond"] });
+
+const ACCEPTED: Record<string, string>[] = [
+  { Authorization: "Bearer first" },
+  { Authorization: "bearer first" },
+  { "X-Api-Key": "first" },
+  { Authorization: "Bearer ", "X-Api-Key": "first" },
+];
+
+for (const headers of ACCEPTED) {
+  Deno.test(`requireApiKey() accepts ${JSON.stringify(headers)}`, async () => {
+    assert.equal((await get(app(), "/v1/models", headers)).status, 200);
+  });
+}
+
+const REFUSED: Record<string, string>[] = [
+  {},
+  { Authorization: "Bearer " },
+  { Authorization: "Bearer wrong" },
+  { Authorization: "Bearer firs" },
+  { Authorization: "Bearer first2" },
+  { Authorization: "first" },
+  { Authorization: "Basic first" },
+  { "X-Api-Key": "" },
+];
+
+for (const headers of REFUSED) {
+  Deno.test(`requireApiKey() refuses ${JSON.stringify(headers)}`, async () => {
+    const reply = await get(app(), "/v1/models", headers);
+    assertOpenAiError(reply, 401, { type: "invalid_request_error", code: "invalid_api_key" });
+    assert.equal(reply.headers.get("www-authenticate"), "Bearer");
+    assert.doesNotMatch(reply.text, /firs/);
+  });
+}
+
+Deno.test("requireApiKey() answers in llama.cpp's shape on its route, before the body is read", async () => {
+  const reply = await post(app(), "/infill", "{");
+  assert.equal(reply.status, 401);
+  assert.equal(reply.json.error.type, "authentication_error");
+  assert.equal(reply.json.error.code, 401);
+});
+
+for (const path of ["/healthz", "/readyz", "/health", "/v1/health", "/docs", "/openapi.json"]) {
+  Deno.test(`requireApiKey() leaves ${path} public`, async () => {
+    assert.equal((await get(app(), path)).status, 200);
+  });
+}
+
+Deno.test("requireApiKey() lets everything pass when there are no keys, whatever is sent", async () => {
+  for (const headers of [{}, { Authorization: "Bearer " }, { Authorization: "Bearer anything" }]) {
+    assert.equal((await get(openApp(new FakeEngine()), "/v1/models", headers)).status, 200);
+  }
+});
+
+Deno.test("requireApiKey() refuses an empty key in the configuration", () => {
+  assert.throws(() => createApp(new FakeEngine(), { apiKeys: ["good", " "] }), TypeError);
+});
+
+Deno.test("createApp() answers a browser's preflight without a key, and lets it read errors", async () => {
+  const preflight = await app().request("/v1/completions", {
+    method: "OPTIONS",
+    headers: {
+      Origin: "https://vscode.dev",
+      "Access-Control-Request-Method": "POST",
+      "Access-Control-Request-Headers": "authorization,content-type",
+    },
+  });
+  assert.equal(preflight.status, 204);
+  assert.equal(preflight.headers.get("access-control-allow-origin"), "*");
+  assert.equal(preflight.headers.get("access-control-allow-headers"), "authorization,content-type");
+  assert.match(preflight.headers.get("access-control-allow-methods")!, /POST/);
+  const refused = await get(app(), "/v1/models", { Origin: "https://vscode.dev" });
+  assert.equal(refused.status, 401);
+  assert.equal(refused.headers.get("access-control-allow-origin"), "*");
+});

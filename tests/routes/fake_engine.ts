@@ -1,0 +1,189 @@
+// An engine for tests of the HTTP layer. It computes nothing: it tells the events of a script, and keeps the promises of
+// the interface: cancellation at any point, errors from the first `next()`, one prompt event, then tokens, then finishes.
+// A character is a token, and its code point is the token's id.
+import { delay } from "./delay.ts";
+import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
+import { EngineUnavailableError } from "../../engine/errors.ts";
+import type {
+  FinishReason,
+  GenerationEvent,
+  GenerationRequest,
+  Prompt,
+  TokenLogprob,
+} from "../../engine/request.ts";
+
+export interface Script {
+  /** The completion's tokens, of every sample. */
+  readonly tokens?: readonly string[];
+  /** How a sample ends that does not reach maxTokens. */
+  readonly reason?: FinishReason;
+  readonly stopString?: string;
+  /** Text held back to the end. */
+  readonly heldBack?: string;
+  readonly truncated?: boolean;
+  /** Milliseconds before each token. */
+  readonly tokenDelayMs?: number;
+  /** Resolves when the request leaves the queue. */
+  readonly admitted?: Promise<void>;
+  /** Thrown before the token of this number (0: before any event). */
+  readonly failure?: { readonly at: number; readonly error: Error };
+  readonly logprob?: number;
+}
+
+const MODEL: ModelInfo = {
+  id: "fake/model-1",
+  architecture: "gpt_bigcode",
+  contextLength: 2048,
+  vocabSize: 1000,
+  numParameters: 31_000_000,
+  weightBytes: 32_000_000,
+  backend: "cpu",
+  adapter: "test",
+  fim: { supported: true, missing: [] },
+  eosTokenId: 0,
+};
+
+export class FakeEngine implements Engine {
+  state: EngineState = { phase: "ready" };
+  script: Script | ((request: GenerationRequest) => Script);
+  /** Requests in order of submission. */
+  readonly requests: GenerationRequest[] = [];
+  /** Requests that have neither ended nor been cancelled. */
+  active = 0;
+  cancelled = 0;
+  /** Events handed out, of all requests. */
+  delivered = 0;
+
+  constructor(script: FakeEngine["script"] = {}) {
+    this.script = script;
+  }
+
+  get model(): ModelInfo {
+    if (this.state.phase === "loading") throw new EngineUnavailableError("Loading model", "loading", 2);
+    return MODEL;
+  }
+
+  async *submit(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
+    this.requests.push(request);
+    this.active++;
+    let complete = false;
+    const script = typeof this.script === "function" ? this.script(request) : this.script;
+    try {
+      for await (const event of tell(script, request, signal)) {
+        this.delivered++;
+        yield event;
+      }
+      complete = true;
+    } finally {
+      this.active--;
+      if (!complete) this.cancelled++;
+    }
+  }
+
+  tokenize(text: string): Promise<number[]> {
+    return Promise.resolve([...text].map((character) => character.codePointAt(0)!));
+  }
+
+  detokenize(ids: readonly number[]): Promise<string> {
+    return Promise.resolve(String.fromCodePoint(...ids));
+  }
+
+  stats(): Promise<EngineStats> {
+    return Promise.reject(new Error("FakeEngine keeps no statistics"));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+async function* tell(
+  script: Script,
+  request: GenerationRequest,
+  signal?: AbortSignal,
+): AsyncGenerator<GenerationEvent> {
+  const { tokens = ["a", "b", "c"], tokenDelayMs = 0, admitted, failure } = script;
+  signal?.throwIfAborted();
+  if (admitted) await Promise.race([admitted, rejectOnAbort(signal)]);
+  if (failure?.at === 0) throw failure.error;
+  yield promptEvent(script, request);
+  const count = Math.min(tokens.length, request.maxTokens ?? Infinity);
+  const samples = request.n ?? 1;
+  for (let i = 0; i < count; i++) {
+    await delay(tokenDelayMs, signal);
+    if (failure?.at === i + 1) throw failure.error;
+    for (let sample = 0; sample < samples; sample++) yield tokenEvent(script, request, sample, tokens[i]!);
+  }
+  const reason = count === request.maxTokens ? "length" : script.reason ?? "eos";
+  for (let sample = 0; sample < samples; sample++) yield finishEvent(script, sample, reason, count);
+}
+
+function promptEvent(script: Script, request: GenerationRequest): GenerationEvent {
+  const text = promptText(request.prompt);
+  const characters = [...text];
+  return {
+    kind: "prompt",
+    tokenIds: characters.map((character) => character.codePointAt(0)!),
+    truncated: script.truncated ?? false,
+    ...(request.echoPrompt && { text }),
+    ...(request.echoPrompt && request.logprobs !== undefined && {
+      tokens: characters.map((character, i) =>
+        logprobOf(character, i === 0 ? null : -0.5, request.logprobs!)
+      ),
+    }),
+  };
+}
+
+function promptText(prompt: Prompt): string {
+  switch (prompt.kind) {
+    case "text":
+      return prompt.text;
+    case "tokens":
+      return String.fromCodePoint(...prompt.ids);
+    case "infill":
+      return `${prompt.prefix}${prompt.lineStart ?? ""}${prompt.suffix}`;
+  }
+}
+
+function tokenEvent(
+  script: Script,
+  request: GenerationRequest,
+  sample: number,
+  text: string,
+): GenerationEvent {
+  const logprob = script.logprob ?? -0.25;
+  return {
+    kind: "token",
+    sample,
+    id: text.codePointAt(0) ?? 0,
+    text,
+    ...(request.logprobs !== undefined && { logprob: logprobOf(text, logprob, request.logprobs) }),
+  };
+}
+
+/** Alternatives are "A", "B", ...: the drawn token is never among them. */
+function logprobOf(text: string, logprob: number | null, count: number): TokenLogprob {
+  const top = logprob === null ? [] : Array.from(
+    { length: count },
+    (_, i) => ({ id: 65 + i, text: String.fromCharCode(65 + i), logprob: -1 - i }),
+  );
+  return { id: text.codePointAt(0) ?? 0, text, logprob, top };
+}
+
+function finishEvent(script: Script, sample: number, reason: FinishReason, count: number): GenerationEvent {
+  return {
+    kind: "finish",
+    sample,
+    reason,
+    ...(reason === "stop" && { stopString: script.stopString ?? "" }),
+    text: script.heldBack ?? "",
+    completionTokens: count,
+    timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },
+  };
+}
+
+function rejectOnAbort(signal?: AbortSignal): Promise<never> {
+  return new Promise((_, reject) =>
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true })
+  );
+}

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { createApp } from "../../routes/app.ts";
+import { FakeEngine } from "./fake_engine.ts";
+import { get, openApp } from "./requests.ts";
+
+/** Every `$ref` in the document. */
+function references(value: unknown): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => key === "$ref" ? [inner] : references(inner));
+}
+
+Deno.test("/openapi.json describes every route there is", async () => {
+  const app = openApp(new FakeEngine());
+  const { json } = await get(app, "/openapi.json");
+  assert.equal(json.openapi, "3.1.0");
+  const described = Object.keys(json.paths).map((path) => path.replace("{id}", ":id{.+}"));
+  const aliases = ["/", "/docs", "/openapi.json", "/v1/health"];
+  const served = app.routes.filter(({ method }) => method !== "ALL").map(({ path }) => path);
+  assert.deepEqual(new Set([...described, ...aliases]), new Set(served));
+  for (const reference of references(json)) {
+    assert.ok(json.components.schemas[reference.replace("#/components/schemas/", "")], reference);
+  }
+});
+
+Deno.test("/openapi.json has the bounds and defaults that validation has", async () => {
+  const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
+  const { properties, required } = json.components.schemas.CompletionRequest;
+  assert.deepEqual(required, ["prompt"]);
+  assert.equal(properties.max_tokens.default, 16);
+  assert.equal(properties.max_tokens.minimum, 0);
+  assert.equal(properties.temperature.maximum, 2);
+  assert.equal(properties.seed.format, "int64");
+  assert.equal(properties.prompt.anyOf.length, 4);
+  assert.deepEqual(json.components.schemas.InfillRequest.required, ["input_prefix", "input_suffix"]);
+});
+
+Deno.test("/openapi.json says what each field of a request means, and when probes answer 503", async () => {
+  const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
+  for (const name of ["CompletionRequest", "InfillRequest"]) {
+    const fields = Object.entries<{ description?: string }>(json.components.schemas[name].properties);
+    assert.deepEqual(fields.filter(([, { description }]) => !description), [], name);
+  }
+  assert.ok(json.paths["/health"].get.responses["503"]);
+  assert.ok(json.paths["/readyz"].get.responses["503"]);
+});
+
+Deno.test("/openapi.json asks for a key only where there is one", async () => {
+  const secured = await get(createApp(new FakeEngine(), { apiKeys: ["k"] }), "/openapi.json");
+  assert.deepEqual(secured.json.security, [{ apiKey: [] }]);
+  assert.deepEqual(secured.json.paths["/healthz"].get.security, []);
+  assert.equal((await get(openApp(new FakeEngine()), "/openapi.json")).json.security, undefined);
+});
+
+Deno.test("/docs is one page that loads nothing from elsewhere", async () => {
+  const app = openApp(new FakeEngine());
+  const { status, text, headers } = await get(app, "/docs");
+  assert.equal(status, 200);
+  assert.match(headers.get("content-type")!, /^text\/html/);
+  assert.match(headers.get("content-security-policy")!, /^default-src 'none'/);
+  assert.doesNotMatch(text, /https?:|src=|innerHTML/);
+  assert.match(text, /fetch\("\/openapi.json"\)/);
+  assert.equal((await get(app, "/")).headers.get("location"), "/docs");
+});

@@ -1,0 +1,174 @@
+// Over a real socket: what a request object cannot show. Clients that leave, read slowly, or wait for the next token.
+import assert from "node:assert/strict";
+import { createApp } from "../../routes/app.ts";
+import { delay, until } from "./delay.ts";
+import { FakeEngine, type Script } from "./fake_engine.ts";
+import { openApp } from "./requests.ts";
+
+interface Server extends AsyncDisposable {
+  readonly engine: FakeEngine;
+  readonly port: number;
+}
+
+function serve(script: Script): Server {
+  const engine = new FakeEngine(script);
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    openApp(engine).fetch,
+  );
+  return { engine, port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+function send(port: number, path: string, body: object, signal?: AbortSignal): Promise<Response> {
+  return fetch(`http://127.0.0.1:${port}${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    ...(signal && { signal }),
+  });
+}
+
+const HOLE = { prompt: "x", input_prefix: "p", input_suffix: "s", max_tokens: 100_000 };
+const ENDLESS = Array<string>(100_000).fill("token ");
+
+for (const path of ["/v1/completions", "/infill"]) {
+  Deno.test(`${path} streams token by token`, async () => {
+    await using server = serve({ tokens: ["a", "b", "c", "d"], tokenDelayMs: 30 });
+    const response = await send(server.port, path, { ...HOLE, stream: true });
+    const arrivals: number[] = [];
+    for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+      for (const _ of text.matchAll(/"(text|content)":"[abcd]"/g)) arrivals.push(Date.now());
+    }
+    assert.equal(arrivals.length, 4);
+    assert.ok(arrivals[3]! - arrivals[0]! >= 60, `arrivals: ${arrivals}`);
+    assert.equal(server.engine.cancelled, 0);
+  });
+
+  Deno.test(`${path} is cancelled when the client leaves in the middle of a stream`, async () => {
+    await using server = serve({ tokens: ENDLESS, tokenDelayMs: 5 });
+    const abort = new AbortController();
+    const response = await send(server.port, path, { ...HOLE, stream: true }, abort.signal);
+    await response.body!.getReader().read();
+    assert.equal(server.engine.active, 1);
+    abort.abort();
+    await until(() => server.engine.cancelled === 1, "the stream is cancelled");
+    assert.equal(server.engine.active, 0);
+  });
+
+  for (const stream of [false, true]) {
+    Deno.test(`${path} is cancelled when the client leaves while queued, stream ${stream}`, async () => {
+      await using server = serve({ admitted: new Promise(() => {}) });
+      const abort = new AbortController();
+      const reply = send(server.port, path, { ...HOLE, stream }, abort.signal);
+      await until(() => server.engine.active === 1, "the request is queued");
+      abort.abort();
+      await assert.rejects(reply, { name: "AbortError" });
+      await until(() => server.engine.cancelled === 1, "the request is cancelled");
+    });
+  }
+
+  Deno.test(`${path} is cancelled when the client leaves during a plain reply`, async () => {
+    await using server = serve({ tokens: ENDLESS, tokenDelayMs: 5 });
+    const abort = new AbortController();
+    const reply = send(server.port, path, HOLE, abort.signal);
+    await until(() => server.engine.delivered > 3, "tokens are made");
+    abort.abort();
+    await assert.rejects(reply, { name: "AbortError" });
+    await until(() => server.engine.cancelled === 1, "the request is cancelled");
+  });
+}
+
+Deno.test("/v1/completions is cancelled when the client leaves a stream that is silent", async () => {
+  await using server = serve({ tokens: ["a", "b"], tokenDelayMs: 0, heldBack: "" });
+  server.engine.script = { tokens: ["a", ...Array<string>(10_000).fill("")], tokenDelayMs: 1 };
+  const abort = new AbortController();
+  const response = await send(server.port, "/v1/completions", { ...HOLE, stream: true }, abort.signal);
+  await response.body!.getReader().read();
+  abort.abort();
+  await until(() => server.engine.cancelled === 1, "the stream is cancelled");
+});
+
+Deno.test("/v1/completions cancels all prompts and samples of a client that leaves", async () => {
+  await using server = serve({ tokens: ENDLESS, tokenDelayMs: 5 });
+  const abort = new AbortController();
+  const body = { ...HOLE, prompt: ["a", "b", "c"], n: 2, stream: true };
+  const response = await send(server.port, "/v1/completions", body, abort.signal);
+  await response.body!.getReader().read();
+  await until(() => server.engine.active === 3, "three requests run");
+  abort.abort();
+  await until(() => server.engine.cancelled === 3, "all three are cancelled");
+});
+
+Deno.test("/v1/completions leaves other clients alone when one leaves", async () => {
+  await using server = serve({ tokens: ["a", "b", "c", "d", "e"], tokenDelayMs: 20 });
+  const abort = new AbortController();
+  const leaving = send(server.port, "/v1/completions", HOLE, abort.signal);
+  const staying = send(server.port, "/v1/completions", HOLE);
+  await until(() => server.engine.active === 2, "both requests run");
+  abort.abort();
+  await assert.rejects(leaving);
+  assert.equal((await (await staying).json()).choices[0].text, "abcde");
+  assert.equal(server.engine.cancelled, 1);
+});
+
+Deno.test("/v1/completions cancels nothing after a reply on a connection that is kept", async () => {
+  await using server = serve({ tokens: ["a"] });
+  for (let i = 0; i < 5; i++) await (await send(server.port, "/v1/completions", HOLE)).json();
+  assert.equal(server.engine.requests.length, 5);
+  assert.equal(server.engine.cancelled, 0);
+});
+
+Deno.test("/v1/completions loses nothing to a client that reads slowly", async () => {
+  // Six megabytes: more than the buffers between the two ends hold.
+  const tokens = Array.from({ length: 300 }, (_, i) => `${i} `.padEnd(20_000, "."));
+  await using server = serve({ tokens });
+  const response = await send(server.port, "/v1/completions", { ...HOLE, stream: true });
+  let text = "";
+  let reads = 0;
+  for await (const part of response.body!.pipeThrough(new TextDecoderStream())) {
+    if (reads++ < 20) await new Promise((resolve) => setTimeout(resolve, 5));
+    text += part;
+  }
+  const received = text.split("\n\n").slice(0, -2).map((event) =>
+    JSON.parse(event.slice("data: ".length)).choices[0].text
+  );
+  assert.ok(received.join("") === tokens.join(""), "the text differs");
+  assert.ok(text.endsWith("data: [DONE]\n\n"));
+});
+
+/** Sends a request by hand. */
+async function sendRaw(port: number, framing: string, body: string): Promise<Deno.TcpConn> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const head = ["POST /v1/completions HTTP/1.1", "Host: test", "Content-Type: application/json", framing];
+  await connection.write(new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n${body}`));
+  return connection;
+}
+
+Deno.test("/v1/completions cancels a client that closes its socket with data unread", async () => {
+  await using server = serve({ tokens: ENDLESS });
+  const body = JSON.stringify({ ...HOLE, stream: true });
+  const connection = await sendRaw(server.port, `Content-Length: ${body.length}`, body);
+  await connection.read(new Uint8Array(64));
+  connection.close();
+  await until(() => server.engine.cancelled === 1, "the stream is cancelled");
+});
+
+const CUT_SHORT = [["Content-Length: 100", '{"prom'], [
+  "Transfer-Encoding: chunked",
+  '6\r\n{"prom\r\n',
+]] as const;
+
+for (const [framing, body] of CUT_SHORT) {
+  Deno.test(`/v1/completions takes a client that leaves within its body for no bug, ${framing}`, async () => {
+    const reported: unknown[] = [];
+    let finished = 0;
+    const app = createApp(new FakeEngine(), { apiKeys: [], reportError: (error) => reported.push(error) });
+    const handler = (request: Request) => Promise.resolve(app.fetch(request)).finally(() => finished++);
+    await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, handler);
+    const connection = await sendRaw(server.addr.port, framing, body);
+    await delay(20);
+    connection.close();
+    await until(() => finished === 1, "the request is over");
+    assert.deepEqual(reported, []);
+  });
+}
