@@ -1,8 +1,9 @@
-// Decides what runs the model: a GPU through Dawn, a GPU through Deno's built-in WebGPU, or the CPU.
+// Decides what runs the model: a GPU through Dawn, a GPU through Deno's built-in WebGPU, or the CPU, there by our own
+// kernels ("cpu") or by onnxruntime-web ("onnx").
 import type { GpuDevice } from "./gpu_device.ts";
 import { openGpu, type OpenGpuOptions } from "./open_gpu.ts";
 
-export const DEVICE_CHOICES = ["auto", "dawn", "webgpu", "cpu"] as const;
+export const DEVICE_CHOICES = ["auto", "dawn", "webgpu", "cpu", "onnx"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 
 /**
@@ -15,7 +16,7 @@ export async function chooseBackend(
   choice: DeviceChoice,
   options: OpenGpuOptions,
 ): Promise<GpuDevice | "cpu"> {
-  if (choice === "cpu") return "cpu";
+  if (choice === "cpu" || choice === "onnx") return "cpu";
   if (choice !== "auto") {
     const gpu = await openGpu(choice, options);
     if (gpu) return gpu;

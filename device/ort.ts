@@ -1,7 +1,10 @@
 // onnxruntime's WebAssembly build, driven through its C interface: sessions, and tensors that live in the WebAssembly
 // heap. The package's own JavaScript front copies every input into the heap and every output out of it at each run;
 // here callers write where the session reads, so a cache of megabytes is passed by address. The functions are those of
-// onnxruntime/wasm/api.h of the version pinned in deno.json. Knows nothing of models.
+// onnxruntime/wasm/api.h of the version pinned here. Knows nothing of models.
+
+/** Not a literal where it is imported, so that only those who ask for onnxruntime download its 142 MB. */
+const SPECIFIER = "npm:onnxruntime-web@1.30.0/ort-wasm-simd-threaded.mjs";
 
 /** What of the Emscripten module is used. Addresses and sizes are bytes. */
 interface OrtModule {
@@ -74,8 +77,10 @@ export class OrtRuntime {
    * @throws {RangeError} when the heap cannot grow that far
    */
   static async open(numThreads: number, reserveBytes: number): Promise<OrtRuntime> {
-    const { default: instantiate } = await import("onnxruntime-web/ort-wasm-simd-threaded.mjs");
-    const module = await (instantiate as (settings: object) => Promise<OrtModule>)({ numThreads });
+    const { default: instantiate } = await import(SPECIFIER) as {
+      default: (settings: object) => Promise<OrtModule>;
+    };
+    const module = await instantiate({ numThreads });
     if (module._OrtInit(numThreads, LOG_ERRORS) !== 0) throw lastError(module, "Cannot start onnxruntime");
     const reserved = module._malloc(reserveBytes);
     if (reserved === 0) {

@@ -1,10 +1,11 @@
 // The buffers of a plan: activations assigned by lifetime, the paged KV cache, control, results and scratch. Weights
 // live in gpu_weights.ts.
 import type { GpuDevice } from "../device/gpu_device.ts";
+import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
-import { type Graph, inputsOf, type Value } from "./graph.ts";
+import type { Graph, Value } from "./graph.ts";
 import { SCORE_WORDS } from "./sampling/scores.ts";
 import { BLOCK_SIZE } from "./step.ts";
 
@@ -76,41 +77,27 @@ export class GpuBuffers implements Disposable {
     for (const buffer of this.#owned) buffer.destroy();
   }
 
-  /**
-   * One buffer per value, handed on when its last reader has run, but only among values of equal shape: the zero
-   * padding of rows then stays zero. A node's output never takes its own input's buffer, which WebGPU forbids to bind
-   * both for reading and writing.
-   */
   #assignActivations(graph: Graph, layout: ControlLayout): Map<number, GPUBuffer> {
-    const lastUse = new Map<number, number>();
-    graph.nodes.forEach((node, i) => inputsOf(node).forEach((value) => lastUse.set(value.id, i)));
-    lastUse.set(graph.output.id, Infinity);
-    const free = new Map<string, GPUBuffer[]>();
+    const buffers = new Map<ActivationSlot, GPUBuffer>();
     const assigned = new Map<number, GPUBuffer>();
-    const shapeOf = (value: Value) => `${value.rows} x ${value.width}`;
-    graph.nodes.forEach((node, i) => {
-      const { output } = node;
-      const reused = node.op === "input" ? undefined : free.get(shapeOf(output))?.pop();
-      assigned.set(output.id, reused ?? this.#createActivation(output, layout));
-      for (const value of new Set(inputsOf(node))) {
-        if (lastUse.get(value.id) !== i) continue;
-        const pool = free.get(shapeOf(value)) ?? [];
-        free.set(shapeOf(value), [...pool, assigned.get(value.id)!]);
-      }
-    });
+    for (const [id, slot] of assignActivationSlots(graph)) {
+      const buffer = buffers.get(slot) ?? this.#createActivation(slot, layout);
+      buffers.set(slot, buffer);
+      assigned.set(id, buffer);
+    }
     return assigned;
   }
 
-  #createActivation(value: Value, layout: ControlLayout): GPUBuffer {
-    const rows = value.rows === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
-    const bytes = rows * rowStride(value.width) * 4;
+  #createActivation({ rows: kind, width }: ActivationSlot, layout: ControlLayout): GPUBuffer {
+    const rows = kind === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
+    const bytes = rows * rowStride(width) * 4;
     if (bytes > this.#gpu.caps.maxBindingBytes) {
       throw new RangeError(
-        `Cannot load model: ${rows} rows of ${value.width} take ${bytes} bytes, more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); lower --max-batch-tokens`,
+        `Cannot load model: ${rows} rows of ${width} take ${bytes} bytes, more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); lower --max-batch-tokens`,
       );
     }
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-    return this.#create(`${value.rows} x ${value.width}`, bytes, usage);
+    return this.#create(`${kind} x ${width}`, bytes, usage);
   }
 
   #create(label: string, bytes: number, usage = 0): GPUBuffer {

@@ -8,7 +8,7 @@ import {
   OrtRuntime,
   type OrtSession,
 } from "../device/ort.ts";
-import { kvBytesPerToken, KvPages, KvStaging } from "./attention/cpu_kv_cache.ts";
+import { kvBytesPerToken, KvPages, KvStaging } from "./attention/onnx_kv_cache.ts";
 import type { Graph } from "./graph.ts";
 import {
   keyInput,
@@ -275,8 +275,8 @@ function requireRoom(program: OnnxProgram, source: TensorSource, stagingBytes: n
   if (needed < MAX_HEAP_BYTES) return needed;
   const room = Math.max(0, Math.floor((MAX_HEAP_BYTES - stagingBytes - WORKING_BYTES) / 2));
   throw new RangeError(
-    `Cannot load model: the CPU backend holds weights in f32 and has room for ${room} bytes of them, received ${bytes}; ` +
-      "take a smaller model or a GPU",
+    `Cannot load model: onnxruntime holds weights in f32 and has room for ${room} bytes of them, received ${bytes}; ` +
+      "take a smaller model, --device cpu or a GPU",
   );
 }
 

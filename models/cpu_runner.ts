@@ -1,5 +1,8 @@
-// Runs a model's graph on the CPU: the onnxruntime side of `ModelRunner`, with sampling on the host.
-import { kvBytesPerToken } from "../kernels/attention/cpu_kv_cache.ts";
+// Runs a model's graph on the CPU: the CPU side of `ModelRunner`, by our own WebAssembly kernels or by onnxruntime-web,
+// with sampling on the host.
+import { kvBlockBytes } from "../kernels/attention/cpu.ts";
+import { kvBytesPerToken } from "../kernels/attention/onnx_kv_cache.ts";
+import { CpuPlan, type OnRow } from "../kernels/cpu_plan.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { OnnxPlan } from "../kernels/onnx_plan.ts";
 import { sampleLogits } from "../kernels/sampling/sample_cpu.ts";
@@ -15,6 +18,8 @@ import type { ModelRunner } from "./runner.ts";
 import { type RunnerSizes, stepLimits } from "./step_limits.ts";
 
 export interface CpuRunnerOptions extends RunnerSizes {
+  /** Who computes: our kernels (int8 weights stay int8), or onnxruntime-web (all weights in f32). */
+  readonly runtime: "kernels" | "onnx";
   readonly contextLength: number;
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
@@ -24,7 +29,12 @@ export interface CpuRunnerOptions extends RunnerSizes {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** Bytes of WebAssembly memory for the caches of the sequences that run at once, beyond one of full length. */
+/** What both runtimes offer. */
+interface Plan extends Disposable {
+  step(batch: StepBatch, onRow: OnRow): Promise<void>;
+}
+
+/** Bytes of onnxruntime's memory for the caches of the sequences that run at once, beyond one of full length. */
 const STAGING_BYTES = 2 ** 30;
 
 export class CpuRunner implements ModelRunner {
@@ -32,37 +42,35 @@ export class CpuRunner implements ModelRunner {
   readonly kvBytesPerBlock: number;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
-  readonly #plan: OnnxPlan;
+  readonly #plan: Plan;
   readonly #vocabSize: number;
   readonly #suppressed: ReadonlySet<number>;
 
-  private constructor(plan: OnnxPlan, graph: Graph, limits: StepLimits, suppressed: readonly number[]) {
+  private constructor(
+    plan: Plan,
+    graph: Graph,
+    limits: StepLimits,
+    kvBytesPerBlock: number,
+    suppressed: readonly number[],
+  ) {
     this.#plan = plan;
     this.#vocabSize = graph.output.width;
     this.#suppressed = new Set(suppressed);
     this.limits = limits;
-    this.kvBytesPerBlock = kvBytesPerToken(graph.kvLayers) * BLOCK_SIZE;
+    this.kvBytesPerBlock = kvBytesPerBlock;
   }
 
   /**
-   * Loads the weights as f32.
+   * Loads the weights.
    * @throws {TypeError} naming a tensor that the source lacks or has in another shape
    * @throws {RangeError} when the model, or one sequence of full length, does not fit into memory
    */
   static async create(graph: Graph, source: TensorSource, options: CpuRunnerOptions): Promise<CpuRunner> {
-    const { contextLength, onProgress } = options;
-    const sequenceBytes = kvBytesPerToken(graph.kvLayers) * contextLength;
-    const limits = stepLimits(options, {
-      contextLength,
-      kvBytesPerBlock: kvBytesPerToken(graph.kvLayers) * BLOCK_SIZE,
-    });
-    const plan = await OnnxPlan.create(graph, source, {
-      threads: options.numThreads ?? navigator.hardwareConcurrency,
-      numBlocks: limits.numBlocks,
-      stagingBytes: Math.max(sequenceBytes, Math.min(STAGING_BYTES, sequenceBytes * limits.maxSequences)),
-      ...(onProgress && { onProgress }),
-    });
-    return new CpuRunner(plan, graph, limits, options.suppressed);
+    const kvBytesPerBlock = bytesPerBlock(graph, options.runtime);
+    const limits = stepLimits(options, { contextLength: options.contextLength, kvBytesPerBlock });
+    const create = options.runtime === "kernels" ? createCpuPlan : createOnnxPlan;
+    const plan = await create(graph, source, limits, options);
+    return new CpuRunner(plan, graph, limits, kvBytesPerBlock, options.suppressed);
   }
 
   async step(batch: StepBatch): Promise<StepResult> {
@@ -83,4 +91,33 @@ export class CpuRunner implements ModelRunner {
     this.#plan[Symbol.dispose]();
     return Promise.resolve();
   }
+}
+
+function bytesPerBlock({ kvLayers }: Graph, runtime: CpuRunnerOptions["runtime"]): number {
+  if (runtime === "onnx") return kvBytesPerToken(kvLayers) * BLOCK_SIZE;
+  return kvLayers.map(kvBlockBytes).reduce((sum, { keys, values }) => sum + keys + values, 0);
+}
+
+function createCpuPlan(
+  graph: Graph,
+  source: TensorSource,
+  limits: StepLimits,
+  { numThreads = navigator.hardwareConcurrency, onProgress }: CpuRunnerOptions,
+): Promise<Plan> {
+  return CpuPlan.create(graph, source, { limits, numThreads, ...(onProgress && { onProgress }) });
+}
+
+function createOnnxPlan(
+  graph: Graph,
+  source: TensorSource,
+  limits: StepLimits,
+  { contextLength, numThreads = navigator.hardwareConcurrency, onProgress }: CpuRunnerOptions,
+): Promise<Plan> {
+  const sequenceBytes = kvBytesPerToken(graph.kvLayers) * contextLength;
+  return OnnxPlan.create(graph, source, {
+    threads: numThreads,
+    numBlocks: limits.numBlocks,
+    stagingBytes: Math.max(sequenceBytes, Math.min(STAGING_BYTES, sequenceBytes * limits.maxSequences)),
+    ...(onProgress && { onProgress }),
+  });
 }

@@ -5,6 +5,7 @@ import type { GpuDevice } from "../device/gpu_device.ts";
 import type { Graph } from "../kernels/graph.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { CpuRunner } from "./cpu_runner.ts";
 import { GpuRunner } from "./gpu_runner.ts";
 import type { LoadedModel, LoadOptions, OnProgress } from "./loaded_model.ts";
 import type { ModelRunner } from "./runner.ts";
@@ -71,11 +72,9 @@ async function createCpuRunner(
   options: LoadOptions,
   onProgress: OnProgress,
 ): Promise<ModelRunner> {
-  // Not a literal, so that a machine with a GPU never downloads onnxruntime.
-  const specifier = "./cpu_runner.ts";
-  const { CpuRunner } = await import(specifier) as typeof import("./cpu_runner.ts");
   return await CpuRunner.create(network.graph, tensors, {
     ...sizes("cpu", options),
+    runtime: options.device === "onnx" ? "onnx" : "kernels",
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     ...(options.numThreads !== undefined && { numThreads: options.numThreads }),
@@ -100,6 +99,6 @@ function naturalKvType(graph: Graph, tensors: TensorSource, storage: LoadOptions
   return dtype === "F16" || dtype === "BF16" ? "f16" : "f32";
 }
 
-function cpuName({ numThreads }: LoadOptions): string {
-  return `onnxruntime-web, ${numThreads ?? navigator.hardwareConcurrency} threads`;
+function cpuName({ device, numThreads = navigator.hardwareConcurrency }: LoadOptions): string {
+  return `${device === "onnx" ? "onnxruntime-web" : "WebAssembly kernels"}, ${numThreads} threads`;
 }

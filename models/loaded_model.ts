@@ -6,7 +6,7 @@ import type { ModelRunner } from "./runner.ts";
 export interface LoadOptions {
   /** Folder with config.json, tokenizer.json and safetensors. */
   readonly modelDir: string;
-  readonly device: "auto" | "dawn" | "webgpu" | "cpu";
+  readonly device: "auto" | "dawn" | "webgpu" | "cpu" | "onnx";
   /** safe: nothing switched off (tests, debugging). fast: the provider's checks are off where it allows that. */
   readonly profile?: "safe" | "fast";
   /** Bytes of device memory for the KV cache; undefined: chosen from the device's limits. */

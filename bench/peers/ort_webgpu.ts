@@ -3,7 +3,8 @@
 //
 //     deno run -A bench/peers/ort_webgpu.ts EXPORT_DIR --batch 1,8 --context 64,512 --dtype fp16
 import { join } from "node:path";
-import * as ort from "onnxruntime-web/webgpu";
+// deno-lint-ignore no-import-prefix -- not for the import map, which every start downloads whole
+import * as ort from "npm:onnxruntime-web@1.30.0/webgpu";
 import { argmaxRows, measurePeer, parsePeerArguments, type PeerSequences } from "./timing.ts";
 
 const SUFFIX: Readonly<Record<string, string>> = { fp32: "", fp16: "_fp16" };

@@ -6,6 +6,8 @@ import { mulHigh, randomWord } from "./philox.ts";
 
 /** Probability 1. */
 const WHOLE = 2 ** 31;
+/** The largest finite f32, and its bits. */
+const MAX_F32 = 3.4028234663852886e38;
 const LARGEST_FINITE = 0x7f7fffff;
 
 /**
@@ -23,6 +25,10 @@ export function sampleLogits(
   suppressed: ReadonlySet<number>,
 ): { id: number; score?: TokenScore } {
   adjust(logits, request);
+  const { params, topLogprobs, target } = request;
+  if (target === undefined && topLogprobs < 0 && params.temperature === 0) {
+    return { id: indexOfLargestLogit(logits, suppressed) };
+  }
   const keys = keysOf(logits);
   const scoring = request.topLogprobs >= 0;
   const candidates = scoring && suppressed.size > 0 ? keys.slice() : keys;
@@ -72,6 +78,23 @@ function indexOfLargest(keys: Uint32Array): number {
       largest = keys[i];
       index = i;
     }
+  }
+  return index;
+}
+
+/** What `indexOfLargest` finds among the logits' keys, without making keys: the way of most tokens. */
+function indexOfLargestLogit(logits: Float32Array, suppressed: ReadonlySet<number>): number {
+  let largest = -Infinity, index = 0, start = 0;
+  for (const end of [...suppressed].sort((a, b) => a - b).concat(logits.length)) {
+    for (let i = start; i < Math.min(end, logits.length); i++) {
+      // Infinities count as the largest finite numbers; NaN fails the comparison.
+      const logit = Math.min(MAX_F32, Math.max(-MAX_F32, logits[i]));
+      if (logit > largest) {
+        largest = logit;
+        index = i;
+      }
+    }
+    start = end + 1;
   }
   return index;
 }

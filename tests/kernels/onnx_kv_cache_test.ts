@@ -1,7 +1,7 @@
 // The staging area of the CPU's KV cache: whatever happened before, what is staged equals what the pages hold.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { OrtRuntime } from "../../device/ort.ts";
-import { type CachedSequence, KvPages, KvStaging } from "../../kernels/attention/cpu_kv_cache.ts";
+import { type CachedSequence, KvPages, KvStaging } from "../../kernels/attention/onnx_kv_cache.ts";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { Random, testSeed } from "./random.ts";
 

@@ -7,7 +7,7 @@ import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
 import { type Expected, PARITY_CASES, type ParityCase, readExpected } from "./parity_cases.ts";
 
-const BACKENDS = ["cpu", ...GPU_PROVIDERS] as const;
+const BACKENDS = ["cpu", "onnx", ...GPU_PROVIDERS] as const;
 type Backend = typeof BACKENDS[number];
 
 for (const backend of BACKENDS) {
@@ -24,7 +24,7 @@ for (const backend of BACKENDS) {
 }
 
 async function isAvailable(backend: Backend): Promise<boolean> {
-  if (backend === "cpu") return true;
+  if (backend === "cpu" || backend === "onnx") return true;
   using gpu = await openTestGpu(backend);
   return gpu !== undefined;
 }

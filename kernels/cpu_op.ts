@@ -1,0 +1,67 @@
+// What an op's CPU lowering gets and gives: addresses in, calls out. Pure data; cpu_plan.ts writes the calls into the
+// memory that the kernels share, and replays them every step.
+import type { Value } from "./graph.ts";
+import { PANEL } from "./cpu_layout.ts";
+import type { WeightRef } from "./tensor_source.ts";
+
+/** One kernel over one step's rows: field (a byte offset of cpu_layout.ts) -> u32. */
+export type CpuCall = Readonly<Record<number, number>>;
+
+/** A matrix of activations, f32; what lies between a row's end and the next row is zero and must stay so. */
+export interface CpuActivation {
+  readonly address: number;
+  /** Floats from one row to the next. */
+  readonly stride: number;
+}
+
+/** A weight matrix [rows, columns] in panels, as linear/linear.wasm.ts reads it. */
+export interface CpuMatrix {
+  readonly type: "i8" | "f32";
+  readonly address: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** For i8: f32 [rows] and i32 [rows], padded to whole panels; else 0. */
+  readonly scales: number;
+  readonly sums: number;
+}
+
+/** Rows of activations as integers (linear/quantize_rows.wasm.ts). */
+export interface CpuLimbs {
+  readonly address: number;
+  /** Bytes from one row to the next. */
+  readonly stride: number;
+  /** f32 [rows] */
+  readonly scales: number;
+}
+
+/** One layer's cache (attention/attention.wasm.ts). */
+export interface CpuKvCache {
+  readonly keys: number;
+  readonly values: number;
+}
+
+/** Everything a lowering may use. */
+export interface CpuContext {
+  readonly numThreads: number;
+  matrix(ref: WeightRef): CpuMatrix;
+  /** f32 rows of `rowStride(columns)`. */
+  rows(ref: WeightRef): number;
+  activation(value: Value): CpuActivation;
+  /** Room for the quantised rows of a matrix of this width; shared by all ops, so never live across two. */
+  limbs(width: number): CpuLimbs;
+  kvCache(layer: number): CpuKvCache;
+  /** Longest context, rounded up to whole blocks. */
+  readonly scoreStride: number;
+  /** Tells how much working memory each thread needs. */
+  needScratch(bytes: number): void;
+}
+
+/** Floats from one row of a matrix to the next, for rows of `width`: whole panels, since a linear writes such. */
+export function rowStride(width: number): number {
+  return Math.ceil(width / PANEL) * PANEL;
+}
+
+/** A float as a field of a call. */
+export function floatBits(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0];
+}

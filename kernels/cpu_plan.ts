@@ -1,0 +1,200 @@
+// Lowers a graph to a list of calls of our own WebAssembly kernels and replays it every step, on all threads: weights
+// packed, memory laid out and calls written once. Knows no architecture, no request and no sampling.
+import { CpuThreads } from "../device/cpu_threads.ts";
+import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
+import { kvBlockBytes, lowerAttention } from "./attention/cpu.ts";
+import { CpuArena } from "./cpu_arena.ts";
+import {
+  CALL_BYTES,
+  CALLS,
+  HEADER_BYTES,
+  NUM_CALLS,
+  NUM_THREADS,
+  SCRATCH,
+  SCRATCH_BYTES,
+} from "./cpu_layout.ts";
+import { type CpuActivation, type CpuCall, type CpuContext, rowStride } from "./cpu_op.ts";
+import { CpuStep } from "./cpu_step.ts";
+import { CpuWeights } from "./cpu_weights.ts";
+import { lowerEmbedding } from "./embedding/cpu.ts";
+import { lowerGatherRows } from "./gather_rows/cpu.ts";
+import type { Graph, Node } from "./graph.ts";
+import { weightsOf } from "./graph_weights.ts";
+import { lowerLayerNorm } from "./layer_norm/cpu.ts";
+import { lowerLinear } from "./linear/cpu.ts";
+import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
+import type { TensorSource } from "./tensor_source.ts";
+
+export interface CpuPlanOptions {
+  readonly limits: StepLimits;
+  /** Threads that compute, the calling one included. */
+  readonly numThreads: number;
+  /** Called with the share of the weights that are loaded, 0 to 1. */
+  readonly onProgress?: (fraction: number) => void;
+}
+
+/** Receives row `index` of the graph's output, a sample's or a token's; valid during the call only. */
+export type OnRow = (index: number, row: Float32Array) => void;
+
+/** Activations for the graph's input nodes by name, f32 [tokens, width]. */
+export type PlanInputs = Readonly<Record<string, Float32Array>>;
+
+/** Values of a row that quantize_rows.wasm.ts writes at once. */
+const LIMB_GROUP = 16;
+
+export class CpuPlan implements Disposable {
+  readonly #graph: Graph;
+  readonly #threads: CpuThreads;
+  readonly #step: CpuStep;
+  readonly #activations: ReadonlyMap<number, CpuActivation>;
+
+  private constructor(
+    graph: Graph,
+    threads: CpuThreads,
+    step: CpuStep,
+    activations: ReadonlyMap<number, CpuActivation>,
+  ) {
+    this.#graph = graph;
+    this.#threads = threads;
+    this.#step = step;
+    this.#activations = activations;
+  }
+
+  /**
+   * @throws {TypeError} naming a tensor that the source lacks or has in another shape
+   * @throws {RangeError} when the model does not fit into WebAssembly's memory; nothing is loaded then
+   */
+  static async create(graph: Graph, source: TensorSource, options: CpuPlanOptions): Promise<CpuPlan> {
+    const { limits, numThreads } = options;
+    const arena = new CpuArena(HEADER_BYTES);
+    const step = new CpuStep(limits, arena);
+    const weights = new CpuWeights(weightsOf(graph), source, arena);
+    const activations = placeActivations(graph, limits, arena);
+    let scratchBytes = 0;
+    const context: CpuContext = {
+      numThreads,
+      matrix: (ref) => weights.matrix(ref),
+      rows: (ref) => weights.rows(ref),
+      activation: (value) => activations.get(value.id)!,
+      limbs: placeLimbs(graph, limits, arena),
+      kvCache: placeKvCaches(graph, limits, arena),
+      scoreStride: limits.maxBlocksPerSequence * BLOCK_SIZE,
+      needScratch: (bytes) => scratchBytes = Math.max(scratchBytes, Math.ceil(bytes / 64) * 64),
+    };
+    const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
+    const callsAddress = arena.take(calls.length * CALL_BYTES);
+    const scratch = arena.take(scratchBytes * numThreads);
+    arena.requireRoom();
+
+    const code = await Deno.readFile(new URL("./cpu.wasm", import.meta.url));
+    const threads = await CpuThreads.open(code, arena.bytes, numThreads);
+    try {
+      const { buffer } = threads.memory;
+      await weights.load(buffer, options.onProgress ?? (() => {}));
+      writeCalls(new Uint32Array(buffer), callsAddress, calls);
+      step.attach(buffer, {
+        [NUM_THREADS]: numThreads,
+        [NUM_CALLS]: calls.length,
+        [CALLS]: callsAddress,
+        [SCRATCH]: scratch,
+        [SCRATCH_BYTES]: scratchBytes,
+      });
+      return new CpuPlan(graph, threads, step, activations);
+    } catch (error) {
+      threads[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs the batch and hands over the rows of the graph's output.
+   * @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then
+   */
+  // deno-lint-ignore require-await -- the interface of all plans
+  async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
+    this.#step.write(batch);
+    this.#writeInputs(inputs);
+    this.#threads.step();
+    const { output } = this.#graph;
+    const count = output.rows === "tokens" ? batch.tokenIds.length : batch.samples.length;
+    for (let row = 0; row < count; row++) onRow(row, this.#row(output.id, row, output.width));
+  }
+
+  [Symbol.dispose](): void {
+    this.#threads[Symbol.dispose]();
+  }
+
+  #writeInputs(inputs: PlanInputs): void {
+    for (const node of this.#graph.nodes) {
+      if (node.op !== "input") continue;
+      const values = inputs[node.name], { id, width } = node.output;
+      if (!values) throw new TypeError(`Cannot run graph: input "${node.name}" is missing`);
+      for (let row = 0; row * width < values.length; row++) {
+        this.#row(id, row, width).set(values.subarray(row * width, (row + 1) * width));
+      }
+    }
+  }
+
+  #row(valueId: number, row: number, width: number): Float32Array {
+    const { address, stride } = this.#activations.get(valueId)!;
+    return new Float32Array(this.#threads.memory.buffer, address + row * stride * 4, width);
+  }
+}
+
+function lowerNode(node: Node, context: CpuContext): CpuCall[] {
+  switch (node.op) {
+    case "input":
+      return [];
+    case "embedding":
+      return lowerEmbedding(node, context);
+    case "layerNorm":
+      return lowerLayerNorm(node, context);
+    case "linear":
+      return lowerLinear(node, context);
+    case "attention":
+      return lowerAttention(node, context);
+    case "gatherRows":
+      return lowerGatherRows(node, context);
+  }
+}
+
+function placeActivations(graph: Graph, limits: StepLimits, arena: CpuArena): Map<number, CpuActivation> {
+  const places = new Map<ActivationSlot, CpuActivation>();
+  const activations = new Map<number, CpuActivation>();
+  for (const [id, slot] of assignActivationSlots(graph)) {
+    const stride = rowStride(slot.width);
+    const rows = slot.rows === "tokens" ? limits.maxTokens : limits.maxSamples;
+    const place = places.get(slot) ?? { address: arena.take(rows * stride * 4), stride };
+    places.set(slot, place);
+    activations.set(id, place);
+  }
+  return activations;
+}
+
+function placeLimbs(graph: Graph, limits: StepLimits, arena: CpuArena): CpuContext["limbs"] {
+  const widths = graph.nodes.flatMap((node) => node.op === "linear" ? [node.input.width] : []);
+  const strideOf = (width: number) => Math.ceil(width / LIMB_GROUP) * LIMB_GROUP * 3;
+  const rows = Math.max(limits.maxTokens, limits.maxSamples);
+  const address = arena.take(rows * strideOf(Math.max(0, ...widths)));
+  const scales = arena.take(rows * 4);
+  return (width) => ({ address, stride: strideOf(width), scales });
+}
+
+function placeKvCaches(graph: Graph, limits: StepLimits, arena: CpuArena): CpuContext["kvCache"] {
+  const caches = graph.kvLayers.map((layer) => {
+    const bytes = kvBlockBytes(layer);
+    return {
+      keys: arena.take(limits.numBlocks * bytes.keys),
+      values: arena.take(limits.numBlocks * bytes.values),
+    };
+  });
+  return (layer) => caches[layer];
+}
+
+function writeCalls(words: Uint32Array, address: number, calls: readonly CpuCall[]): void {
+  calls.forEach((call, i) => {
+    for (const [field, value] of Object.entries(call)) {
+      words[(address + i * CALL_BYTES + Number(field)) / 4] = value;
+    }
+  });
+}

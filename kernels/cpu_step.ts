@@ -1,0 +1,89 @@
+// What the host tells the CPU kernels about a step: a `StepBatch` in the header and in arrays whose places were taken
+// when the plan was made.
+import type { CpuArena } from "./cpu_arena.ts";
+import {
+  BLOCK_TABLES,
+  CONTEXT_LENGTHS,
+  MAX_BLOCKS,
+  NUM_SAMPLES,
+  NUM_SEQUENCES,
+  NUM_TOKENS,
+  POSITIONS,
+  QUERY_START,
+  SAMPLE_ROWS,
+  SLOT_MAPPING,
+  TOKEN_IDS,
+} from "./cpu_layout.ts";
+import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
+
+export class CpuStep {
+  readonly #limits: StepLimits;
+  /** Header field -> address of the array it points to. */
+  readonly #arrays: Readonly<Record<number, number>>;
+  #words: Uint32Array<ArrayBufferLike> = new Uint32Array();
+
+  constructor(limits: StepLimits, arena: CpuArena) {
+    this.#limits = limits;
+    const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence } = limits;
+    const take = (words: number) => arena.take(words * 4);
+    this.#arrays = {
+      [TOKEN_IDS]: take(maxTokens),
+      [POSITIONS]: take(maxTokens),
+      [SLOT_MAPPING]: take(maxTokens),
+      [QUERY_START]: take(maxSequences + 1),
+      [CONTEXT_LENGTHS]: take(maxSequences),
+      [BLOCK_TABLES]: take(maxSequences * maxBlocksPerSequence),
+      [SAMPLE_ROWS]: take(maxSamples),
+    };
+  }
+
+  /** Writes what stays the same for all steps: the arrays' addresses and `fields`. */
+  attach(memory: ArrayBufferLike, fields: Readonly<Record<number, number>>): void {
+    this.#words = new Uint32Array(memory);
+    const { maxBlocksPerSequence } = this.#limits;
+    for (
+      const [field, value] of Object.entries({
+        ...this.#arrays,
+        ...fields,
+        [MAX_BLOCKS]: maxBlocksPerSequence,
+      })
+    ) this.#words[Number(field) / 4] = value;
+  }
+
+  /** @throws {RangeError} when the batch exceeds the limits */
+  write(batch: StepBatch): void {
+    this.#check(batch);
+    const words = this.#words;
+    words[NUM_TOKENS / 4] = batch.tokenIds.length;
+    words[NUM_SEQUENCES / 4] = batch.blockTables.length;
+    words[NUM_SAMPLES / 4] = batch.samples.length;
+    this.#set(TOKEN_IDS, batch.tokenIds);
+    this.#set(POSITIONS, batch.positions);
+    this.#set(SLOT_MAPPING, batch.slotMapping);
+    this.#set(QUERY_START, batch.queryStart);
+    this.#set(CONTEXT_LENGTHS, batch.contextLengths);
+    this.#set(SAMPLE_ROWS, Uint32Array.from(batch.samples, ({ row }) => row));
+    batch.blockTables.forEach((table, i) => {
+      const numBlocks = Math.ceil(batch.contextLengths[i] / BLOCK_SIZE);
+      this.#set(BLOCK_TABLES, table.subarray(0, numBlocks), i * this.#limits.maxBlocksPerSequence);
+    });
+  }
+
+  #set(field: number, values: Uint32Array, at = 0): void {
+    this.#words.set(values, this.#arrays[field] / 4 + at);
+  }
+
+  #check(batch: StepBatch): void {
+    const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence } = this.#limits;
+    requireAtMost("tokens", batch.tokenIds.length, maxTokens);
+    requireAtMost("sequences", batch.blockTables.length, maxSequences);
+    requireAtMost("samples", batch.samples.length, maxSamples);
+    for (const length of batch.contextLengths) {
+      requireAtMost("context tokens", length, maxBlocksPerSequence * BLOCK_SIZE);
+    }
+  }
+}
+
+function requireAtMost(what: string, count: number, most: number): void {
+  if (count > most) throw new RangeError(`Cannot run step: it may have ${most} ${what}, received ${count}`);
+}

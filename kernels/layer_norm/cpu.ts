@@ -1,0 +1,32 @@
+// LayerNorm on the CPU.
+import {
+  IN_WIDTH,
+  INPUT,
+  INPUT_STRIDE,
+  KIND,
+  LAYER_NORM,
+  NORM_BIAS,
+  NORM_EPSILON,
+  NORM_SCALE,
+  OUTPUT,
+  OUTPUT_STRIDE,
+  ROWS,
+} from "../cpu_layout.ts";
+import { type CpuCall, type CpuContext, floatBits } from "../cpu_op.ts";
+import type { LayerNormNode } from "../graph.ts";
+
+export function lowerLayerNorm(node: LayerNormNode, context: CpuContext): CpuCall[] {
+  const input = context.activation(node.input), output = context.activation(node.output);
+  return [{
+    [KIND]: LAYER_NORM,
+    [ROWS]: node.input.rows === "tokens" ? 0 : 1,
+    [INPUT]: input.address,
+    [INPUT_STRIDE]: input.stride,
+    [OUTPUT]: output.address,
+    [OUTPUT_STRIDE]: output.stride,
+    [IN_WIDTH]: node.input.width,
+    [NORM_SCALE]: context.rows(node.scale),
+    [NORM_BIAS]: context.rows(node.bias),
+    [NORM_EPSILON]: floatBits(node.epsilon),
+  }];
+}
