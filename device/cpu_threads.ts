@@ -38,9 +38,8 @@ export class CpuThreads implements Disposable {
    * do not keep the process alive.
    * @throws {RangeError} when there is no such memory
    */
-  static async open(code: BufferSource, bytes: number, numThreads: number): Promise<CpuThreads> {
+  static async open(module: WebAssembly.Module, bytes: number, numThreads: number): Promise<CpuThreads> {
     const memory = openMemory(bytes);
-    const module = await WebAssembly.compile(code);
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
     const threads = new CpuThreads(memory, instance.exports as unknown as CpuModuleExports);
     const started = Array.from({ length: numThreads - 1 }, (_, i) => {

@@ -30,6 +30,8 @@ import { layerNorm } from "./layer_norm/layer_norm.wasm";
 import { linearF32, linearI8, linearTasks } from "./linear/linear.wasm";
 import { quantizeRows } from "./linear/quantize_rows.wasm";
 
+export { multiplyBytes, multiplyFloats } from "./linear/int8_form.wasm";
+
 /** Looks at a number that is about to change before the thread goes to sleep on it: some 20 us. */
 const SPINS: i32 = 10_000;
 
@@ -91,7 +93,7 @@ function runTask(call: usize, task: u32, thread: u32): void {
     case LINEAR_I8:
       return linearI8(call, task);
     case LINEAR_F32:
-      return linearF32(call, task);
+      return linearF32(call, task, thread);
     case STORE_KV:
       return storeKv(call, task);
     case ATTENTION:

@@ -2,6 +2,7 @@
 // memory that the kernels share, and replays them every step.
 import type { Value } from "./graph.ts";
 import { PANEL } from "./cpu_layout.ts";
+import type { Int8Form } from "./linear/int8_form.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** One kernel over one step's rows: field (a byte offset of cpu_layout.ts) -> u32. */
@@ -43,6 +44,7 @@ export interface CpuKvCache {
 /** Everything a lowering may use. */
 export interface CpuContext {
   readonly numThreads: number;
+  readonly int8Form: Int8Form;
   matrix(ref: WeightRef): CpuMatrix;
   /** f32 rows of `rowStride(columns)`. */
   rows(ref: WeightRef): number;

@@ -13,6 +13,7 @@ import {
   SCRATCH,
   SCRATCH_BYTES,
 } from "./cpu_layout.ts";
+import { loadCpuModule, measureInt8Form } from "./cpu_module.ts";
 import { type CpuActivation, type CpuCall, type CpuContext, rowStride } from "./cpu_op.ts";
 import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
@@ -22,6 +23,7 @@ import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { lowerLayerNorm } from "./layer_norm/cpu.ts";
 import { lowerLinear } from "./linear/cpu.ts";
+import type { Int8Form } from "./linear/int8_form.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -29,6 +31,8 @@ export interface CpuPlanOptions {
   readonly limits: StepLimits;
   /** Threads that compute, the calling one included. */
   readonly numThreads: number;
+  /** How int8 linears are computed; undefined: as this machine does it faster. */
+  readonly int8Form?: Int8Form;
   /** Called with the share of the weights that are loaded, 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
 }
@@ -66,6 +70,7 @@ export class CpuPlan implements Disposable {
    */
   static async create(graph: Graph, source: TensorSource, options: CpuPlanOptions): Promise<CpuPlan> {
     const { limits, numThreads } = options;
+    const module = await loadCpuModule();
     const arena = new CpuArena(HEADER_BYTES);
     const step = new CpuStep(limits, arena);
     const weights = new CpuWeights(weightsOf(graph), source, arena);
@@ -73,6 +78,7 @@ export class CpuPlan implements Disposable {
     let scratchBytes = 0;
     const context: CpuContext = {
       numThreads,
+      int8Form: options.int8Form ?? await measureInt8Form(module),
       matrix: (ref) => weights.matrix(ref),
       rows: (ref) => weights.rows(ref),
       activation: (value) => activations.get(value.id)!,
@@ -86,8 +92,7 @@ export class CpuPlan implements Disposable {
     const scratch = arena.take(scratchBytes * numThreads);
     arena.requireRoom();
 
-    const code = await Deno.readFile(new URL("./cpu.wasm", import.meta.url));
-    const threads = await CpuThreads.open(code, arena.bytes, numThreads);
+    const threads = await CpuThreads.open(module, arena.bytes, numThreads);
     try {
       const { buffer } = threads.memory;
       await weights.load(buffer, options.onProgress ?? (() => {}));

@@ -1,4 +1,4 @@
-// Linear on the CPU: with an int8 weight, the rows are made integers first.
+// Linear on the CPU. With an int8 weight either the rows are made integers, or the weight is made f32 panel by panel.
 import {
   ACTIVATION,
   BIAS,
@@ -46,8 +46,15 @@ export function lowerLinear(node: LinearNode, context: CpuContext): CpuCall[] {
     [ACTIVATION]: node.activation ? ACTIVATIONS[node.activation] : 0,
     [RESIDUAL]: node.residual ? context.activation(node.residual).address : 0,
   };
-  if (weight.type === "f32") {
-    return [{ ...product, [KIND]: LINEAR_F32, [INPUT]: input.address, [INPUT_STRIDE]: input.stride }];
+  if (weight.type === "f32" || context.int8Form === "floats") {
+    if (weight.type === "i8") context.needScratch(Math.ceil(weight.columns / 4) * 4 * PANEL * 4);
+    return [{
+      ...product,
+      [KIND]: LINEAR_F32,
+      [INPUT]: input.address,
+      [INPUT_STRIDE]: input.stride,
+      [WEIGHT_SCALES]: weight.scales,
+    }];
   }
   const limbs = context.limbs(weight.columns);
   return [

@@ -1,6 +1,7 @@
 // Linear on the CPU: output = activation(x · weightᵀ + bias) + residual.
 //   weight   panels of 12 rows, three vectors of four: i8 [panel][in / 4][3][4 rows][4 of in] or f32 [panel][in][3][4 rows]
-//   int8 x   three limbs of 7 bits (quantize_rows.wasm.ts), one dot product of bytes each, put together at the end
+//   int8     in one of two forms, whichever the machine does faster (int8_form.ts): x as three limbs of 7 bits
+//            (quantize_rows.wasm.ts), one dot product of bytes each, put together at the end; or panels made f32 on the way
 //   task     PANELS_PER_TASK panels for ROW_BLOCK rows; a panel stays in the first-level cache for all its rows
 // Nine sums live in registers: V8 has sixteen and spills from thirteen on. A row's sums have the same order at every
 // batch size. Reference: linear() in reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
@@ -17,6 +18,8 @@ import {
   RESIDUAL,
   ROW_BLOCK,
   ROW_SCALES,
+  SCRATCH,
+  SCRATCH_BYTES,
   WEIGHT,
   WEIGHT_SCALES,
   WEIGHT_SUMS,
@@ -91,15 +94,20 @@ function dequantize(high: v128, middle: v128, low: v128, sums: usize, scales: us
   return f32x4.mul(f32x4.mul(sum, v128.load(scales)), rowScale);
 }
 
-export function linearF32(call: usize, task: u32): void {
-  const panelBytes = <usize>word(call, IN_WIDTH) * PANEL_BYTES;
+/** f32 weights, and int8 ones (those with scales) that each thread makes f32 in its scratch, panel by panel. */
+export function linearF32(call: usize, task: u32, thread: u32): void {
+  const width = word(call, IN_WIDTH), isI8 = word(call, WEIGHT_SCALES) != 0;
+  const panelBytes = <usize>width * PANEL_BYTES;
+  const storedBytes = isI8 ? <usize>ceilDiv(width, 4) * PANEL_BYTES : panelBytes;
+  const scratch = <usize>load<u32>(SCRATCH) + <usize>thread * <usize>load<u32>(SCRATCH_BYTES);
   const stride = <usize>word(call, INPUT_STRIDE) << 2;
   const firstRow = task / panelTasks(call) * ROW_BLOCK;
   const lastRow = min(firstRow + ROW_BLOCK, numRows(call));
   let panel = task % panelTasks(call) * word(call, PANELS_PER_TASK);
   const lastPanel = min(panel + word(call, PANELS_PER_TASK), word(call, NUM_PANELS));
   for (; panel < lastPanel; panel++) {
-    const weight = <usize>word(call, WEIGHT) + <usize>panel * panelBytes;
+    let weight = <usize>word(call, WEIGHT) + <usize>panel * storedBytes;
+    if (isI8) weight = toF32(weight, storedBytes, scratch);
     let row = firstRow;
     for (; row + 3 <= lastRow; row += 3) {
       threeRowsF32(call, weight, weight + panelBytes, rowAt(call, INPUT, INPUT_STRIDE, row), stride, panel, row);
@@ -108,6 +116,21 @@ export function linearF32(call: usize, task: u32): void {
       oneRowF32(call, weight, weight + panelBytes, rowAt(call, INPUT, INPUT_STRIDE, row), panel, row);
     }
   }
+}
+
+/** Makes an int8 panel f32 [in][3][4 rows] at `to`, without its scales; returns `to`. */
+function toF32(panel: usize, bytes: usize, to: usize): usize {
+  let out = to;
+  for (const end = panel + bytes; panel < end; panel += PANEL_BYTES, out += 4 * PANEL_BYTES) {
+    for (let vector: usize = 0; vector < PANEL_BYTES; vector += 16) {
+      const w = v128.load(panel + vector);
+      v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(w, 24), 24)));
+      v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(w, 16), 24)), 48);
+      v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(w, 8), 24)), 96);
+      v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(w, 24)), 144);
+    }
+  }
+  return to;
 }
 
 function threeRowsF32(
@@ -142,15 +165,15 @@ function threeRowsF32(
     second += 4;
     third += 4;
   }
-  finish(call, panel, row, 0, a0);
-  finish(call, panel, row, 16, b0);
-  finish(call, panel, row, 32, c0);
-  finish(call, panel, row + 1, 0, a1);
-  finish(call, panel, row + 1, 16, b1);
-  finish(call, panel, row + 1, 32, c1);
-  finish(call, panel, row + 2, 0, a2);
-  finish(call, panel, row + 2, 16, b2);
-  finish(call, panel, row + 2, 32, c2);
+  finishF32(call, panel, row, 0, a0);
+  finishF32(call, panel, row, 16, b0);
+  finishF32(call, panel, row, 32, c0);
+  finishF32(call, panel, row + 1, 0, a1);
+  finishF32(call, panel, row + 1, 16, b1);
+  finishF32(call, panel, row + 1, 32, c1);
+  finishF32(call, panel, row + 2, 0, a2);
+  finishF32(call, panel, row + 2, 16, b2);
+  finishF32(call, panel, row + 2, 32, c2);
 }
 
 function oneRowF32(call: usize, weight: usize, end: usize, x: usize, panel: u32, row: u32): void {
@@ -163,9 +186,15 @@ function oneRowF32(call: usize, weight: usize, end: usize, x: usize, panel: u32,
     weight += PANEL_BYTES;
     x += 4;
   }
-  finish(call, panel, row, 0, a);
-  finish(call, panel, row, 16, b);
-  finish(call, panel, row, 32, c);
+  finishF32(call, panel, row, 0, a);
+  finishF32(call, panel, row, 16, b);
+  finishF32(call, panel, row, 32, c);
+}
+
+function finishF32(call: usize, panel: u32, row: u32, offset: usize, sum: v128): void {
+  const scales = word(call, WEIGHT_SCALES);
+  if (scales) sum = f32x4.mul(sum, v128.load(<usize>scales + <usize>panel * PANEL_BYTES + offset));
+  finish(call, panel, row, offset, sum);
 }
 
 /** Stores four outputs, `offset` bytes into the panel's twelve. */

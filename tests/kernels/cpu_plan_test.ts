@@ -2,6 +2,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
 import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import { fasterInt8Form, INT8_FORMS } from "../../kernels/linear/int8_form.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random } from "./random.ts";
@@ -38,32 +39,34 @@ async function rowsOf(plan: CpuPlan, x: Float32Array): Promise<number[][]> {
   return rows;
 }
 
-Deno.test("An int8 linear on the CPU keeps NaN and infinity in their own rows", async () => {
-  const { graph, source } = int8Linear();
-  using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 2 });
-  const x = new Random(6).normals(4 * WIDTH);
-  const expected = await rowsOf(plan, x);
-  for (const odd of [NaN, Infinity, -Infinity]) {
-    for (const column of [0, 35, 36]) {
-      const changed = x.slice();
-      changed[WIDTH + column] = odd;
-      const rows = await rowsOf(plan, changed);
-      ok(rows[1].every((y) => !Number.isFinite(y)), `${odd} in column ${column} went unnoticed`);
-      deepStrictEqual([rows[0], rows[2], rows[3]], [expected[0], expected[2], expected[3]]);
+for (const int8Form of INT8_FORMS) {
+  Deno.test(`An int8 linear on the CPU keeps NaN and infinity in their own rows [${int8Form}]`, async () => {
+    const { graph, source } = int8Linear();
+    using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 2, int8Form });
+    const x = new Random(6).normals(4 * WIDTH);
+    const expected = await rowsOf(plan, x);
+    for (const odd of [NaN, Infinity, -Infinity]) {
+      for (const column of [0, 35, 36]) {
+        const changed = x.slice();
+        changed[WIDTH + column] = odd;
+        const rows = await rowsOf(plan, changed);
+        ok(rows[1].every((y) => !Number.isFinite(y)), `${odd} in column ${column} went unnoticed`);
+        deepStrictEqual([rows[0], rows[2], rows[3]], [expected[0], expected[2], expected[3]]);
+      }
     }
-  }
-});
+  });
 
-Deno.test("An int8 linear on the CPU takes rows of zeros, and of values too small to count, as zero", async () => {
-  const { graph, source, bias } = int8Linear();
-  using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 1 });
-  const x = new Float32Array(2 * WIDTH).fill(1e-38, WIDTH);
-  for (const row of await rowsOf(plan, x)) deepStrictEqual(row, [...bias]);
-});
+  Deno.test(`An int8 linear on the CPU takes rows of zeros, and of values too small to count, as zero [${int8Form}]`, async () => {
+    const { graph, source, bias } = int8Linear();
+    using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 1, int8Form });
+    const x = new Float32Array(2 * WIDTH).fill(1e-38, WIDTH);
+    for (const row of await rowsOf(plan, x)) deepStrictEqual(row, [...bias]);
+  });
+}
 
 Deno.test("CpuPlan.step() refuses a batch beyond its limits and computes the next one", async () => {
   const { graph, source } = int8Linear();
-  using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 2 });
+  using plan = await CpuPlan.create(graph, source, { limits: LIMITS, numThreads: 2, int8Form: "limbs" });
   const x = new Random(7).normals(9 * WIDTH);
   await rejects(rowsOf(plan, x), {
     name: "RangeError",
@@ -86,4 +89,21 @@ Deno.test("CpuPlan's threads do not keep a process alive", async () => {
     args: ["eval", "--ext=ts", "--config", config, program],
   }).output();
   deepStrictEqual([code, new TextDecoder().decode(stdout).trim()], [0, "made"]);
+});
+
+Deno.test("fasterInt8Form() takes limbs where a product of bytes costs at most 4/3 of a multiply-add", () => {
+  const formFor = (bytesMs: number, floatsMs: number) => {
+    let clock = 0;
+    const probes = {
+      multiplyBytes: () => void (clock += bytesMs),
+      multiplyFloats: () => void (clock += floatsMs),
+    };
+    return fasterInt8Form(probes, 0, () => clock += 1e-3);
+  };
+  deepStrictEqual([formFor(1, 1), formFor(1.3, 1), formFor(1.4, 1), formFor(2.7, 1)], [
+    "limbs",
+    "limbs",
+    "floats",
+    "floats",
+  ]);
 });
