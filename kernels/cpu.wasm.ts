@@ -1,11 +1,11 @@
 // The CPU kernels' entry: the loop that runs a step's calls on all threads. Every thread walks the same list; of each
-// call it takes tasks until none is left, then waits for the others. AssemblyScript; `deno task build` compiles it to
-// cpu.wasm, and a test checks that the two belong together.
+// call it takes tasks until none is left, then waits until all are finished. So nobody waits for a thread that the system
+// has put aside, unless it holds a task. Such a thread may come back in a later step: counters carry the number of their
+// step, and a thread that finds another than its own drops out. AssemblyScript; `deno task build` compiles it to cpu.wasm,
+// and a test checks that the two belong together.
 import { attention, attentionTasks, storeKv } from "./attention/attention.wasm";
 import {
-  ARRIVED,
   ATTENTION,
-  BARRIER_NUMBER,
   CALL_BYTES,
   CALLS,
   EMBEDDING,
@@ -14,14 +14,14 @@ import {
   LAYER_NORM,
   LINEAR_F32,
   LINEAR_I8,
-  NEXT_TASK,
   NUM_CALLS,
-  NUM_THREADS,
   QUANTIZE_ROWS,
   SLEEPERS,
   STEP_NUMBER,
   STOPPED,
   STORE_KV,
+  UNFINISHED,
+  UNTAKEN,
 } from "./cpu_layout";
 import { numRows, word } from "./cpu_step.wasm";
 import { embedding } from "./embedding/embedding.wasm";
@@ -37,38 +37,70 @@ const SPINS: i32 = 10_000;
 
 /** Runs the step that the header describes; on the thread that wrote it, with the others helping. */
 export function step(): void {
+  const number = load<u32>(STEP_NUMBER) + 1;
   const end = callAt(load<u32>(NUM_CALLS));
-  for (let call = callAt(0); call < end; call += CALL_BYTES) store<u32>(call, 0, NEXT_TASK);
-  change(STEP_NUMBER);
-  runCalls(0);
+  for (let call = callAt(0); call < end; call += CALL_BYTES) {
+    const tasks = counter(number, numTasks(call));
+    atomic.store<u64>(call, tasks, UNFINISHED);
+    atomic.store<u64>(call, tasks, UNTAKEN);
+  }
+  atomic.store<u32>(STEP_NUMBER, number);
+  wake(STEP_NUMBER);
+  runCalls(number, 0);
 }
 
 /** The life of every other thread; returns when the threads are stopped. */
 export function help(thread: u32): void {
-  for (let seen: i32 = 0; ; seen++) {
-    awaitChange(STEP_NUMBER, seen);
+  for (let number: u32 = 0;;) {
+    awaitChange(STEP_NUMBER, number);
+    number = atomic.load<u32>(STEP_NUMBER);
     if (load<u32>(STOPPED)) return;
-    runCalls(thread);
+    runCalls(number, thread);
   }
 }
 
 /** Lets the other threads return from help(). */
 export function stop(): void {
   store<u32>(STOPPED, 1);
-  change(STEP_NUMBER);
+  atomic.add<u32>(STEP_NUMBER, 1);
+  wake(STEP_NUMBER);
 }
 
-function runCalls(thread: u32): void {
+function runCalls(number: u32, thread: u32): void {
   const end = callAt(load<u32>(NUM_CALLS));
   for (let call = callAt(0); call < end; call += CALL_BYTES) {
-    const count = numTasks(call);
-    for (;;) {
-      const task = atomic.add<u32>(call, 1, NEXT_TASK);
-      if (task >= count) break;
-      runTask(call, task, thread);
+    for (let task = takeTask(call, number); task >= 0; task = takeTask(call, number)) {
+      runTask(call, <u32>task, thread);
+      if (atomic.sub<u64>(call, 1, UNFINISHED) == counter(number, 1)) wake(call + UNFINISHED);
     }
-    awaitOthers();
+    if (!awaitFinish(call, number)) return;
   }
+}
+
+@inline
+function counter(number: u32, tasks: u32): u64 {
+  return <u64>number << 32 | <u64>tasks;
+}
+
+/** A task that is this thread's now; negative when none is left, or the step is over. */
+function takeTask(call: usize, number: u32): i32 {
+  let untaken = atomic.load<u64>(call, UNTAKEN);
+  while (<u32>(untaken >> 32) == number && <u32>untaken > 0) {
+    const found = atomic.cmpxchg<u64>(call, untaken, untaken - 1, UNTAKEN);
+    if (found == untaken) return <i32>untaken - 1;
+    untaken = found;
+  }
+  return -1;
+}
+
+/** Returns true when all tasks of the call are finished, false when the step is over. */
+function awaitFinish(call: usize, number: u32): bool {
+  let unfinished = atomic.load<u64>(call, UNFINISHED);
+  while (<u32>(unfinished >> 32) == number && <u32>unfinished > 0) {
+    awaitChange(call + UNFINISHED, <u32>unfinished);
+    unfinished = atomic.load<u64>(call, UNFINISHED);
+  }
+  return <u32>(unfinished >> 32) == number;
 }
 
 @inline
@@ -105,31 +137,17 @@ function runTask(call: usize, task: u32, thread: u32): void {
   }
 }
 
-/** Returns when every thread has come here. */
-function awaitOthers(): void {
-  const numThreads = load<i32>(NUM_THREADS);
-  if (numThreads == 1) return;
-  const barrier = atomic.load<i32>(BARRIER_NUMBER);
-  if (atomic.add<i32>(ARRIVED, 1) + 1 == numThreads) {
-    atomic.store<i32>(ARRIVED, 0);
-    change(BARRIER_NUMBER);
-  } else {
-    awaitChange(BARRIER_NUMBER, barrier);
-  }
+/** Wakes who sleeps on the u32 at `address`, which has changed. */
+function wake(address: usize): void {
+  if (atomic.load<u32>(SLEEPERS) > 0) atomic.notify(address, -1);
 }
 
-/** Counts the number at `address` up and wakes who sleeps on it. */
-function change(address: usize): void {
-  atomic.add<i32>(address, 1);
-  if (atomic.load<i32>(SLEEPERS) > 0) atomic.notify(address, -1);
-}
-
-/** Returns when the number at `address` is no longer `seen`. */
-function awaitChange(address: usize, seen: i32): void {
+/** Returns when the u32 at `address` is, or was for a moment, another than `seen`. */
+function awaitChange(address: usize, seen: u32): void {
   for (let i = 0; i < SPINS; i++) {
-    if (atomic.load<i32>(address) != seen) return;
+    if (atomic.load<u32>(address) != seen) return;
   }
-  atomic.add<i32>(SLEEPERS, 1);
-  while (atomic.load<i32>(address) == seen) atomic.wait<i32>(address, seen, -1);
-  atomic.sub<i32>(SLEEPERS, 1);
+  atomic.add<u32>(SLEEPERS, 1);
+  atomic.wait<i32>(address, <i32>seen, -1);
+  atomic.sub<u32>(SLEEPERS, 1);
 }

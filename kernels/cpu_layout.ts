@@ -3,49 +3,50 @@
 
 /** The header, at the start of the memory. What several threads write has a cache line of its own. */
 export const STEP_NUMBER = 64;
-export const ARRIVED = 128;
-export const BARRIER_NUMBER = 192;
-export const SLEEPERS = 256;
-export const NUM_THREADS = 320;
+export const SLEEPERS = 128;
 /** Set before STEP_NUMBER changes for the last time: the threads return. */
-export const STOPPED = 324;
-export const NUM_CALLS = 328;
-export const CALLS = 332;
-export const NUM_TOKENS = 336;
-export const NUM_SEQUENCES = 340;
-export const NUM_SAMPLES = 344;
+export const STOPPED = 192;
+export const NUM_THREADS = 196;
+export const NUM_CALLS = 200;
+export const CALLS = 204;
+export const NUM_TOKENS = 208;
+export const NUM_SEQUENCES = 212;
+export const NUM_SAMPLES = 216;
 /** u32 [numTokens] */
-export const TOKEN_IDS = 348;
+export const TOKEN_IDS = 220;
 /** u32 [numTokens] */
-export const POSITIONS = 352;
+export const POSITIONS = 224;
 /** u32 [numTokens] */
-export const SLOT_MAPPING = 356;
+export const SLOT_MAPPING = 228;
 /** u32 [numSequences + 1] */
-export const QUERY_START = 360;
+export const QUERY_START = 232;
 /** u32 [numSequences] */
-export const CONTEXT_LENGTHS = 364;
+export const CONTEXT_LENGTHS = 236;
 /** u32 [numSequences][MAX_BLOCKS] */
-export const BLOCK_TABLES = 368;
-export const MAX_BLOCKS = 372;
+export const BLOCK_TABLES = 240;
+export const MAX_BLOCKS = 244;
 /** u32 [numSamples] */
-export const SAMPLE_ROWS = 376;
+export const SAMPLE_ROWS = 248;
 /** A piece of working memory for each thread. */
-export const SCRATCH = 380;
-export const SCRATCH_BYTES = 384;
-export const HEADER_BYTES = 448;
+export const SCRATCH = 252;
+export const SCRATCH_BYTES = 256;
+export const HEADER_BYTES = 320;
 
-/** A call: one kernel over one step's rows. */
+/**
+ * A call: one kernel over one step's rows. It begins with two u64 counters, the step's number in their upper halves:
+ * tasks that nobody has taken, and tasks that are not finished.
+ */
 export const CALL_BYTES = 128;
-export const KIND = 0;
-/** The next task that nobody has taken. */
-export const NEXT_TASK = 4;
+export const UNTAKEN = 0;
+export const UNFINISHED = 8;
+export const KIND = 64;
 /** 0: a row per token; 1: a row per sample. */
-export const ROWS = 8;
+export const ROWS = 68;
 /** Matrices of activations are f32 [rows][stride]; strides are in floats. */
-export const INPUT = 12;
-export const INPUT_STRIDE = 16;
-export const OUTPUT = 20;
-export const OUTPUT_STRIDE = 24;
+export const INPUT = 72;
+export const INPUT_STRIDE = 76;
+export const OUTPUT = 80;
+export const OUTPUT_STRIDE = 84;
 
 export const EMBEDDING = 1;
 export const LAYER_NORM = 2;
@@ -62,21 +63,21 @@ export const PANEL = 12;
 export const ROW_BLOCK = 64;
 
 /** Of a linear. INPUT is f32, or the limbs that QUANTIZE_ROWS made; BIAS and RESIDUAL are 0 where there is none. */
-export const WEIGHT = 28;
+export const WEIGHT = 88;
 /** f32 [out]: what int8 rows are scaled by. */
-export const WEIGHT_SCALES = 32;
+export const WEIGHT_SCALES = 92;
 /** i32 [out]: LIMB_ZERO times the sum of each row. */
-export const WEIGHT_SUMS = 36;
+export const WEIGHT_SUMS = 96;
 /** f32 [rows]: what limbs are scaled by. */
-export const ROW_SCALES = 40;
-export const IN_WIDTH = 44;
-export const NUM_PANELS = 48;
-export const PANELS_PER_TASK = 52;
-export const BIAS = 56;
+export const ROW_SCALES = 100;
+export const IN_WIDTH = 104;
+export const NUM_PANELS = 108;
+export const PANELS_PER_TASK = 112;
+export const BIAS = 116;
 /** 0: none, 1: tanh GELU, 2: exact GELU. */
-export const ACTIVATION = 60;
+export const ACTIVATION = 120;
 /** f32 [rows][OUTPUT_STRIDE] */
-export const RESIDUAL = 64;
+export const RESIDUAL = 124;
 
 /** Of QUANTIZE_ROWS: OUTPUT_STRIDE is in bytes; IN_WIDTH and ROW_SCALES as above. */
 /** A value is split in three limbs of 7 bits, each stored with this added. */
@@ -85,22 +86,22 @@ export const LIMB_ZERO = 64;
 export const LIMB_MAX = 1_040_000;
 
 /** Of LAYER_NORM, beside IN_WIDTH. */
-export const NORM_SCALE = 28;
-export const NORM_BIAS = 32;
-export const NORM_EPSILON = 36;
+export const NORM_SCALE = 88;
+export const NORM_BIAS = 92;
+export const NORM_EPSILON = 96;
 
 /** Of EMBEDDING, beside WEIGHT, WEIGHT_SCALES and IN_WIDTH: 1 where the table is int8; f32 [positions][stride] or 0. */
-export const TABLE_IS_I8 = 56;
-export const POSITION_TABLE = 60;
+export const TABLE_IS_I8 = 116;
+export const POSITION_TABLE = 120;
 
 /** Of STORE_KV and ATTENTION. Keys are f32 [block][KV head][HEAD_SIZE][16], values f32 [block][KV head][16][VALUE_STRIDE]. */
-export const KEYS = 28;
-export const VALUES = 32;
-export const NUM_HEADS = 36;
-export const NUM_KV_HEADS = 40;
-export const HEAD_SIZE = 44;
+export const KEYS = 88;
+export const VALUES = 92;
+export const NUM_HEADS = 96;
+export const NUM_KV_HEADS = 100;
+export const HEAD_SIZE = 104;
 /** HEAD_SIZE rounded up to 8. */
-export const VALUE_STRIDE = 48;
-export const SCORE_SCALE = 52;
+export const VALUE_STRIDE = 108;
+export const SCORE_SCALE = 112;
 /** Room for the scores of one row, floats. */
-export const SCORE_STRIDE = 56;
+export const SCORE_STRIDE = 116;
