@@ -150,7 +150,7 @@ Deno.test("/v1/completions answers in OpenAI's shape, compact and on one line", 
   assert.equal(reply.status, 200);
   const { id, created, ...rest } = reply.json;
   assert.match(id, /^cmpl-[\w-]+$/);
-  assert.ok(Math.abs(created - Date.now() / 1000) < 5);
+  assert.ok(Math.abs(created - Date.now() / 1000) < 60);
   assert.deepEqual(rest, {
     object: "text_completion",
     model: "fake/model-1",
