@@ -102,6 +102,9 @@ Deno.test("complete prints a completion of the default model, of a file in the c
     assert.deepEqual((await hyades(place, folder)).stdout, first.stdout);
     const wrong = await hyades(["complete", "fibonacci.py:9"], folder);
     assert.match(wrong.stderr, /has lines 1 to 4, received 9/);
+    await Deno.writeTextFile(join(folder, "face.py"), "x = '🙂'\n");
+    const inside = await hyades(["complete", "face.py:1:7"], folder);
+    assert.match(inside.stderr, /column 7 of line 1 is within a character, take 6 or 8/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
