@@ -99,10 +99,20 @@ async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler)
     return await HttpServer.listen(fetch, { hostname, port });
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
-    const why = code === "EADDRINUSE" ? "the port is in use; stop that server or take --port" : message;
-    throw new Error(`Cannot listen on ${hostname}:${port}: ${why}`);
+    throw new Error(`Cannot listen on ${hostname}:${port}: ${LISTEN_FAULTS[code ?? ""] ?? message}`);
   }
 }
+
+const NO_ADDRESS = "this machine has no such address; take --host";
+
+const LISTEN_FAULTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use; stop that server or take --port",
+  EACCES: "this port needs privileges; take --port above 1023",
+  EADDRNOTAVAIL: NO_ADDRESS,
+  // Deno's node:net says so of an address that is another machine's.
+  EINVAL: NO_ADDRESS,
+  ENOTFOUND: NO_ADDRESS,
+};
 
 function refusePublicWithoutKey(flags: ServeFlags, apiKeys: readonly string[]): void {
   if (apiKeys.length > 0 || flags.publicWithoutKey || isLoopback(flags.host)) return;

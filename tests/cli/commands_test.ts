@@ -53,6 +53,13 @@ Deno.test("serve refuses a public host without an API key", async () => {
   await refused(["serve", "--port", "0", "--host", "0.0.0.0"], /no API key is set; add --api-key KEY/);
 });
 
+Deno.test("serve says so when the address is none of this machine's", async () => {
+  await refused(
+    ["serve", "--port", "0", "--host", "192.0.2.1", "--api-key", "k"],
+    /Cannot listen on 192\.0\.2\.1:0: this machine has no such address/,
+  );
+});
+
 Deno.test("serve ends when the model folder is wrong", async () => {
   await refused(
     ["serve", "--port", "0", "--model", "no/such/model"],
