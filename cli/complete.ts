@@ -119,5 +119,11 @@ function offsetOf(text: string, file: string, line: number, column: string | und
   if (at < 0 || at > length) {
     throw new Error(`Cannot complete: line ${line} has columns 1 to ${length + 1}, received ${column}`);
   }
-  return lines.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0) + at;
+  const offset = lines.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0) + at;
+  if (/^[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.slice(offset - 1, offset + 1))) {
+    throw new Error(
+      `Cannot complete: column ${column} of line ${line} is within a character, take ${at} or ${at + 2}`,
+    );
+  }
+  return offset;
 }

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from "commander";
 import config from "../deno.json" with { type: "json" };
 import { createApp } from "../routes/app.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
+import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
 import { addModelOptions, engineOptions, type ModelFlags, parseWhole } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
@@ -49,15 +50,15 @@ async function serve(flags: ServeFlags): Promise<void> {
   refusePublicWithoutKey(flags, apiKeys);
   await using engine = new WorkerEngine(engineOptions(flags));
   const app = createApp(engine, { apiKeys, version: config.version });
-  const stop = new AbortController(), cut = new AbortController();
-  const server = listen(flags, cut.signal, app.fetch);
-  stopOnSignals(server, stop, cut);
+  const stop = new AbortController();
+  const server = await listen(flags, (request) => app.fetch(request));
+  stopOnSignals(server, stop);
   const failure = await watchLoading(engine, stop.signal);
   if (failure) {
-    cut.abort();
+    server.cut();
     throw new Error(failure);
   }
-  const { hostname, port } = server.addr;
+  const { hostname, port } = server;
   if (!stop.signal.aborted) {
     announce(engine, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
   }
@@ -65,12 +66,12 @@ async function serve(flags: ServeFlags): Promise<void> {
 }
 
 /** The first signal lets requests in flight finish, for a while; the second, or the end of that while, cuts them off. */
-function stopOnSignals(server: Deno.HttpServer, stop: AbortController, cut: AbortController): void {
+function stopOnSignals(server: HttpServer, stop: AbortController): void {
   const onSignal = () => {
-    if (stop.signal.aborted) return cut.abort();
+    if (stop.signal.aborted) return server.cut();
     stop.abort();
     server.shutdown();
-    setTimeout(() => cut.abort(), DRAIN_MS).unref();
+    setTimeout(() => server.cut(), DRAIN_MS).unref();
   };
   for (const name of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(name, onSignal);
 }
@@ -93,25 +94,25 @@ function announce(engine: WorkerEngine, url: string): void {
   console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
 }
 
-function listen(
-  flags: ServeFlags,
-  signal: AbortSignal,
-  fetch: (request: Request) => Response | Promise<Response>,
-) {
-  const { host: hostname, port } = flags;
+async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler): Promise<HttpServer> {
   try {
-    return Deno.serve({ hostname, port, signal, onListen() {} }, (request) => fetch(request));
+    return await HttpServer.listen(fetch, { hostname, port });
   } catch (error) {
-    if (error instanceof Deno.errors.AddrInUse) {
-      throw new Error(
-        `Cannot listen on ${hostname}:${port}: the port is in use; stop that server or take --port`,
-      );
-    }
-    throw new Error(
-      `Cannot listen on ${hostname}:${port}: ${error instanceof Error ? error.message : error}`,
-    );
+    const { code, message } = error as Error & { code?: string };
+    throw new Error(`Cannot listen on ${hostname}:${port}: ${LISTEN_FAULTS[code ?? ""] ?? message}`);
   }
 }
+
+const NO_ADDRESS = "this machine has no such address; take --host";
+
+const LISTEN_FAULTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use; stop that server or take --port",
+  EACCES: "this port needs privileges; take --port above 1023",
+  EADDRNOTAVAIL: NO_ADDRESS,
+  // Deno's node:net says so of an address that is another machine's.
+  EINVAL: NO_ADDRESS,
+  ENOTFOUND: NO_ADDRESS,
+};
 
 function refusePublicWithoutKey(flags: ServeFlags, apiKeys: readonly string[]): void {
   if (apiKeys.length > 0 || flags.publicWithoutKey || isLoopback(flags.host)) return;

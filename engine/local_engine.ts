@@ -7,7 +7,7 @@ import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
-import type { EngineOptions } from "./engine_options.ts";
+import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
@@ -30,7 +30,6 @@ export interface LocalEngineOptions extends Pick<EngineOptions, "modelId" | "fim
   readonly reopenDelaysMs?: readonly number[];
 }
 
-const DEFAULT_MAX_WAITING = 256;
 const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
 
 export class LocalEngine implements Engine {

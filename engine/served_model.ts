@@ -10,7 +10,12 @@ import { buildInfillPrompt } from "./infill_prompt.ts";
 import type { GenerationRequest, Prompt } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { Tokenizer } from "./tokenizer.ts";
-import { contextLengthError, emptyPromptError, fimUnsupportedError } from "./validate_request.ts";
+import {
+  contextLengthError,
+  emptyPromptError,
+  fimUnsupportedError,
+  unknownTokenError,
+} from "./validate_request.ts";
 
 export class ServedModel {
   readonly info: ModelInfo;
@@ -55,6 +60,7 @@ export class ServedModel {
     const numNew = request.maxTokens === 0 ? 0 : 1;
     const prompt = this.#encode(request.prompt, request.maxTokens, numNew);
     if (prompt.ids.length === 0) throw emptyPromptError();
+    this.#requireKnown(prompt.ids);
     if (prompt.ids.length > contextLength - numNew) {
       throw contextLengthError(prompt.ids.length, contextLength, { numNew });
     }
@@ -82,6 +88,13 @@ export class ServedModel {
     const { contextLength } = this.info;
     const reserve = Math.min(maxTokens ?? Math.floor(contextLength / 4), Math.floor(contextLength / 2));
     return contextLength - reserve;
+  }
+
+  /** A tokenizer may name tokens that the model has no embedding of; a step with one would harm all its requests. */
+  #requireKnown(ids: readonly number[]) {
+    const { vocabSize } = this.info;
+    const wrong = ids.find((id) => id >= vocabSize);
+    if (wrong !== undefined) throw unknownTokenError(wrong, this.tokenizer.decode([wrong]), vocabSize);
   }
 
   /** Refuses text that cannot fit before it costs an encoding. */

@@ -39,7 +39,7 @@ export class Tokenizer {
     this.#controlIds = new Set(Array.from(this.#control.values(), ({ id }) => id));
     this.#controlPattern = alternation([...this.#control.keys()]);
     const config = { ...(tokenizerConfig ?? {}), clean_up_tokenization_spaces: false };
-    this.#bpe = new BpeTokenizer(mendTokenizerJson(json, new Set(this.#control.keys())), config);
+    this.#bpe = openBpe(mendTokenizerJson(json, new Set(this.#control.keys())), config);
     const table = tokenByteTable(json);
     this.#bytes = new TokenBytes(table);
     this.#mapped = Uint8Array.from(table, (bytes) => bytes ? 1 : 0);
@@ -120,6 +120,18 @@ export class Tokenizer {
     if (this.#control.get(sections[i - 1])?.rstrip) text = text.trimStart();
     if (this.#control.get(sections[i + 1])?.lstrip) text = text.trimEnd();
     return text;
+  }
+}
+
+/** The library checks nothing: what it cannot read fails somewhere within. @throws {SyntaxError} saying where to look */
+function openBpe(json: object, config: object): BpeTokenizer {
+  try {
+    return new BpeTokenizer(json, config);
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot load tokenizer: tokenizer.json holds what cannot be read: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 

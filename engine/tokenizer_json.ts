@@ -39,6 +39,10 @@ export function parseTokenizerJson(json: unknown): TokenizerJson {
   if (!Array.isArray(parsed.added_tokens)) {
     throw new SyntaxError("Cannot load tokenizer: added_tokens must be a list");
   }
+  for (const token of parsed.added_tokens) {
+    if (typeof record(token, "each of added_tokens").content === "string") continue;
+    throw new SyntaxError("Cannot load tokenizer: each of added_tokens must have its content, a string");
+  }
   return parsed as unknown as TokenizerJson;
 }
 

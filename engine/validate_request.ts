@@ -54,6 +54,14 @@ export function emptyPromptError(): InvalidRequestError {
   });
 }
 
+export function unknownTokenError(id: number, text: string, vocabSize: number): InvalidRequestError {
+  return new InvalidRequestError(
+    `Cannot admit request: prompt has the token ${JSON.stringify(text)}, whose id ${id} the model lacks: ` +
+      `it has ids 0 to ${vocabSize - 1}`,
+    { field: "prompt", reason: "invalid_value" },
+  );
+}
+
 export function fimUnsupportedError(missing: readonly string[]): InvalidRequestError {
   return new InvalidRequestError(
     `Infill is not supported by this model: ${missing.map((role) => `${role} token is missing`).join(", ")}`,

@@ -62,7 +62,7 @@ export async function quantizeCheckpoint(
   try {
     await writeTensors(partial, infos, uses, checkpoint.tensors, options);
   } catch (error) {
-    await Deno.remove(partial);
+    await Deno.remove(partial).catch(() => {}); // It may never have come to be.
     throw error;
   }
   await copyFiles(source, target);
@@ -168,6 +168,9 @@ function requireFloats(uses: readonly WeightUse[], tensors: TensorSource): numbe
 }
 
 async function prepareTarget(source: string, target: string, force: boolean): Promise<void> {
+  if (await Deno.stat(target).then(({ isDirectory }) => !isDirectory, () => false)) {
+    throw new TypeError(`Cannot quantize: "${target}" is a file; name a folder`);
+  }
   await Deno.mkdir(target, { recursive: true });
   if (await Deno.realPath(source) === await Deno.realPath(target)) {
     throw new TypeError(`Cannot quantize: "${target}" is the checkpoint itself; name another folder`);

@@ -13,7 +13,7 @@ const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health
  */
 export function requireApiKey(apiKeys: readonly string[]): MiddlewareHandler {
   if (apiKeys.some((key) => key.trim() === "")) throw new TypeError("Cannot use an empty API key");
-  const digests = apiKeys.map(digest);
+  const digests = apiKeys.flatMap(headerForms).map(digest);
   return async function requireApiKey(c, next) {
     if (digests.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {
       checkKey(digests, bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "");
@@ -42,6 +42,16 @@ function matchesAny(digests: readonly Uint8Array[], candidate: Uint8Array): bool
   let found = false;
   for (const known of digests) found = timingSafeEqual(known, candidate) || found;
   return found;
+}
+
+/**
+ * A key as a header gives it, a character for each byte: clients write letters outside ASCII in UTF-8, or in Latin-1
+ * where that has them. Blanks around it are the header's, not the key's.
+ */
+function headerForms(key: string): string[] {
+  const text = key.trim();
+  const utf8 = String.fromCharCode(...new TextEncoder().encode(text));
+  return /^[\0-\xff]*$/.test(text) ? [utf8, text] : [utf8];
 }
 
 function digest(key: string): Uint8Array {

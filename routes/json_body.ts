@@ -24,7 +24,7 @@ export async function readJson<S extends z.ZodType>(
 ): Promise<z.output<S>> {
   requireJsonContentType(c.req.header("content-type"));
   requireSize(Number(c.req.header("content-length") ?? 0), limitBytes);
-  const body = parseObject(await readText(c.req.raw.body, limitBytes));
+  const body = parseObject(await decodeText(await readBytes(c.req.raw.body, limitBytes)));
   requireBoundedLists(body);
   const result = schema.safeParse(withoutNulls(body), { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
@@ -40,20 +40,31 @@ function requireSize(sizeBytes: number, limitBytes: number): void {
 }
 
 /** Reads no further than the limit. Reading itself fails only when the client leaves before its body has come. */
-async function readText(body: ReadableStream<Uint8Array> | null, limitBytes: number): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
+async function readBytes(
+  body: ReadableStream<Uint8Array> | null,
+  limitBytes: number,
+): Promise<Uint8Array<ArrayBuffer>[]> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
   let sizeBytes = 0;
   try {
     for await (const chunk of body ?? []) {
       requireSize(sizeBytes += chunk.length, limitBytes);
-      text += decoder.decode(chunk, { stream: true });
+      chunks.push(new Uint8Array(chunk));
     }
   } catch (error) {
     if (error instanceof HttpProblem) throw error;
     throw new HttpProblem("cancelled", "The request ended before its body did");
   }
-  return text + decoder.decode();
+  return chunks;
+}
+
+/** Replacing what is no UTF-8 would complete another text than the client has. */
+async function decodeText(chunks: readonly Uint8Array<ArrayBuffer>[]): Promise<string> {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await new Blob([...chunks]).arrayBuffer());
+  } catch {
+    throw new HttpProblem("invalid", "The body must be JSON in UTF-8, received bytes that are none");
+  }
 }
 
 function requireJsonContentType(contentType: string | undefined): void {
@@ -154,6 +165,6 @@ function describeValue(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === "object") return "an object";
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }

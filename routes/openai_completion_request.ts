@@ -8,7 +8,12 @@ import { engineSeed } from "./seed.ts";
 /** `eosTokenId` stands for an empty prompt: what a model was shown before the first token of a document. */
 export function toGenerationRequests(body: CompletionRequest, eosTokenId: number): GenerationRequest[] {
   const settings = samplingSettings(body);
-  return splitPrompts(body.prompt).map((text) => ({ ...settings, prompt: toPrompt(text, body, eosTokenId) }));
+  return splitPrompts(body.prompt).map((text) => ({
+    ...settings,
+    prompt: toPrompt(text, body, eosTokenId),
+    // What stands for an empty prompt is not the client's to see.
+    ...(text === "" && { echoPrompt: false }),
+  }));
 }
 
 function splitPrompts(prompt: CompletionPrompt): (string | number[])[] {

@@ -1,12 +1,11 @@
 // The wire form of POST /v1/completions as OpenAI defines it, with the extensions that users of vLLM and llama.cpp
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
+import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
 
-/** Most prompts of one request. */
-const MAX_PROMPTS = 2048;
 /** Bounds of a signed 64-bit integer; JSON numbers beyond 2^53 arrive rounded. */
 const INT64_MAX = 2 ** 63;
 
@@ -23,13 +22,13 @@ const prompt = z.custom<CompletionPrompt>(isPrompt, {
   type: ["string", "array"],
   anyOf: [
     { type: "string" },
-    { type: "array", items: { type: "string" }, minItems: 1, maxItems: MAX_PROMPTS },
+    { type: "array", items: { type: "string" }, minItems: 1, maxItems: DEFAULT_MAX_WAITING },
     { type: "array", items: { type: "integer", minimum: 0 }, minItems: 1 },
     {
       type: "array",
       items: { type: "array", items: { type: "integer", minimum: 0 }, minItems: 1 },
       minItems: 1,
-      maxItems: MAX_PROMPTS,
+      maxItems: DEFAULT_MAX_WAITING,
     },
   ],
   description: "What to continue. Special tokens in a text are parsed unless `suffix` is given.",
@@ -39,7 +38,6 @@ function isPrompt(value: unknown): value is CompletionPrompt {
   if (typeof value === "string") return true;
   if (!Array.isArray(value) || value.length === 0) return false;
   if (typeof value[0] === "number") return value.every(isTokenId);
-  if (value.length > MAX_PROMPTS) return false;
   if (typeof value[0] === "string") return value.every((item) => typeof item === "string");
   return value.every((item) => Array.isArray(item) && item.length > 0 && item.every(isTokenId));
 }
@@ -105,6 +103,7 @@ export const completionRequest = z.object({
 
 interface Combination {
   readonly n: number;
+  readonly max_tokens: number;
   readonly best_of?: number | undefined;
   readonly stream: boolean;
   readonly stream_options?: object | undefined;
@@ -126,9 +125,21 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
   if (body.stream_options && !body.stream) {
     reject("stream_options", '"stream_options" is only allowed when "stream" is true');
   }
+  const completions = numPrompts(body.prompt) * (body.max_tokens === 0 ? 1 : body.n);
+  if (completions > DEFAULT_MAX_WAITING) {
+    reject(
+      "prompt",
+      `"prompt" and "n" must ask for at most ${DEFAULT_MAX_WAITING} completions together, received ${completions}: ` +
+        "send several requests",
+    );
+  }
   if (body.suffix === undefined) return;
   if (body.echo) reject("echo", '"echo" cannot be combined with "suffix"');
   if (!isText(body.prompt)) reject("prompt", '"prompt" must be text when "suffix" is given, not token ids');
+}
+
+function numPrompts(value: CompletionPrompt): number {
+  return typeof value === "string" || typeof value[0] === "number" ? 1 : value.length;
 }
 
 function isText(value: CompletionPrompt): value is string | string[] {

@@ -53,6 +53,13 @@ Deno.test("serve refuses a public host without an API key", async () => {
   await refused(["serve", "--port", "0", "--host", "0.0.0.0"], /no API key is set; add --api-key KEY/);
 });
 
+Deno.test("serve says so when the address is none of this machine's", async () => {
+  await refused(
+    ["serve", "--port", "0", "--host", "192.0.2.1", "--api-key", "k"],
+    /Cannot listen on 192\.0\.2\.1:0: this machine has no such address/,
+  );
+});
+
 Deno.test("serve ends when the model folder is wrong", async () => {
   await refused(
     ["serve", "--port", "0", "--model", "no/such/model"],
@@ -102,6 +109,9 @@ Deno.test("complete prints a completion of the default model, of a file in the c
     assert.deepEqual((await hyades(place, folder)).stdout, first.stdout);
     const wrong = await hyades(["complete", "fibonacci.py:9"], folder);
     assert.match(wrong.stderr, /has lines 1 to 4, received 9/);
+    await Deno.writeTextFile(join(folder, "face.py"), "x = '🙂'\n");
+    const inside = await hyades(["complete", "face.py:1:7"], folder);
+    assert.match(inside.stderr, /column 7 of line 1 is within a character, take 6 or 8/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

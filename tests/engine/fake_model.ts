@@ -90,7 +90,7 @@ export async function complete(engine: Engine, wanted: GenerationRequest): Promi
 }
 
 /** Waits until `condition` holds, turn by turn of the event loop. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 5_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!await condition()) {
     if (performance.now() > deadline) throw new Error("Waited in vain");

@@ -25,7 +25,10 @@ serveEngine(self as unknown as WorkerScope, (options, onState) => {
     openModel: (onProgress) => {
       onProgress(0.5);
       if (options.load.modelDir === "missing") return Promise.reject(new Error("no such folder"));
-      return Promise.resolve(fakeModel(new FakeRunner({ vocabSize: VOCAB_SIZE, beforeStep })));
+      const endless = options.load.modelDir === "endless";
+      const limits = endless ? { maxBlocksPerSequence: 2 ** 14, numBlocks: 2 ** 15 } : {};
+      const model = fakeModel(new FakeRunner({ vocabSize: VOCAB_SIZE, beforeStep, limits }));
+      return Promise.resolve(endless ? { ...model, contextLength: 2 ** 18 } : model);
     },
   });
 });

@@ -270,6 +270,16 @@ Deno.test("LocalEngine.submit() names the field of a request that cannot be serv
   assert.equal(fake.runners[0].steps, 0);
 });
 
+Deno.test("LocalEngine.submit() refuses a token that the tokenizer has and the model lacks, and harms no other", async () => {
+  const openModel = () => Promise.resolve({ ...fakeModel(new FakeRunner()), vocabSize: byteId(0x80) });
+  await using fake = await openFakeEngine({}, { openModel });
+  const other = complete(fake.engine, request(textPrompt("x")));
+  const error = await rejection(collect(fake.engine.submit(request(textPrompt("é")))));
+  assert.ok(error instanceof InvalidRequestError && error.field === "prompt");
+  assert.match(error.message, new RegExp(`whose id ${byteId(0xc3)} the model lacks: it has ids 0 to`));
+  assert.equal((await other).ids.length, 8);
+});
+
 Deno.test("LocalEngine.submit() tells how long a prompt is that does not fit", async () => {
   await using fake = await openFakeEngine();
   const error = await rejection(collect(fake.engine.submit({ prompt: textPrompt("p".repeat(130)) })));

@@ -90,6 +90,24 @@ Deno.test("Tokenizer refuses what is no byte-level BPE tokenizer", () => {
   }
 });
 
+Deno.test("Tokenizer says that tokenizer.json is at fault where the library only stumbles", () => {
+  const base = tinyTokenizerJson() as { model: object };
+  for (
+    const broken of [
+      { ...base, model: { ...base.model, merges: [1, null] } },
+      { ...base, pre_tokenizer: { type: "Nope" } },
+      {
+        ...base,
+        pre_tokenizer: { type: "Split", pattern: { Regex: "((" }, behavior: "Isolated", invert: false },
+      },
+      { ...base, added_tokens: [null] },
+      { ...base, added_tokens: [{ id: 1 }] },
+    ]
+  ) {
+    assert.throws(() => new Tokenizer(broken), { name: "SyntaxError", message: /^Cannot load tokenizer: / });
+  }
+});
+
 Deno.test("Detokenizer.push() joins characters split over tokens and never delivers half of one", () => {
   const text = fc.string({ unit: "binary", maxLength: 40 });
   fc.assert(fc.property(text, (text) => {

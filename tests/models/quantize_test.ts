@@ -58,6 +58,15 @@ function requireHalfSteps(before: Float32Array, after: Float32Array, width: numb
   ok(worst > 0.3 && worst <= 0.5001, `${name}: worst error is ${worst} steps`);
 }
 
+Deno.test("quantizeCheckpoint() refuses a target that is a file, and says what it could not write", async () => {
+  await withFolder({ file: "" }, async (folder) => {
+    const source = folderOf("mqa-d64-sharded-f32");
+    await rejects(quantizeCheckpoint(source, `${folder}/file`), /"[^"]*file" is a file; name a folder/);
+    await Deno.mkdir(`${folder}/model.safetensors.partial/x`, { recursive: true });
+    await rejects(quantizeCheckpoint(source, folder), /Is a directory|open/);
+  });
+});
+
 Deno.test("quantizeCheckpoint() does not overwrite a model unless forced, nor its own source, nor int8", async () => {
   const source = folderOf("mqa-d40-f32");
   await withFolder({ "model.safetensors": "precious" }, async (target) => {

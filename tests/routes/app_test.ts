@@ -19,6 +19,21 @@ for (const [name, body, message] of UNREADABLE) {
   });
 }
 
+Deno.test("createApp() answers 400 to bytes that are no UTF-8, and takes a byte-order mark", async () => {
+  const app = openApp(new FakeEngine());
+  const send = async (body: Uint8Array<ArrayBuffer>) => await app.request(PATH, { method: "POST", body });
+  const broken = await send(Uint8Array.from('{"prompt":"é"}', (character) => character.charCodeAt(0)));
+  assert.equal(broken.status, 400);
+  assert.match((await broken.json()).error.message, /^The body must be JSON in UTF-8/);
+  const marked = await send(new TextEncoder().encode('\ufeff{"prompt":"é"}'));
+  assert.equal(marked.status, 200, await marked.text());
+});
+
+Deno.test("createApp() names a number that JSON cannot write", async () => {
+  const reply = await post(openApp(new FakeEngine()), PATH, '{"prompt":"x","temperature":1e999}');
+  assertOpenAiError(reply, 400, { message: /must be a number, received Infinity/, param: "temperature" });
+});
+
 Deno.test("createApp() answers 415 to another content type, and says which it wants", async () => {
   const type = "application/x-www-form-urlencoded";
   const reply = await post(openApp(new FakeEngine()), PATH, "{}", { "Content-Type": type });

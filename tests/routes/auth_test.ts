@@ -18,6 +18,16 @@ for (const headers of ACCEPTED) {
   });
 }
 
+Deno.test("requireApiKey() knows a key however its letters and blanks travel, and nothing like it", async () => {
+  const app = createApp(new FakeEngine(), { apiKeys: [" ключ\n", "clé"] });
+  const bytes = (text: string) => String.fromCharCode(...new TextEncoder().encode(text));
+  for (const key of [bytes("ключ"), bytes("clé"), "clé"]) {
+    assert.equal((await get(app, "/v1/models", { Authorization: `Bearer ${key}` })).status, 200, key);
+  }
+  const lowBytes = Array.from("ключ", (letter) => String.fromCharCode(letter.charCodeAt(0) & 0xff)).join("");
+  assert.equal((await get(app, "/v1/models", { Authorization: `Bearer ${lowBytes}` })).status, 401);
+});
+
 const REFUSED: Record<string, string>[] = [
   {},
   { Authorization: "Bearer " },

@@ -9,6 +9,7 @@ import OpenAI, {
 } from "../openai_client.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import { createApp } from "../../routes/app.ts";
+import { HttpServer } from "../../routes/http_server.ts";
 import { until } from "./delay.ts";
 import { FakeEngine, type Script } from "./fake_engine.ts";
 
@@ -17,12 +18,15 @@ interface Session extends AsyncDisposable {
   readonly client: OpenAI;
 }
 
-function open(script: Script, options: { apiKey?: string; maxRetries?: number } = {}): Session {
+async function open(
+  script: Script,
+  options: { apiKey?: string; maxRetries?: number } = {},
+): Promise<Session> {
   const engine = new FakeEngine(script);
   const app = createApp(engine, { apiKeys: ["good-key"] });
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
+  const server = await HttpServer.listen(app.fetch, { hostname: "127.0.0.1", port: 0 });
   const client = new OpenAI({
-    baseURL: `http://127.0.0.1:${server.addr.port}/v1`,
+    baseURL: `http://127.0.0.1:${server.port}/v1`,
     apiKey: options.apiKey ?? "good-key",
     maxRetries: options.maxRetries ?? 0,
   });
@@ -32,7 +36,7 @@ function open(script: Script, options: { apiKey?: string; maxRetries?: number } 
 const REQUEST = { model: "fake/model-1", prompt: "def f(" };
 
 Deno.test("openai client completes", async () => {
-  await using session = open({ tokens: ["x", "):"] });
+  await using session = await open({ tokens: ["x", "):"] });
   const completion = await session.client.completions.create({ ...REQUEST, suffix: "\n", max_tokens: 8 });
   assert.equal(completion.choices[0]!.text, "x):");
   assert.equal(completion.choices[0]!.finish_reason, "stop");
@@ -44,7 +48,7 @@ Deno.test("openai client completes", async () => {
 });
 
 Deno.test("openai client reads logprobs", async () => {
-  await using session = open({ tokens: ["x"] });
+  await using session = await open({ tokens: ["x"] });
   const completion = await session.client.completions.create({ ...REQUEST, logprobs: 1 });
   assert.deepEqual(completion.choices[0]!.logprobs, {
     tokens: ["x"],
@@ -55,7 +59,7 @@ Deno.test("openai client reads logprobs", async () => {
 });
 
 Deno.test("openai client streams, and reads the usage", async () => {
-  await using session = open({ tokens: ["a", "b", "c"], tokenDelayMs: 5 });
+  await using session = await open({ tokens: ["a", "b", "c"], tokenDelayMs: 5 });
   const stream = await session.client.completions.create({
     ...REQUEST,
     stream: true,
@@ -72,7 +76,7 @@ Deno.test("openai client streams, and reads the usage", async () => {
 });
 
 Deno.test("openai client cancels a stream by leaving the loop", async () => {
-  await using session = open({ tokens: Array(10_000).fill("a"), tokenDelayMs: 2 });
+  await using session = await open({ tokens: Array(10_000).fill("a"), tokenDelayMs: 2 });
   const stream = await session.client.completions.create({ ...REQUEST, max_tokens: 10_000, stream: true });
   for await (const _ of stream) break;
 
@@ -80,7 +84,7 @@ Deno.test("openai client cancels a stream by leaving the loop", async () => {
 });
 
 Deno.test("openai client reads which field is wrong", async () => {
-  await using session = open({});
+  await using session = await open({});
   await assert.rejects(session.client.completions.create({ ...REQUEST, temperature: 3 }), (error) => {
     assert.ok(error instanceof BadRequestError);
     assert.equal(error.status, 400);
@@ -92,7 +96,7 @@ Deno.test("openai client reads which field is wrong", async () => {
 });
 
 Deno.test("openai client reads that its key is wrong", async () => {
-  await using session = open({}, { apiKey: "wrong" });
+  await using session = await open({}, { apiKey: "wrong" });
   await assert.rejects(session.client.completions.create(REQUEST), (error) => {
     assert.ok(error instanceof AuthenticationError);
     assert.equal(error.code, "invalid_api_key");
@@ -101,7 +105,7 @@ Deno.test("openai client reads that its key is wrong", async () => {
 });
 
 Deno.test("openai client reads that there is no such model", async () => {
-  await using session = open({});
+  await using session = await open({});
   await assert.rejects(session.client.completions.create({ ...REQUEST, model: "gpt-5" }), (error) => {
     assert.ok(error instanceof NotFoundError);
     assert.equal(error.code, "model_not_found");
@@ -112,7 +116,7 @@ Deno.test("openai client reads that there is no such model", async () => {
 
 Deno.test("openai client reads that the queue is full", async () => {
   const error = new EngineUnavailableError("The queue is full", "queue_full", 7);
-  await using session = open({ failure: { at: 0, error } });
+  await using session = await open({ failure: { at: 0, error } });
   await assert.rejects(session.client.completions.create(REQUEST), (error) => {
     assert.ok(error instanceof RateLimitError);
     assert.equal(error.code, "rate_limit_exceeded");
@@ -123,7 +127,7 @@ Deno.test("openai client reads that the queue is full", async () => {
 
 Deno.test("openai client tries again when the queue was full", async () => {
   const error = new EngineUnavailableError("The queue is full", "queue_full", 0.01);
-  await using session = open({ failure: { at: 0, error } }, { maxRetries: 1 });
+  await using session = await open({ failure: { at: 0, error } }, { maxRetries: 1 });
   const reply = session.client.completions.create(REQUEST);
 
   await until(() => session.engine.requests.length === 1, "the first try");
@@ -133,7 +137,7 @@ Deno.test("openai client tries again when the queue was full", async () => {
 
 Deno.test("openai client reads an error in the middle of a stream", async () => {
   const error = new EngineUnavailableError("The device was lost", "device_lost");
-  await using session = open({ failure: { at: 2, error } });
+  await using session = await open({ failure: { at: 2, error } });
   const stream = await session.client.completions.create({ ...REQUEST, stream: true });
   const texts: string[] = [];
   await assert.rejects(
@@ -151,7 +155,7 @@ Deno.test("openai client reads an error in the middle of a stream", async () => 
 });
 
 Deno.test("openai client lists and retrieves models", async () => {
-  await using session = open({});
+  await using session = await open({});
   const ids: string[] = [];
   for await (const model of session.client.models.list()) ids.push(model.id);
   assert.deepEqual(ids, ["fake/model-1"]);

@@ -93,7 +93,8 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ prompt: [1, -1] }, "prompt", /must be a string/],
   [{ prompt: [1, 1.5] }, "prompt", /must be a string/],
   [{ prompt: [[1], ["a"]] }, "prompt", /must be a string/],
-  [{ prompt: Array(2049).fill("a") }, "prompt", /must be a string/],
+  [{ prompt: Array(257).fill("a") }, "prompt", /at most 256 completions together, received 257: send sev/],
+  [{ prompt: ["a", "b", "c"], n: 128 }, "prompt", /at most 256 completions together, received 384/],
   [{ prompt: [1], suffix: "b" }, "prompt", /must be text when "suffix" is given/],
   [{ suffix: 1 }, "suffix", /"suffix" must be a string, received 1/],
   [{ fim_layout: "msp" }, "fim_layout", /must be one of "psm", "spm", received "msp"/],
@@ -150,7 +151,7 @@ Deno.test("/v1/completions answers in OpenAI's shape, compact and on one line", 
   assert.equal(reply.status, 200);
   const { id, created, ...rest } = reply.json;
   assert.match(id, /^cmpl-[\w-]+$/);
-  assert.ok(Math.abs(created - Date.now() / 1000) < 5);
+  assert.ok(Math.abs(created - Date.now() / 1000) < 60);
   assert.deepEqual(rest, {
     object: "text_completion",
     model: "fake/model-1",
@@ -252,6 +253,12 @@ Deno.test("/v1/completions scores a prompt: echo, max_tokens 0, logprobs", async
     },
     finish_reason: "length",
   }]);
+});
+
+Deno.test("/v1/completions echoes an empty prompt as nothing, not as the token that stands for it", async () => {
+  const reply = await complete({ tokens: ["a"] }, { prompt: "", echo: true, logprobs: 0 });
+  assert.equal(reply.json.choices[0].text, "a");
+  assert.deepEqual(reply.json.choices[0].logprobs.tokens, ["a"]);
 });
 
 Deno.test("/v1/completions counts offsets from the start of an echoed prompt", async () => {
