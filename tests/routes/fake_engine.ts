@@ -11,6 +11,7 @@ import type {
   Prompt,
   TokenLogprob,
 } from "../../engine/request.ts";
+import type { SequenceInfo } from "../../engine/sequence_info.ts";
 
 export interface Script {
   /** The completion's tokens, of every sample. */
@@ -43,6 +44,24 @@ const MODEL: ModelInfo = {
   eosTokenId: 0,
 };
 
+const NO_STATISTICS: EngineStats = {
+  waiting: 0,
+  running: 0,
+  freeBlocks: 0,
+  totalBlocks: 0,
+  steps: 0,
+  promptTokens: 0,
+  cachedTokens: 0,
+  generatedTokens: 0,
+  preemptions: 0,
+  cancelled: 0,
+  cancelledIn: { queue: 0, prefill: 0, decode: 0 },
+  batchSize: 0,
+  stepSequences: 0,
+  stepTokens: 0,
+  longestContext: 0,
+};
+
 export class FakeEngine implements Engine {
   state: EngineState = { phase: "ready" };
   script: Script | ((request: GenerationRequest) => Script);
@@ -53,6 +72,9 @@ export class FakeEngine implements Engine {
   cancelled = 0;
   /** Events handed out, of all requests. */
   delivered = 0;
+  /** What `stats()` and `sequences()` tell. */
+  statistics: EngineStats = NO_STATISTICS;
+  inFlight: readonly SequenceInfo[] = [];
 
   constructor(script: FakeEngine["script"] = {}) {
     this.script = script;
@@ -89,7 +111,15 @@ export class FakeEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    return Promise.reject(new Error("FakeEngine keeps no statistics"));
+    return Promise.resolve(this.statistics);
+  }
+
+  sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
+    return Promise.resolve(
+      this.inFlight.map(({ prompt, ...info }) =>
+        withPrompts && prompt !== undefined ? { ...info, prompt } : info
+      ),
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {
