@@ -1,8 +1,10 @@
 // `serve`: the HTTP server. Listens first (a port in use is found before anything is loaded), loads the model behind
 // /readyz, and leaves no half-started server when loading fails.
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import config from "../deno.json" with { type: "json" };
+import { bareKeys } from "../routes/api_keys.ts";
 import { createApp } from "../routes/app.ts";
+import { Log, LOG_LEVELS, type LogLevel } from "../routes/log.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import { addModelOptions, engineOptions, type ModelFlags, parseWhole } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
@@ -12,6 +14,8 @@ interface ServeFlags extends ModelFlags {
   readonly port: number;
   readonly apiKey?: string[];
   readonly publicWithoutKey?: boolean;
+  readonly logLevel: LogLevel;
+  readonly showPrompts?: boolean;
 }
 
 /** How long requests in flight may go on after the first signal to stop. */
@@ -39,7 +43,12 @@ export function serveCommand(): Command {
       "accept only requests with this key (may be repeated; or HYADES_API_KEY)",
       collect,
     )
-    .option("--public-without-key", "listen on a public address although no API key is set");
+    .option("--public-without-key", "listen on a public address although no API key is set")
+    .addOption(
+      new Option("--log-level <level>", "JSON lines on stderr; info: one for every request")
+        .choices(LOG_LEVELS).default("warn"),
+    )
+    .option("--show-prompts", "let GET /slots?prompt=1 show prompts: everybody's, to whoever may ask");
   return addModelOptions(command).addHelpText("after", EXAMPLES)
     .action((flags: ServeFlags) => serve(flags));
 }
@@ -48,7 +57,13 @@ async function serve(flags: ServeFlags): Promise<void> {
   const apiKeys = flags.apiKey ?? envKeys();
   refusePublicWithoutKey(flags, apiKeys);
   await using engine = new WorkerEngine(engineOptions(flags));
-  const app = createApp(engine, { apiKeys, version: config.version });
+  const log = new Log({ level: flags.logLevel });
+  const app = createApp(engine, {
+    apiKeys: bareKeys(apiKeys),
+    version: config.version,
+    log,
+    showPrompts: flags.showPrompts ?? false,
+  });
   const stop = new AbortController(), cut = new AbortController();
   const server = listen(flags, cut.signal, app.fetch);
   stopOnSignals(server, stop, cut);
@@ -59,7 +74,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   }
   const { hostname, port } = server.addr;
   if (!stop.signal.aborted) {
-    announce(engine, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
+    announce(engine, log, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
   }
   await server.finished;
 }
@@ -86,8 +101,10 @@ async function watchLoading(engine: WorkerEngine, signal: AbortSignal): Promise<
   return engine.state.phase === "failed" ? engine.state.reason : undefined;
 }
 
-function announce(engine: WorkerEngine, url: string): void {
+/** Two lines for a person; where requests are logged, one for whatever reads the log. */
+function announce(engine: WorkerEngine, log: Log, url: string): void {
   const { id, backend, adapter, contextLength, fim } = engine.model;
+  if (log.writes("info")) return log.add("info", "listening", { url, model: id, backend, adapter });
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
   console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);

@@ -7,6 +7,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 export interface SequenceInfo {
   /** The request's, where it has one. */
   readonly requestId?: string;
+  /** Order of arrival over all sequences: a number that none other in flight has. */
+  readonly arrival: number;
   /** Which of the request's samples this is. */
   readonly sample: number;
   /** queue: holds no blocks, because it is new or was preempted. prefill: reads its prompt. decode: draws tokens. */
@@ -39,6 +41,7 @@ export function describeSequence(
   const { temperature, topK, topP, minP } = sequence.params;
   return {
     ...(requestId !== undefined && { requestId }),
+    arrival: sequence.arrival,
     sample: generation.sampleOf(sequence),
     stage: stageOf(sequence),
     ageMs: options.now - generation.submittedAt,

@@ -6,23 +6,36 @@ import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import type { Engine } from "../engine/engine.ts";
+import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
 import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { watchExchanges } from "./exchange.ts";
 import { health } from "./health.ts";
 import { llamaInfill } from "./llama_infill.ts";
+import { llamaSlots } from "./llama_slots.ts";
+import { Log, logExchanges } from "./log.ts";
+import { metricsRoute } from "./metrics.ts";
 import { openAiCompletions } from "./openai_completions.ts";
 import { openAiModels } from "./openai_models.ts";
 import { serveReference } from "./openapi.ts";
+import { ServerMetrics } from "./server_metrics.ts";
+import { traceExchanges } from "./tracing.ts";
 
 export interface AppOptions {
   /** Keys of which a request must show one; none means that everybody may pass. */
-  readonly apiKeys: readonly string[];
+  readonly apiKeys: readonly ApiKey[];
   /** Largest request body, bytes. */
   readonly bodyLimitBytes?: number;
   /** Shown in the API's description. */
   readonly version?: string;
-  /** By default, writes to stderr. */
+  /** By default, errors alone on stderr. */
+  readonly log?: Log;
+  /** By default, writes to the log. */
   readonly reportError?: ReportError;
+  /** Whether GET /slots may show prompts. */
+  readonly showPrompts?: boolean;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number;
 }
 
 /** Room for a context of a million tokens of code; more than any model here can read. */
@@ -31,11 +44,14 @@ const DEFAULT_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
 /** @throws {TypeError} an API key is empty */
 export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   const { apiKeys, version = "0.0.0", bodyLimitBytes = DEFAULT_BODY_LIMIT_BYTES } = options;
-  const report = options.reportError ?? logError;
+  const { log = new Log({ level: "error" }), showPrompts = false, now = () => performance.now() } = options;
+  const report = options.reportError ?? reportTo(log);
+  const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
   app.notFound(handleUnknownRoute);
   app.use(requestId());
+  app.use(watchExchanges([metrics, logExchanges(log), traceExchanges()], now));
   // Before the key is asked for: a browser's preflight cannot carry one.
   app.use(cors({ origin: "*", exposeHeaders: ["X-Request-Id", "Retry-After"] }));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: handleWrongMethod }));
@@ -43,6 +59,8 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.route("/", openAiCompletions(engine, { bodyLimitBytes, report }));
   app.route("/", openAiModels(engine));
   app.route("/", llamaInfill(engine, { bodyLimitBytes, report }));
+  app.route("/", llamaSlots(engine, { showPrompts }));
+  app.route("/", metricsRoute(engine, metrics));
   app.route("/", health(engine));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;
@@ -70,6 +88,9 @@ function handleWrongMethod(c: Context, allowed: readonly string[]): Response {
   );
 }
 
-function logError(error: unknown, { method, path }: { method: string; path: string }): void {
-  console.error(`${method} ${path} failed:`, error);
+function reportTo(log: Log): ReportError {
+  return (error, { method, path }) => {
+    const reason = error instanceof Error ? error.stack ?? error.message : String(error);
+    log.add("error", "internal error", { method, path, reason });
+  };
 }

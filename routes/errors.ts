@@ -26,6 +26,7 @@ const MAPPINGS = {
     llamaStatus: 501,
   },
   unauthenticated: { status: 401, openai: "invalid_request_error", llama: "authentication_error" },
+  forbidden: { status: 403, openai: "permission_error", llama: "permission_error" },
   notFound: { status: 404, openai: "invalid_request_error", llama: "not_found_error" },
   methodNotAllowed: { status: 405, openai: "invalid_request_error", llama: "invalid_request_error" },
   tooLarge: { status: 413, openai: "invalid_request_error", llama: "invalid_request_error" },
@@ -64,7 +65,7 @@ export class HttpProblem extends Error {
 
 /** The dialect in which a path answers, errors included. */
 export function dialectOf(path: string): Dialect {
-  return /^\/(infill|health|v1\/health)\/?$/.test(path) ? "llama" : "openai";
+  return /^\/(infill|slots|health|v1\/health)\/?$/.test(path) ? "llama" : "openai";
 }
 
 /** Told of errors that are bugs; the client reads only "Internal server error". */

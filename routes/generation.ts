@@ -3,6 +3,7 @@
 import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
 import { HttpProblem } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** An event, and which of the request's prompts it belongs to. */
 export interface PromptEvent {
@@ -12,18 +13,22 @@ export interface PromptEvent {
 
 /**
  * Submits all requests at once and yields their events as they come. Whatever ends it (the last event, an error of one
- * of them, the signal, a consumer that stops) cancels what still runs.
+ * of them, the signal, a consumer that stops) cancels what still runs. The exchange keeps account of them all.
  * @throws {HttpProblem} "cancelled" when the signal was aborted
  */
 export async function* generate(
   engine: Engine,
   requests: readonly GenerationRequest[],
+  exchange: Exchange,
   signal: AbortSignal,
 ): AsyncGenerator<PromptEvent, void, undefined> {
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
-    yield* merge(requests.map((request) => engine.submit(request, either)));
+    yield* merge(requests.map((request) => {
+      const events = engine.submit({ ...request, requestId: exchange.id }, either);
+      return exchange.watch(events, either);
+    }));
     signal.throwIfAborted();
   } catch (error) {
     if (signal.aborted) throw new HttpProblem("cancelled", "The client closed the request");

@@ -42,7 +42,7 @@ type Output =
 
 async function plainReply(c: Context, engine: Engine, body: InfillRequest): Promise<Response> {
   const generation = toInfillGeneration(body);
-  const events = generate(engine, [generation], clientSignal(c.req.raw).signal);
+  const events = generate(engine, [generation], c.get("exchange"), clientSignal(c.req.raw).signal);
   const replies: Record<string, unknown>[] = [];
   for await (const output of outputs(events, engine, body, generation)) {
     if (output.kind === "reply") replies[output.index] = output.reply;
@@ -58,7 +58,7 @@ async function streamReply(
 ): Promise<Response> {
   const generation = toInfillGeneration(body);
   const client = clientSignal(c.req.raw);
-  const events = await awaitFirstToken(generate(engine, [generation], client.signal));
+  const events = await awaitFirstToken(generate(engine, [generation], c.get("exchange"), client.signal));
   return eventStream(frames(outputs(events, engine, body, generation)), {
     onCancel: client.leave,
     errorFrame: (error) => errorBody(explain(error, c, report), "llama"),

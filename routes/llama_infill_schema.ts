@@ -1,6 +1,7 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
 // llama.cpp that only steer its own slots, caches and time limits are accepted and ignored.
 import { z } from "@hono/zod-openapi";
+import { replyTimings } from "./reply_timings.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -62,18 +63,6 @@ export const infillRequest = z.object({
 
 export type InfillRequest = z.output<typeof infillRequest>;
 
-const timings = z.object({
-  cache_n: z.int(),
-  prompt_n: z.int(),
-  prompt_ms: z.number(),
-  prompt_per_token_ms: z.number(),
-  prompt_per_second: z.number(),
-  predicted_n: z.int(),
-  predicted_ms: z.number(),
-  predicted_per_token_ms: z.number(),
-  predicted_per_second: z.number(),
-});
-
 const likelyToken = z.object({
   id: z.int(),
   token: z.string(),
@@ -98,10 +87,9 @@ export const infillReply = z.object({
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   tokens_cached: z.int(),
-  timings,
+  timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),
 }).openapi("Infill");
 
 export type InfillReply = z.output<typeof infillReply>;
-export type InfillTimings = z.output<typeof timings>;
 export type TokenProbability = z.output<typeof tokenProbability>;

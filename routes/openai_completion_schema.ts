@@ -1,6 +1,7 @@
 // The wire form of POST /v1/completions as OpenAI defines it, with the extensions that users of vLLM and llama.cpp
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
+import { replyTimings } from "./reply_timings.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -166,6 +167,10 @@ export const completionReply = z.object({
   system_fingerprint: z.string().describe("Same fingerprint, seed and request: same completion."),
   choices: z.array(choice),
   usage: usage.nullable().optional(),
+  timings: replyTimings.optional().describe(
+    "Extension, as llama.cpp has it. Several completions side by side: tokens of all, times of the slowest. In a " +
+      "stream, of the choice that ends with this chunk.",
+  ),
 }).openapi("Completion");
 
 export type CompletionReply = z.output<typeof completionReply>;

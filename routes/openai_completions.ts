@@ -58,7 +58,7 @@ async function plainReply(c: Context, engine: Engine, body: CompletionRequest): 
   const shaper = new CompletionShaper(engine.model, body.n);
   const requests = toGenerationRequests(body, engine.model.eosTokenId);
   const deltas: CompletionChoice[] = [];
-  for await (const event of generate(engine, requests, clientSignal(c.req.raw).signal)) {
+  for await (const event of generate(engine, requests, c.get("exchange"), clientSignal(c.req.raw).signal)) {
     deltas.push(...shaper.deltas(event));
   }
   return c.json(shaper.reply(sumOfDeltas(deltas, body.logprobs !== undefined)));
@@ -73,7 +73,7 @@ async function streamReply(
   const shaper = new CompletionShaper(engine.model, body.n);
   const requests = toGenerationRequests(body, engine.model.eosTokenId);
   const client = clientSignal(c.req.raw);
-  const events = await awaitFirstToken(generate(engine, requests, client.signal));
+  const events = await awaitFirstToken(generate(engine, requests, c.get("exchange"), client.signal));
   return eventStream(chunks(events, shaper, body.stream_options?.include_usage ?? false), {
     onCancel: client.leave,
     errorFrame: (error) => errorBody(explain(error, c, report), "openai"),
@@ -87,7 +87,11 @@ async function* chunks(
 ): AsyncGenerator<Frame> {
   const noUsageYet = includeUsage ? null : undefined;
   for await (const event of events) {
-    for (const delta of shaper.deltas(event)) yield shaper.chunk([delta], noUsageYet);
+    for (const delta of shaper.deltas(event)) {
+      const chunk = shaper.chunk([delta], noUsageYet);
+      const timings = shaper.timings(event);
+      yield timings ? { ...chunk, timings } : chunk;
+    }
   }
   if (includeUsage) yield shaper.chunk([], shaper.usage());
   yield "[DONE]";

@@ -9,8 +9,11 @@ export interface RouteDescription {
   readonly summary: string;
   readonly description?: string;
   readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
   readonly request?: z.ZodType;
   readonly reply: z.ZodType;
+  /** Content type of the reply; JSON by default. */
+  readonly replyType?: string;
   /** The reply can also come as server-sent events. */
   readonly stream?: boolean;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
@@ -43,7 +46,7 @@ const ERROR_STATUSES = {
 
 /** Adds a route to the document. */
 export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
-  const { method, path, summary, description, params, request, probe } = route;
+  const { method, path, summary, description, params, query, request, probe } = route;
   app.openAPIRegistry.registerPath({
     method,
     path,
@@ -51,6 +54,7 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
     ...(description && { description }),
     request: {
       ...(params && { params }),
+      ...(query && { query }),
       ...(request && { body: { required: true, content: jsonContent(request) } }),
     },
     responses: {
@@ -65,8 +69,8 @@ function jsonContent(schema: z.ZodType) {
   return { "application/json": { schema } };
 }
 
-function successResponse({ reply, stream }: RouteDescription) {
-  const content = jsonContent(reply);
+function successResponse({ reply, replyType, stream }: RouteDescription) {
+  const content = replyType ? { [replyType]: { schema: reply } } : jsonContent(reply);
   if (!stream) return { description: "OK", content };
   return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
 }

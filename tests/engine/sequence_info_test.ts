@@ -22,6 +22,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
   const [first, second] = await engine.sequences();
   assert.deepEqual(first, {
     requestId: "first",
+    arrival: 0,
     sample: 0,
     stage: "prefill",
     ageMs: 250,
@@ -33,6 +34,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     ...sampling,
   });
   assert.deepEqual(second, {
+    arrival: 1,
     sample: 0,
     stage: "queue",
     ageMs: 250,

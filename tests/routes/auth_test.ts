@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { assertOpenAiError, get, openApp, post } from "./requests.ts";
 
-const app = () => createApp(new FakeEngine(), { apiKeys: ["first", "sëcond"] });
+const app = () => createApp(new FakeEngine(), { apiKeys: bareKeys(["first", "sëcond"]) });
 
 const ACCEPTED: Record<string, string>[] = [
   { Authorization: "Bearer first" },
@@ -58,7 +59,7 @@ Deno.test("requireApiKey() lets everything pass when there are no keys, whatever
 });
 
 Deno.test("requireApiKey() refuses an empty key in the configuration", () => {
-  assert.throws(() => createApp(new FakeEngine(), { apiKeys: ["good", " "] }), TypeError);
+  assert.throws(() => createApp(new FakeEngine(), { apiKeys: bareKeys(["good", " "]) }), TypeError);
 });
 
 Deno.test("createApp() answers a browser's preflight without a key, and lets it read errors", async () => {

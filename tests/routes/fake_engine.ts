@@ -24,6 +24,8 @@ export interface Script {
   readonly truncated?: boolean;
   /** Milliseconds before each token. */
   readonly tokenDelayMs?: number;
+  /** Called before each token, of all samples. */
+  readonly beforeToken?: (index: number) => void;
   /** Resolves when the request leaves the queue. */
   readonly admitted?: Promise<void>;
   /** Thrown before the token of this number (0: before any event). */
@@ -65,8 +67,9 @@ const NO_STATISTICS: EngineStats = {
 export class FakeEngine implements Engine {
   state: EngineState = { phase: "ready" };
   script: Script | ((request: GenerationRequest) => Script);
-  /** Requests in order of submission. */
-  readonly requests: GenerationRequest[] = [];
+  /** Requests in order of submission, and apart from them their ids, which are new every time. */
+  readonly requests: Omit<GenerationRequest, "requestId">[] = [];
+  readonly requestIds: (string | undefined)[] = [];
   /** Requests that have neither ended nor been cancelled. */
   active = 0;
   cancelled = 0;
@@ -86,7 +89,9 @@ export class FakeEngine implements Engine {
   }
 
   async *submit(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
-    this.requests.push(request);
+    const { requestId, ...rest } = request;
+    this.requests.push(rest);
+    this.requestIds.push(requestId);
     this.active++;
     let complete = false;
     const script = typeof this.script === "function" ? this.script(request) : this.script;
@@ -141,6 +146,7 @@ async function* tell(
   const samples = request.n ?? 1;
   for (let i = 0; i < count; i++) {
     await delay(tokenDelayMs, signal);
+    script.beforeToken?.(i);
     if (failure?.at === i + 1) throw failure.error;
     for (let sample = 0; sample < samples; sample++) yield tokenEvent(script, request, sample, tokens[i]!);
   }

@@ -8,6 +8,7 @@ import OpenAI, {
   RateLimitError,
 } from "../openai_client.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
+import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { until } from "./delay.ts";
 import { FakeEngine, type Script } from "./fake_engine.ts";
@@ -19,7 +20,7 @@ interface Session extends AsyncDisposable {
 
 function open(script: Script, options: { apiKey?: string; maxRetries?: number } = {}): Session {
   const engine = new FakeEngine(script);
-  const app = createApp(engine, { apiKeys: ["good-key"] });
+  const app = createApp(engine, { apiKeys: bareKeys(["good-key"]) });
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
   const client = new OpenAI({
     baseURL: `http://127.0.0.1:${server.addr.port}/v1`,
