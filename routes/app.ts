@@ -1,16 +1,20 @@
 // The HTTP application: what every request passes through, and one line a dialect. Knows the engine's interface only, so
 // that tests give it an engine of their own.
 import { OpenAPIHono } from "@hono/zod-openapi";
-import type { Context } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
+import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
+import { Drain, refuseWhileDraining } from "./drain.ts";
 import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
 import { watchExchanges } from "./exchange.ts";
+import { limitHeaders } from "./header_limit.ts";
 import { health } from "./health.ts";
+import { KeyLimits, limitKeys } from "./key_limits.ts";
 import { llamaInfill } from "./llama_infill.ts";
 import { llamaSlots } from "./llama_slots.ts";
 import { Log, logExchanges } from "./log.ts";
@@ -24,8 +28,18 @@ import { traceExchanges } from "./tracing.ts";
 export interface AppOptions {
   /** Keys of which a request must show one; none means that everybody may pass. */
   readonly apiKeys: readonly ApiKey[];
-  /** Largest request body, bytes. */
+  /** Largest request body, bytes. Default 8 MiB. */
   readonly bodyLimitBytes?: number;
+  /** Most time that a body may take to arrive, milliseconds. Default 30 s. */
+  readonly bodyTimeoutMs?: number;
+  /** Most that a request's address and headers may weigh, bytes. Default 16 KiB. */
+  readonly headerLimitBytes?: number;
+  /** Bind every request; what a client asks for can only be shorter. */
+  readonly deadlines?: Deadlines;
+  /** Origins whose pages may call the server from a browser, "*" for all; none, and it answers no preflight. */
+  readonly corsOrigins?: readonly string[];
+  /** Begun by whoever stops the server. */
+  readonly drain?: Drain;
   /** Shown in the API's description. */
   readonly version?: string;
   /** By default, errors alone on stderr. */
@@ -40,30 +54,52 @@ export interface AppOptions {
 
 /** Room for a context of a million tokens of code; more than any model here can read. */
 const DEFAULT_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
+const DEFAULT_BODY_TIMEOUT_MS = 30_000;
+const DEFAULT_HEADER_LIMIT_BYTES = 16 * 1024;
 
 /** @throws {TypeError} an API key is empty */
 export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
-  const { apiKeys, version = "0.0.0", bodyLimitBytes = DEFAULT_BODY_LIMIT_BYTES } = options;
+  const { apiKeys, version = "0.0.0", corsOrigins = [], drain = new Drain() } = options;
   const { log = new Log({ level: "error" }), showPrompts = false, now = () => performance.now() } = options;
   const report = options.reportError ?? reportTo(log);
+  const limits = new KeyLimits(apiKeys, now);
+  const routeOptions = {
+    bodyLimitBytes: options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES,
+    bodyTimeoutMs: options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS,
+    deadlines: options.deadlines ?? {},
+    report,
+  };
   const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
   app.notFound(handleUnknownRoute);
   app.use(requestId());
-  app.use(watchExchanges([metrics, logExchanges(log), traceExchanges()], now));
+  app.use(watchExchanges([metrics, logExchanges(log), traceExchanges(), limits, drain], now));
+  app.use(limitHeaders(options.headerLimitBytes ?? DEFAULT_HEADER_LIMIT_BYTES));
   // Before the key is asked for: a browser's preflight cannot carry one.
-  app.use(cors({ origin: "*", exposeHeaders: ["X-Request-Id", "Retry-After"] }));
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: handleWrongMethod }));
   app.use(requireApiKey(apiKeys));
-  app.route("/", openAiCompletions(engine, { bodyLimitBytes, report }));
+  app.use(refuseWhileDraining(drain));
+  app.use(limitKeys(limits));
+  app.route("/", openAiCompletions(engine, routeOptions));
   app.route("/", openAiModels(engine));
-  app.route("/", llamaInfill(engine, { bodyLimitBytes, report }));
+  app.route("/", llamaInfill(engine, routeOptions));
   app.route("/", llamaSlots(engine, { showPrompts }));
   app.route("/", metricsRoute(engine, metrics));
-  app.route("/", health(engine));
+  app.route("/", health(engine, drain));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;
+}
+
+function allowOrigins(origins: readonly string[]): MiddlewareHandler {
+  return cors({
+    origin: origins.includes("*") ? "*" : [...origins],
+    exposeHeaders: [
+      ...["X-Request-Id", "Retry-After"],
+      ...["X-RateLimit-Limit-Tokens", "X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"],
+    ],
+  });
 }
 
 function handleUnknownRoute(c: Context): Response {

@@ -10,10 +10,12 @@ const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health
 
 /**
  * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
- * @throws {TypeError} a configured key is empty
+ * @throws {TypeError} a configured key is empty, or two have the same name
  */
 export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
   if (apiKeys.some(({ key }) => key.trim() === "")) throw new TypeError("Cannot use an empty API key");
+  const twice = apiKeys.find(({ name }, index) => apiKeys.findIndex((other) => other.name === name) < index);
+  if (twice) throw new TypeError(`Cannot use two API keys named "${twice.name}": give each its own name`);
   const known = apiKeys.map(({ key, name }) => ({ digest: digest(key), name }));
   return async function requireApiKey(c, next) {
     if (known.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {

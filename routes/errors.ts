@@ -29,8 +29,11 @@ const MAPPINGS = {
   forbidden: { status: 403, openai: "permission_error", llama: "permission_error" },
   notFound: { status: 404, openai: "invalid_request_error", llama: "not_found_error" },
   methodNotAllowed: { status: 405, openai: "invalid_request_error", llama: "invalid_request_error" },
+  bodyTimeout: { status: 408, openai: "invalid_request_error", llama: "invalid_request_error" },
   tooLarge: { status: 413, openai: "invalid_request_error", llama: "invalid_request_error" },
   mediaType: { status: 415, openai: "invalid_request_error", llama: "invalid_request_error" },
+  headersTooLarge: { status: 431, openai: "invalid_request_error", llama: "invalid_request_error" },
+  rateLimited: { status: 429, openai: "rate_limit_exceeded", llama: "unavailable_error" },
   queueFull: { status: 429, openai: "rate_limit_exceeded", llama: "unavailable_error" },
   // The client has left, so nobody reads this; 499 is what proxies log for it.
   cancelled: { status: 499, openai: "invalid_request_error", llama: "invalid_request_error" },

@@ -1,5 +1,6 @@
 // One HTTP request's generations: a prompt each, run side by side, stopped together. Knows the engine's events, and
 // nothing of how a dialect shows them.
+import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
 import { HttpProblem } from "./errors.ts";
@@ -11,23 +12,31 @@ export interface PromptEvent {
   readonly event: GenerationEvent;
 }
 
+export interface GenerateOptions {
+  /** Keeps account of all generations. */
+  readonly exchange: Exchange;
+  /** Aborted when the client leaves. */
+  readonly signal: AbortSignal;
+  /** The server's; a request's own can only be shorter. */
+  readonly deadlines: Deadlines;
+}
+
 /**
  * Submits all requests at once and yields their events as they come. Whatever ends it (the last event, an error of one
- * of them, the signal, a consumer that stops) cancels what still runs. The exchange keeps account of them all.
+ * of them, the signal, a consumer that stops) cancels what still runs.
  * @throws {HttpProblem} "cancelled" when the signal was aborted
  */
 export async function* generate(
   engine: Engine,
   requests: readonly GenerationRequest[],
-  exchange: Exchange,
-  signal: AbortSignal,
+  { exchange, signal, deadlines }: GenerateOptions,
 ): AsyncGenerator<PromptEvent, void, undefined> {
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
     yield* merge(requests.map((request) => {
-      const events = engine.submit({ ...request, requestId: exchange.id }, either);
-      return exchange.watch(events, either);
+      const bound = { ...withinDeadlines(request, deadlines), requestId: exchange.id };
+      return exchange.watch(engine.submit(bound, either), either);
     }));
     signal.throwIfAborted();
   } catch (error) {
@@ -36,6 +45,15 @@ export async function* generate(
   } finally {
     ended.abort();
   }
+}
+
+/** Of each deadline the earlier. */
+function withinDeadlines(request: GenerationRequest, server: Deadlines): GenerationRequest {
+  const own: Deadlines = request.deadlines ?? {};
+  const names = [...new Set([...Object.keys(own), ...Object.keys(server)])] as (keyof Deadlines)[];
+  if (names.length === 0) return request;
+  const earlier = names.map((name) => [name, Math.min(own[name] ?? Infinity, server[name] ?? Infinity)]);
+  return { ...request, deadlines: Object.fromEntries(earlier) };
 }
 
 /** A stream serves as the queue between the sources: each writes when it can, the reader takes in order of arrival. */

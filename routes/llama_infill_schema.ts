@@ -1,5 +1,5 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
-// llama.cpp that only steer its own slots, caches and time limits are accepted and ignored.
+// llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
 import { replyTimings } from "./reply_timings.ts";
 
@@ -58,6 +58,13 @@ export const infillRequest = z.object({
     "Only these fields of the reply. `timings/prompt_n` is a flat key of that name.",
   ),
   stream: z.boolean().default(false).describe("Send parts as server-sent events while the text grows."),
+  t_max_prompt_ms: z.number().default(-1).describe(
+    "Give up on a prompt that takes longer: the reply is empty and its `stop_type` is `limit`. Not applied with " +
+      "`n_predict` 0, and looked at between steps. 0 or less switches it off.",
+  ),
+  t_max_predict_ms: z.number().default(-1).describe(
+    "End at the first line break that comes later than this after the first new token. 0 or less switches it off.",
+  ),
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 

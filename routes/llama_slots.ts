@@ -58,6 +58,9 @@ export function llamaSlots(engine: Engine, options: SlotsOptions): OpenAPIHono {
     method: "get",
     path: "/slots",
     summary: "What every sequence in flight holds, as llama.cpp's server shows its slots",
+    description:
+      "One entry a sequence: those that run, then those that wait. Answers 403 where prompts are asked " +
+      "for and not shown.",
     query: slotsQuery,
     reply: z.array(slot),
   });

@@ -33,15 +33,17 @@ export const errorReply = z.object({
 
 const BODY_STATUSES = {
   400: "A field is wrong; `param` names it.",
+  408: "The body took too long to arrive.",
   413: "The body is too large.",
   415: "The body is not `application/json`.",
-  429: "Too many requests wait; see `Retry-After`.",
+  429: "Too many requests wait, or the key's limit is reached; see `Retry-After`.",
 } as const;
 
 const ERROR_STATUSES = {
   401: "The API key is missing or wrong.",
   404: "No such model or route.",
-  503: "The model is loading, or its device is being reopened; see `Retry-After`.",
+  431: "The address and the headers are too large.",
+  503: "The model is loading, its device is being reopened, or the server shuts down; see `Retry-After`.",
 } as const;
 
 /** Adds a route to the document. */
