@@ -1,11 +1,11 @@
 // How the server stops: its order with everything given, then the real server as a process of its own.
 import assert from "node:assert/strict";
-import { fromFileUrl, resolve } from "std/path/mod.js";
 import { shutDown } from "../../cli/shutdown.ts";
 import { Drain } from "../../routes/drain.ts";
 import { Exchange } from "../../routes/exchange.ts";
 import { Log } from "../../routes/log.ts";
 import { until } from "../routes/delay.ts";
+import { startServer } from "./running_server.ts";
 
 /** Runs `shutDown` over a server that only takes notes; `pass()` lets a deadline pass. */
 function begin(drain: Drain, closing: () => Promise<void> = () => Promise.resolve()) {
@@ -65,53 +65,6 @@ Deno.test("shutDown() does not wait for clients that read no more", async () => 
   assert.deepEqual(order.slice(-1), ["stopped"]);
 });
 
-const ROOT = resolve(fromFileUrl(new URL("../../", import.meta.url)));
-const MODEL = "tests/fixtures/checkpoints/mqa-d40-f32";
-
-interface RunningServer extends AsyncDisposable {
-  readonly port: number;
-  readonly process: Deno.ChildProcess;
-  readonly printed: () => string;
-}
-
-async function startServer(...flags: string[]): Promise<RunningServer> {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "-P=serve", "main.ts", "serve", "--port", "0", "--device", "cpu", ...flags],
-    cwd: ROOT,
-    env: { NO_COLOR: "1", HYADES_API_KEY: "", INIT_CWD: ROOT },
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  let printed = "";
-  const port = Promise.withResolvers<number>();
-  const reading = (async () => {
-    for await (const text of process.stderr.pipeThrough(new TextDecoderStream())) {
-      printed += text;
-      const found = /Listening on http:\/\/127\.0\.0\.1:(\d+)|"url":"http:\/\/127\.0\.0\.1:(\d+)"/.exec(
-        printed,
-      );
-      if (found) port.resolve(Number(found[1] ?? found[2]));
-    }
-    port.reject(new Error(`The server ended before it listened: ${printed}`));
-  })();
-  port.promise.catch(() => {}); // It is awaited below; after that it may fail in vain.
-  return {
-    port: await port.promise,
-    process,
-    printed: () => printed,
-    async [Symbol.asyncDispose]() {
-      try {
-        process.kill("SIGKILL");
-      } catch {
-        // It has ended, as it should.
-      }
-      await process.status;
-      await reading;
-    },
-  };
-}
-
 const BODY = JSON.stringify({ prompt: "def f(x):", max_tokens: 4, ignore_eos: true });
 
 /** A request whose second half is sent later: running work that ends exactly when the test wants it to. */
@@ -135,7 +88,7 @@ async function readAll(connection: Deno.TcpConn): Promise<string> {
 }
 
 Deno.test("serve drains at SIGTERM: not ready, no new work, running work answered, exit 0", async () => {
-  await using server = await startServer("--model", MODEL, "--log-level", "info");
+  await using server = await startServer(["--log-level", "info"]);
   const url = `http://127.0.0.1:${server.port}`;
   const running = await sendHalf(server.port);
   server.process.kill("SIGTERM");
@@ -154,7 +107,7 @@ Deno.test("serve drains at SIGTERM: not ready, no new work, running work answere
 });
 
 Deno.test("serve ends at its shutdown timeout whatever still runs, with exit 0", async () => {
-  await using server = await startServer("--model", MODEL, "--shutdown-timeout", "0");
+  await using server = await startServer(["--shutdown-timeout", "0"]);
   const running = await sendHalf(server.port);
   server.process.kill("SIGINT");
   assert.equal((await server.process.status).code, 0);
@@ -163,7 +116,7 @@ Deno.test("serve ends at its shutdown timeout whatever still runs, with exit 0",
 });
 
 Deno.test("serve ends at once at the second signal", async () => {
-  await using server = await startServer("--model", MODEL, "--log-level", "info");
+  await using server = await startServer(["--log-level", "info"]);
   const running = await sendHalf(server.port);
   server.process.kill("SIGTERM");
   await until(() => server.printed().includes('"event":"draining"'), "the first signal has arrived");
@@ -176,7 +129,7 @@ Deno.test("serve reads keys and their limits from a file", async () => {
   const file = await Deno.makeTempFile();
   try {
     await Deno.writeTextFile(file, "# keys\nka name=alice tokens_per_minute=5\nkb\n");
-    await using server = await startServer("--model", MODEL, "--api-keys", file);
+    await using server = await startServer(["--api-keys", file]);
     const url = `http://127.0.0.1:${server.port}/v1/completions`;
     const ask = async (key: string) => {
       const headers = { "Content-Type": "application/json", Authorization: `Bearer ${key}` };
