@@ -43,6 +43,8 @@ export interface ExchangeOptions {
   readonly id: string;
   readonly method: string;
   readonly path: string;
+  /** The caller's trace, as the W3C's header has it. */
+  readonly traceparent?: string | undefined;
   readonly watchers: readonly ExchangeWatcher[];
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
@@ -52,6 +54,7 @@ export class Exchange {
   readonly id: string;
   readonly method: string;
   readonly path: string;
+  readonly traceparent: string | undefined;
   readonly startedAt: number;
   readonly generations: GenerationRecord[] = [];
   /** Name of the API key that it showed. */
@@ -62,10 +65,11 @@ export class Exchange {
   readonly #now: () => number;
   #generating = 0;
 
-  constructor({ id, method, path, watchers, now }: ExchangeOptions) {
+  constructor({ id, method, path, traceparent, watchers, now }: ExchangeOptions) {
     this.id = id;
     this.method = method;
     this.path = path;
+    this.traceparent = traceparent;
     this.#watchers = watchers;
     this.#now = now;
     this.startedAt = now();
@@ -181,7 +185,8 @@ export function watchExchanges(
 ): MiddlewareHandler {
   return async function watchExchanges(c, next) {
     const { method, path } = c.req;
-    const exchange = new Exchange({ id: c.get("requestId"), method, path, watchers, now });
+    const traceparent = c.req.header("traceparent");
+    const exchange = new Exchange({ id: c.get("requestId"), method, path, traceparent, watchers, now });
     c.set("exchange", exchange);
     try {
       await next();

@@ -11,12 +11,15 @@ function spansIn(printed: string): Map<string, { trace: string; id: string; pare
   );
 }
 
-Deno.test("serve puts queue, prefill and decode under the request's span with OTEL_DENO=true", async () => {
+/** A caller's trace and span. */
+const TRACE = "0af7651916cd43dd8448eb211c80319c", CALLER = "b7ad6b7169203331";
+
+Deno.test("serve puts queue, prefill and decode under the request's span, in its caller's trace", async () => {
   const env = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_PROTOCOL: "console" };
   await using server = await startServer([], env);
   const response = await fetch(server.url("/v1/completions"), {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", traceparent: `00-${TRACE}-${CALLER}-01` },
     body: JSON.stringify({ prompt: "x", max_tokens: 2, ignore_eos: true }),
   });
   assert.equal(response.status, 200, await response.text());
@@ -24,9 +27,11 @@ Deno.test("serve puts queue, prefill and decode under the request's span with OT
   await server.process.status;
   await until(() => spansIn(server.printed()).has("POST"), "the spans are printed");
   const spans = spansIn(server.printed());
-  const request = spans.get("POST")!;
+  // Deno's own span of the request where it passes that on, else ours.
+  const request = spans.get("request") ?? spans.get("POST")!;
+  assert.deepEqual([request.trace, request.parent], [TRACE, CALLER]);
   for (const phase of ["queue", "prefill", "decode"]) {
     const span = spans.get(phase);
-    assert.deepEqual([span?.trace, span?.parent], [request.trace, request.id], phase);
+    assert.deepEqual([span?.trace, span?.parent], [TRACE, request.id], phase);
   }
 });

@@ -52,8 +52,7 @@ Deno.test("Exchange.watch() tells refused, failed and cancelled apart", async ()
   }
   const { exchange, records } = open();
   const left = new AbortController();
-  const events = new FakeEngine({ tokens: ["a", "b"], beforeToken: (i) => i === 1 && left.abort() })
-    .submit({ prompt: PROMPT }, left.signal);
+  const events = new FakeEngine({ tokens: ["a", "b"] }).submit({ prompt: PROMPT }, left.signal);
   const watched = exchange.watch(events, left.signal);
   await assert.rejects(async () => {
     for await (const event of watched) if (event.kind === "token") left.abort();

@@ -24,8 +24,8 @@ export interface Script {
   readonly truncated?: boolean;
   /** Milliseconds before each token. */
   readonly tokenDelayMs?: number;
-  /** Called before each token, of all samples. */
-  readonly beforeToken?: (index: number) => void;
+  /** Waited for before the token of this number. */
+  readonly beforeToken?: (index: number) => Promise<void> | void;
   /** Resolves when the request leaves the queue. */
   readonly admitted?: Promise<void>;
   /** Thrown before the token of this number (0: before any event). */
@@ -137,7 +137,7 @@ async function* tell(
   request: GenerationRequest,
   signal?: AbortSignal,
 ): AsyncGenerator<GenerationEvent> {
-  const { tokens = ["a", "b", "c"], tokenDelayMs = 0, admitted, failure } = script;
+  const { tokens = ["a", "b", "c"], tokenDelayMs = 0, beforeToken, admitted, failure } = script;
   signal?.throwIfAborted();
   if (admitted) await Promise.race([admitted, rejectOnAbort(signal)]);
   if (failure?.at === 0) throw failure.error;
@@ -146,7 +146,7 @@ async function* tell(
   const samples = request.n ?? 1;
   for (let i = 0; i < count; i++) {
     await delay(tokenDelayMs, signal);
-    script.beforeToken?.(i);
+    if (beforeToken) await Promise.race([beforeToken(i), rejectOnAbort(signal)]);
     if (failure?.at === i + 1) throw failure.error;
     for (let sample = 0; sample < samples; sample++) yield tokenEvent(script, request, sample, tokens[i]!);
   }

@@ -1,59 +1,108 @@
-import { ROOT_CONTEXT, type Tracer } from "@opentelemetry/api";
+import { type Attributes, type Context, type SpanOptions, trace, type Tracer } from "@opentelemetry/api";
 import assert from "node:assert/strict";
-import { Exchange } from "../../routes/exchange.ts";
+import { Exchange, type ExchangeOptions } from "../../routes/exchange.ts";
 import { traceExchanges } from "../../routes/tracing.ts";
 import { Clock } from "./clock.ts";
 import { FakeEngine } from "./fake_engine.ts";
 
-/** A tracer that keeps the spans it is asked for. */
+interface RecordedSpan {
+  readonly name: string;
+  readonly start?: number;
+  readonly attributes: Attributes;
+  /** Span id of its parent, where it has one. */
+  readonly parent: string | undefined;
+  end?: number | "now";
+}
+
+/** A tracer that keeps the spans it is asked for; their ids count from 1. */
 function recordingTracer() {
-  const spans: { name: string; start: number; end?: number; attributes: object; parent: unknown }[] = [];
-  const tracer = {
-    startSpan(name: string, options: { startTime: number; attributes: object }, parent: unknown) {
-      const span = { name, start: options.startTime, attributes: options.attributes, parent };
-      spans.push(span);
-      return { end: (end: number) => Object.assign(span, { end }) };
-    },
-  } as unknown as Tracer;
-  return { spans, tracer };
+  const spans: RecordedSpan[] = [];
+  function startSpan(name: string, options: SpanOptions, parent: Context) {
+    const attributes = { ...options.attributes };
+    const span: RecordedSpan = {
+      name,
+      ...(options.startTime !== undefined && { start: options.startTime as number }),
+      attributes,
+      parent: trace.getSpanContext(parent)?.spanId,
+    };
+    spans.push(span);
+    const spanId = `${spans.length}`.padStart(16, "0");
+    return {
+      spanContext: () => ({ traceId: "f".repeat(32), spanId, traceFlags: 1 }),
+      setAttributes(more: Attributes) {
+        Object.assign(attributes, more);
+        return this;
+      },
+      end: (at: number | undefined) => void (span.end = at ?? "now"),
+    };
+  }
+  return { spans, tracer: { startSpan } as unknown as Tracer };
 }
 
-function open(tracer: Tracer): Exchange {
+const CALLER = "b7ad6b7169203331";
+const REQUEST = "0000000000000001";
+
+function open(tracer: Tracer, options: Partial<ExchangeOptions> = {}): Exchange {
   const watchers = [traceExchanges(tracer, () => 1_000_000)];
-  return new Exchange({ id: "r-1", method: "POST", path: "/infill", watchers, now: new Clock().now });
+  const now = new Clock().now;
+  return new Exchange({ id: "r-1", method: "POST", path: "/infill", watchers, now, ...options });
 }
 
-Deno.test("traceExchanges() adds queue, prefill and decode, end to end, under the request's context", async () => {
+async function generate(exchange: Exchange, engine: FakeEngine): Promise<void> {
+  const events = engine.submit({ prompt: { kind: "text", text: "xy", parseSpecial: false } });
+  await Array.fromAsync(exchange.watch(events, new AbortController().signal));
+}
+
+Deno.test("traceExchanges() puts queue, prefill and decode, end to end, under a span of the request", async () => {
   const { spans, tracer } = recordingTracer();
-  const exchange = open(tracer);
-  const { signal } = new AbortController();
-  const events = new FakeEngine().submit({ prompt: { kind: "text", text: "xy", parseSpecial: false } });
-  await Array.fromAsync(exchange.watch(events, signal));
+  const exchange = open(tracer, { traceparent: `00-${"a".repeat(32)}-${CALLER}-01` });
+  await generate(exchange, new FakeEngine());
+  exchange.replied(200);
   const id = { "hyades.request_id": "r-1" };
   assert.deepEqual(spans, [
-    { name: "queue", start: 999_929, end: 999_930, attributes: id, parent: ROOT_CONTEXT },
+    {
+      name: "request",
+      attributes: {
+        "http.request.method": "POST",
+        "url.path": "/infill",
+        "http.response.status_code": 200,
+      },
+      parent: CALLER,
+      end: "now",
+    },
+    { name: "queue", start: 999_929, end: 999_930, attributes: id, parent: REQUEST },
     {
       name: "prefill",
       start: 999_930,
       end: 999_950,
       attributes: { ...id, "gen_ai.usage.input_tokens": 2 },
-      parent: ROOT_CONTEXT,
+      parent: REQUEST,
     },
     {
       name: "decode",
       start: 999_950,
       end: 1_000_000,
       attributes: { ...id, "gen_ai.usage.output_tokens": 3, "gen_ai.response.finish_reasons": ["eos"] },
-      parent: ROOT_CONTEXT,
+      parent: REQUEST,
     },
   ]);
 });
 
-Deno.test("traceExchanges() adds nothing for a generation that the engine timed nothing of", async () => {
+Deno.test("traceExchanges() begins a trace where the caller has none, or a broken one", () => {
   const { spans, tracer } = recordingTracer();
-  const exchange = open(tracer);
-  const engine = new FakeEngine({ failure: { at: 0, error: new Error("refused") } });
-  const events = engine.submit({ prompt: { kind: "text", text: "xy", parseSpecial: false } });
-  await assert.rejects(Array.fromAsync(exchange.watch(events, new AbortController().signal)));
+  for (const traceparent of [undefined, "", "00-1-2-3", `00-${"0".repeat(32)}-${CALLER}-01`]) {
+    open(tracer, { traceparent });
+  }
+  assert.deepEqual(spans.map(({ parent }) => parent), [undefined, undefined, undefined, undefined]);
+});
+
+Deno.test("traceExchanges() adds nothing for those who look, nor for what the engine timed nothing of", async () => {
+  const { spans, tracer } = recordingTracer();
+  open(tracer, { method: "GET" }).replied(200);
   assert.deepEqual(spans, []);
+  const exchange = open(tracer);
+  await assert.rejects(
+    generate(exchange, new FakeEngine({ failure: { at: 0, error: new Error("refused") } })),
+  );
+  assert.deepEqual(spans.map(({ name }) => name), ["request"]);
 });
