@@ -7,8 +7,8 @@ export interface StepCounts {
   readonly batchSize: number;
   /** Sequences over all steps: divided by `steps`, the average batch. */
   readonly stepSequences: number;
-  /** Rows (tokens computed) over all steps, prompts and new tokens alike. */
-  readonly stepTokens: number;
+  /** Tokens that went through the model: of prompts, generated, and anew after a preemption. */
+  readonly computedTokens: number;
   /** Longest context of any sequence so far, in tokens. */
   readonly longestContext: number;
 }
@@ -16,7 +16,7 @@ export interface StepCounts {
 export class StepStats {
   #batchSize = 0;
   #stepSequences = 0;
-  #stepTokens = 0;
+  #computedTokens = 0;
   #longestContext = 0;
 
   /** A step that has run. */
@@ -24,7 +24,7 @@ export class StepStats {
     this.#batchSize = step.length;
     this.#stepSequences += step.length;
     for (const { start, numTokens } of step) {
-      this.#stepTokens += numTokens;
+      this.#computedTokens += numTokens;
       this.#longestContext = Math.max(this.#longestContext, start + numTokens);
     }
   }
@@ -33,7 +33,7 @@ export class StepStats {
     return {
       batchSize: this.#batchSize,
       stepSequences: this.#stepSequences,
-      stepTokens: this.#stepTokens,
+      computedTokens: this.#computedTokens,
       longestContext: this.#longestContext,
     };
   }

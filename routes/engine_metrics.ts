@@ -42,7 +42,11 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   gauge("hyades_kv_blocks_used", "Blocks held by sequences.", usedBlocks),
   gauge("hyades_kv_blocks_total", "Blocks there are.", (stats) => stats.totalBlocks),
   gauge("hyades_batch_size", "Sequences in the latest step.", (stats) => stats.batchSize),
-  counter("hyades_step_tokens_total", "Tokens computed in steps, recomputed ones too.", (s) => s.stepTokens),
+  counter(
+    "hyades_step_tokens_total",
+    "Tokens computed in steps, recomputed ones too.",
+    (s) => s.computedTokens,
+  ),
   ...(["queue", "prefill", "decode"] as const).map((stage) =>
     counter(
       "hyades_cancellations_total",

@@ -91,7 +91,7 @@ export class InfillSample {
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
-      timings: toReplyTimings(prompt.tokenIds.length, finish.completionTokens, finish.timings),
+      timings: toReplyTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&
         { completion_probabilities: this.#probabilities }),
     };

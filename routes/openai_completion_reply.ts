@@ -56,7 +56,10 @@ export class CompletionShaper {
   }
 
   reply(choices: CompletionChoice[]): CompletionReply {
-    const timings = toReplyTimings(this.#promptTokens, this.#completionTokens, this.#slowest);
+    const timings = toReplyTimings(this.#promptTokens, {
+      completionTokens: this.#completionTokens,
+      timings: this.#slowest,
+    });
     return { ...this.#header, choices, usage: this.usage(), timings };
   }
 
@@ -68,7 +71,7 @@ export class CompletionShaper {
   /** Of the sample that ends with this event; undefined for any other event. */
   timings({ prompt, event }: PromptEvent): ReplyTimings | undefined {
     if (event.kind !== "finish") return undefined;
-    return toReplyTimings(this.#promptLengths[prompt] ?? 0, event.completionTokens, event.timings);
+    return toReplyTimings(this.#promptLengths[prompt] ?? 0, event);
   }
 
   usage(): CompletionUsage {

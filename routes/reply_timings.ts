@@ -16,20 +16,30 @@ export const replyTimings = z.object({
 
 export type ReplyTimings = z.output<typeof replyTimings>;
 
-type Times = Pick<GenerationTimings, "promptMs" | "predictedMs">;
+/** What a finish event says of a completion. */
+export interface Finished {
+  readonly completionTokens: number;
+  /** Prompt tokens that the cache had. */
+  readonly cachedTokens?: number;
+  readonly timings: Pick<GenerationTimings, "promptMs" | "predictedMs">;
+}
 
-export function toReplyTimings(promptTokens: number, predictedTokens: number, times: Times): ReplyTimings {
-  const { promptMs, predictedMs } = times;
+export function toReplyTimings(
+  promptTokens: number,
+  { completionTokens, cachedTokens = 0, timings }: Finished,
+): ReplyTimings {
+  const { promptMs, predictedMs } = timings;
+  const computedTokens = promptTokens - cachedTokens;
   return {
-    cache_n: 0,
-    prompt_n: promptTokens,
+    cache_n: cachedTokens,
+    prompt_n: computedTokens,
     prompt_ms: promptMs,
-    prompt_per_token_ms: ratio(promptMs, promptTokens),
-    prompt_per_second: ratio(promptTokens * 1000, promptMs),
-    predicted_n: predictedTokens,
+    prompt_per_token_ms: ratio(promptMs, computedTokens),
+    prompt_per_second: ratio(computedTokens * 1000, promptMs),
+    predicted_n: completionTokens,
     predicted_ms: predictedMs,
-    predicted_per_token_ms: ratio(predictedMs, predictedTokens),
-    predicted_per_second: ratio(predictedTokens * 1000, predictedMs),
+    predicted_per_token_ms: ratio(predictedMs, completionTokens),
+    predicted_per_second: ratio(completionTokens * 1000, predictedMs),
   };
 }
 

@@ -62,13 +62,18 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
 Deno.test("LocalEngine.stats() counts steps, their sequences and rows, and the longest context", async () => {
   await using fake = await openFakeEngine();
   const none = await fake.engine.stats();
-  assert.deepEqual([none.batchSize, none.stepSequences, none.stepTokens, none.longestContext], [0, 0, 0, 0]);
+  assert.deepEqual([none.batchSize, none.stepSequences, none.computedTokens, none.longestContext], [
+    0,
+    0,
+    0,
+    0,
+  ]);
   const wanted = [request(textPrompt("abc"), { maxTokens: 4 }), request(textPrompt("x"), { maxTokens: 4 })];
   await Promise.all(wanted.map((each) => collect(fake.engine.submit(each))));
-  const { steps, batchSize, stepSequences, stepTokens, longestContext } = await fake.engine.stats();
+  const { steps, batchSize, stepSequences, computedTokens, longestContext } = await fake.engine.stats();
   // The last token of each is drawn and never computed: 3 + 3 rows and 1 + 3 rows.
-  assert.deepEqual([batchSize, stepSequences, stepTokens, longestContext], [2, 2 * steps, 10, 6]);
-  assert.equal(stepTokens, fake.runners[0].rows);
+  assert.deepEqual([batchSize, stepSequences, computedTokens, longestContext], [2, 2 * steps, 10, 6]);
+  assert.equal(computedTokens, fake.runners[0].rows);
 });
 
 Deno.test("LocalEngine.stats() tells cancellations in the queue, in prefill and in decode apart", async () => {

@@ -60,7 +60,7 @@ const NO_STATISTICS: EngineStats = {
   cancelledIn: { queue: 0, prefill: 0, decode: 0 },
   batchSize: 0,
   stepSequences: 0,
-  stepTokens: 0,
+  computedTokens: 0,
   longestContext: 0,
 };
 

@@ -85,7 +85,7 @@ Deno.test("/metrics tells the engine's counts, under every name, again at every 
     cancelledIn: { queue: 1, prefill: 2, decode: 3 },
     batchSize: 5,
     stepSequences: 25,
-    stepTokens: 340,
+    computedTokens: 340,
     longestContext: 123,
   };
   engine.statistics = { ...counts, generatedTokens: 1 };
