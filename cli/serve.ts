@@ -1,28 +1,23 @@
 // `serve`: the HTTP server. Listens first (a port in use is found before anything is loaded), loads the model behind
 // /readyz, and leaves no half-started server when loading fails.
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import config from "../deno.json" with { type: "json" };
-import { createApp } from "../routes/app.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
+import { createApp } from "../routes/app.ts";
+import { Drain } from "../routes/drain.ts";
 import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
-import { addModelOptions, engineOptions, type ModelFlags, parseWhole } from "./model_options.ts";
+import { Log } from "../routes/log.ts";
+import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
-
-interface ServeFlags extends ModelFlags {
-  readonly host: string;
-  readonly port: number;
-  readonly apiKey?: string[];
-  readonly publicWithoutKey?: boolean;
-}
-
-/** How long requests in flight may go on after the first signal to stop. */
-const DRAIN_MS = 10_000;
+import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
+import { firstStopSignal, shutDown } from "./shutdown.ts";
 
 const EXAMPLES = `
 Examples:
   deno task serve                                           the embedded model on http://127.0.0.1:8012
   deno task serve --model ~/models/starcoderbase-1b         a Hugging Face folder, on the GPU if there is one
   deno task serve --host 0.0.0.0 --api-key "$KEY"           for others in the network, with a key
+  deno task serve --host 0.0.0.0 --api-keys keys.txt        several keys, each with a name and limits of its own
   deno task serve --device dawn --kv-memory 8GB             a GPU through Dawn, 8 GB of KV cache
 
 Try it:
@@ -32,54 +27,54 @@ Try it:
 
 export function serveCommand(): Command {
   const command = new Command("serve")
-    .description("Serve completions over HTTP: OpenAI's /v1/completions and llama.cpp's /infill")
-    .option("--host <address>", "address to listen on", "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 takes a free one", parsePort, 8012)
-    .option(
-      "--api-key <key>",
-      "accept only requests with this key (may be repeated; or HYADES_API_KEY)",
-      collect,
-    )
-    .option("--public-without-key", "listen on a public address although no API key is set");
-  return addModelOptions(command).addHelpText("after", EXAMPLES)
-    .action((flags: ServeFlags) => serve(flags));
+    .description("Serve completions over HTTP: OpenAI's /v1/completions and llama.cpp's /infill");
+  return addModelOptions(addServeOptions(command)).addHelpText("after", EXAMPLES)
+    .action((flags: ServeFlags & ModelFlags) => serve(flags));
 }
 
-async function serve(flags: ServeFlags): Promise<void> {
-  const apiKeys = flags.apiKey ?? envKeys();
-  refusePublicWithoutKey(flags, apiKeys);
+async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
+  const apiKeys = readApiKeys(flags);
+  refusePublicWithoutKey(flags, apiKeys.length);
   await using engine = new WorkerEngine(engineOptions(flags));
-  const app = createApp(engine, { apiKeys, version: config.version });
-  const stop = new AbortController();
-  const server = await listen(flags, (request) => app.fetch(request));
-  stopOnSignals(server, stop);
-  const failure = await watchLoading(engine, stop.signal);
+  const log = new Log({ level: flags.logLevel });
+  const drain = new Drain();
+  const app = createApp(engine, {
+    apiKeys,
+    version: config.version,
+    log,
+    drain,
+    showPrompts: flags.showPrompts ?? false,
+    corsOrigins: flags.corsOrigin ?? [],
+    bodyLimitBytes: flags.maxBody,
+    deadlines: deadlinesOf(flags),
+  });
+  const server = await listen(flags, app.fetch);
+  const stopped = firstStopSignal().then(() =>
+    shutDown({
+      drain,
+      server,
+      log,
+      closeEngine: () => engine[Symbol.asyncDispose](),
+      timeoutMs: flags.shutdownTimeout * 1000,
+    })
+  );
+  const failure = await watchLoading(engine, drain);
   if (failure) {
     server.cut();
     throw new Error(failure);
   }
   const { hostname, port } = server;
-  if (!stop.signal.aborted) {
-    announce(engine, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
+  if (!drain.draining) {
+    announce(engine, log, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
   }
-  await server.finished;
-}
-
-/** The first signal lets requests in flight finish, for a while; the second, or the end of that while, cuts them off. */
-function stopOnSignals(server: HttpServer, stop: AbortController): void {
-  const onSignal = () => {
-    if (stop.signal.aborted) return server.cut();
-    stop.abort();
-    server.shutdown();
-    setTimeout(() => server.cut(), DRAIN_MS).unref();
-  };
-  for (const name of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(name, onSignal);
+  await stopped;
+  Deno.exit(0);
 }
 
 /** Shows progress until the model is loaded; the reason when it cannot be. */
-async function watchLoading(engine: WorkerEngine, signal: AbortSignal): Promise<string | undefined> {
+async function watchLoading(engine: WorkerEngine, drain: Drain): Promise<string | undefined> {
   const bar = new ProgressBar("Loading model");
-  while (engine.state.phase === "loading" && !signal.aborted) {
+  while (engine.state.phase === "loading" && !drain.draining) {
     bar.update(engine.state.progress);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -87,8 +82,10 @@ async function watchLoading(engine: WorkerEngine, signal: AbortSignal): Promise<
   return engine.state.phase === "failed" ? engine.state.reason : undefined;
 }
 
-function announce(engine: WorkerEngine, url: string): void {
+/** Two lines for a person; where requests are logged, one for whatever reads the log. */
+function announce(engine: WorkerEngine, log: Log, url: string): void {
   const { id, backend, adapter, contextLength, fim } = engine.model;
+  if (log.writes("info")) return log.add("info", "listening", { url, model: id, backend, adapter });
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
   console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
@@ -114,8 +111,8 @@ const LISTEN_FAULTS: Readonly<Record<string, string>> = {
   ENOTFOUND: NO_ADDRESS,
 };
 
-function refusePublicWithoutKey(flags: ServeFlags, apiKeys: readonly string[]): void {
-  if (apiKeys.length > 0 || flags.publicWithoutKey || isLoopback(flags.host)) return;
+function refusePublicWithoutKey(flags: ServeFlags, numKeys: number): void {
+  if (numKeys > 0 || flags.publicWithoutKey || isLoopback(flags.host)) return;
   throw new Error(
     `Cannot listen on ${flags.host}: it is reachable from other machines and no API key is set; ` +
       `add --api-key KEY, or say --public-without-key if that is what you want`,
@@ -124,19 +121,4 @@ function refusePublicWithoutKey(flags: ServeFlags, apiKeys: readonly string[]): 
 
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
-function envKeys(): string[] {
-  const key = Deno.env.get("HYADES_API_KEY");
-  return key ? [key] : [];
-}
-
-function collect(value: string, previous: string[] = []): string[] {
-  return [...previous, value];
-}
-
-function parsePort(text: string): number {
-  const port = parseWhole(text);
-  if (port > 65535) throw new InvalidArgumentError("must be a port, 0 to 65535");
-  return port;
 }

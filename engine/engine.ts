@@ -1,6 +1,9 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
+import type { Stage } from "./generation.ts";
+import type { SequenceInfo } from "./sequence_info.ts";
+import type { StepCounts } from "./step_stats.ts";
 
 export interface ModelInfo {
   /** Name under which the model is served. */
@@ -26,16 +29,21 @@ export type EngineState =
   | { readonly phase: "rebuilding"; readonly reason: string }
   | { readonly phase: "failed"; readonly reason: string };
 
-export interface EngineStats {
+export interface EngineStats extends StepCounts {
   readonly waiting: number;
   readonly running: number;
   readonly freeBlocks: number;
   readonly totalBlocks: number;
   readonly steps: number;
+  /** Tokens of all prompts computed, those found in the cache included. */
   readonly promptTokens: number;
+  /** Prompt tokens that were found in the cache. */
+  readonly cachedTokens: number;
   readonly generatedTokens: number;
   readonly preemptions: number;
   readonly cancelled: number;
+  /** The same, by how far the request had got. */
+  readonly cancelledIn: Readonly<Record<Stage, number>>;
 }
 
 export interface Engine extends AsyncDisposable {
@@ -52,4 +60,6 @@ export interface Engine extends AsyncDisposable {
   tokenize(text: string, options?: { parseSpecial?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): Promise<string>;
   stats(): Promise<EngineStats>;
+  /** What every sequence in flight holds: those that run, then those that wait, each in order of arrival. */
+  sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]>;
 }

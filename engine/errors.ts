@@ -28,7 +28,7 @@ export class InvalidRequestError extends Error {
   }
 }
 
-export type UnavailableReason = "loading" | "failed" | "queue_full" | "device_lost" | "closed";
+export type UnavailableReason = "loading" | "failed" | "queue_full" | "timeout" | "device_lost" | "closed";
 
 /** The engine cannot serve this request at present; the same request may succeed later. */
 export class EngineUnavailableError extends Error {

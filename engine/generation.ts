@@ -2,6 +2,7 @@
 // scheduler and no runner.
 import type { TokenScore } from "../kernels/step.ts";
 import { Detokenizer } from "./detokenizer.ts";
+import { verdictAt } from "./deadlines.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { FimLayout, FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "./request.ts";
 import type { LogitAdjuster } from "./sampling.ts";
@@ -17,6 +18,9 @@ export interface EncodedPrompt {
   /** The text it was made from, where there is one. */
   readonly text?: string;
 }
+
+/** Where a request, or one of its sequences, is on its way. */
+export type Stage = "queue" | "prefill" | "decode";
 
 export interface Sample {
   readonly index: number;
@@ -43,6 +47,7 @@ class SampleText {
   readonly detokenizer: Detokenizer;
   numTokens = 0;
   firstTokenAt: number | undefined;
+  ended = false;
 
   constructor(sample: Sample, options: GenerationOptions) {
     this.sample = sample;
@@ -57,6 +62,7 @@ export class Generation {
   readonly #texts: ReadonlyMap<Sequence, SampleText>;
   readonly #promptScores: TokenScore[] = [];
   #startedAt: number | undefined;
+  #promptComputed = false;
   #unfinished: number;
 
   constructor(options: GenerationOptions) {
@@ -78,6 +84,41 @@ export class Generation {
     return this.#startedAt !== undefined;
   }
 
+  get request(): GenerationRequest {
+    return this.#options.request;
+  }
+
+  get submittedAt(): number {
+    return this.#options.submittedAt;
+  }
+
+  get stage(): Stage {
+    if (!this.started) return "queue";
+    return this.#promptComputed ? "decode" : "prefill";
+  }
+
+  sampleOf(sequence: Sequence): number {
+    return this.#texts.get(sequence)!.sample.index;
+  }
+
+  /** What its deadlines have to say at this time; see `verdictAt`. */
+  verdictAt(now: number): "fail" | "cut" | undefined {
+    const { deadlines, maxTokens } = this.#options.request;
+    const verdict = deadlines && verdictAt(now, deadlines, {
+      submittedAt: this.submittedAt,
+      startedAt: this.#startedAt,
+      promptComputed: this.#promptComputed,
+      draws: maxTokens !== 0,
+    });
+    // A prompt that is to be scored has nothing to show before all of it is.
+    return verdict === "cut" && this.#scoresPrompt && !this.#promptComputed ? "fail" : verdict;
+  }
+
+  /** Ends every sample with what it has. */
+  cut(now: number) {
+    for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, "length", now);
+  }
+
   start(now: number) {
     this.#startedAt ??= now;
   }
@@ -89,6 +130,7 @@ export class Generation {
   /** The prompt is computed, and scored where that was asked for. */
   promptComputed(sequence: Sequence, now: number) {
     if (this.#scoresPrompt && sequence.leader === undefined) this.#pushPrompt();
+    this.#promptComputed = true;
     if (sequence.maxTokens > 0) return;
     const { n = 1 } = this.#options.request;
     for (let sample = 0; sample < n; sample++) {
@@ -110,6 +152,8 @@ export class Generation {
     const event = { kind: "token" as const, sample: text.sample.index, id, text: piece };
     this.events.push(score ? { ...event, logprob: this.#tokenLogprob(id, score) } : event);
     if (stop !== undefined) return this.#finish(text, "stop", now, stop);
+    const { predictMs = Infinity } = this.#options.request.deadlines ?? {};
+    if (piece.includes("\n") && now - text.firstTokenAt > predictMs) return this.#finish(text, "length", now);
     return text.numTokens < sequence.maxTokens ? false : this.#finish(text, "length", now);
   }
 
@@ -119,6 +163,7 @@ export class Generation {
   }
 
   #finish(text: SampleText, reason: FinishReason, now: number, stopString?: string): true {
+    text.ended = true;
     this.#pushFinish(text, reason, now, text.sample.index, stopString);
     this.#sampleEnded();
     return true;

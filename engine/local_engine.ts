@@ -15,8 +15,10 @@ import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import { makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
+import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import { ServedModel } from "./served_model.ts";
+import { StepStats } from "./step_stats.ts";
 import { validateRequest } from "./validate_request.ts";
 
 export interface LocalEngineOptions extends Pick<EngineOptions, "modelId" | "fimTokens" | "maxWaiting"> {
@@ -47,7 +49,16 @@ export class LocalEngine implements Engine {
   #wake: () => void = () => {};
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
-  readonly #counts = { steps: 0, promptTokens: 0, generatedTokens: 0, preemptions: 0, cancelled: 0 };
+  readonly #counts = {
+    steps: 0,
+    promptTokens: 0,
+    cachedTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    cancelled: 0,
+  };
+  readonly #cancelledIn = { queue: 0, prefill: 0, decode: 0 };
+  readonly #stepStats = new StepStats();
 
   /** Starts to load the model; `state` says how far that is. */
   constructor(options: LocalEngineOptions) {
@@ -100,11 +111,24 @@ export class LocalEngine implements Engine {
     const scheduler = this.#scheduler;
     return Promise.resolve({
       ...this.#counts,
+      ...this.#stepStats.counts,
+      cancelledIn: { ...this.#cancelledIn },
       waiting: scheduler?.waiting.length ?? 0,
       running: scheduler?.running.length ?? 0,
       freeBlocks: scheduler?.pool.numFree ?? 0,
       totalBlocks: scheduler?.pool.numBlocks ?? 0,
       preemptions: this.#counts.preemptions + (scheduler?.numPreemptions ?? 0),
+    });
+  }
+
+  // deno-lint-ignore require-await -- throws as a rejection
+  async sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
+    const { tokenizer } = this.#requireServed();
+    const options = { now: this.#now(), ...(withPrompts && { tokenizer }) };
+    const { running, waiting } = this.#scheduler!;
+    return [...running, ...waiting].flatMap((sequence) => {
+      const generation = this.#generations.get(sequence);
+      return generation ? [describeSequence(sequence, generation, options)] : [];
     });
   }
 
@@ -164,6 +188,7 @@ export class LocalEngine implements Engine {
   /** One step, or a wait for work. */
   async #advance() {
     const scheduler = this.#scheduler!;
+    this.#enforceDeadlines();
     const step = scheduler.schedule();
     if (step.length === 0) {
       scheduler.checkIntegrity();
@@ -175,6 +200,7 @@ export class LocalEngine implements Engine {
     const result = await this.#runStep(step);
     if (result) {
       this.#counts.steps++;
+      this.#stepStats.record(step);
       this.#deliver(step, result);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
@@ -229,6 +255,19 @@ export class LocalEngine implements Engine {
     this.#counts.generatedTokens++;
     sequence.append(id);
     if (generation.addToken(sequence, id, score, now)) this.#release(sequence);
+  }
+
+  /** Ends what has waited, or run, for longer than its request allows. */
+  #enforceDeadlines() {
+    const now = this.#now();
+    for (const generation of new Set(this.#generations.values())) {
+      const verdict = generation.verdictAt(now);
+      if (verdict === "fail") this.#end(generation, timeoutError(now - generation.submittedAt));
+      if (verdict === "cut") {
+        generation.cut(now);
+        for (const sequence of generation.sequences) this.#release(sequence);
+      }
+    }
   }
 
   /** @throws {InvalidRequestError | EngineUnavailableError} */
@@ -293,6 +332,7 @@ export class LocalEngine implements Engine {
 
   #cancel(generation: Generation) {
     this.#counts.cancelled++;
+    this.#cancelledIn[generation.stage]++;
     for (const sequence of generation.sequences) this.#release(sequence);
   }
 
@@ -339,5 +379,12 @@ function deviceLostError(reason: string): EngineUnavailableError {
   return new EngineUnavailableError(
     `The device was lost: ${reason}; the request can be sent again`,
     "device_lost",
+  );
+}
+
+function timeoutError(ageMs: number): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `Cannot serve request in time: it had nothing to show after ${Math.round(ageMs)} ms; try again later`,
+    "timeout",
   );
 }

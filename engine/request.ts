@@ -1,5 +1,6 @@
 // A generation request and what comes back of it, in the engine's own words: no JSON, no HTTP, and nothing that a
 // structured clone cannot carry between threads.
+import type { Deadlines } from "./deadlines.ts";
 
 /** Fill-in-the-middle layouts: prefix-suffix-middle and suffix-prefix-middle (specs: StarCoder, variant 2). */
 export type FimLayout = "psm" | "spm";
@@ -49,6 +50,9 @@ export interface GenerationRequest {
   readonly logprobs?: number;
   /** Report the prompt's own tokens (echo), with log-probabilities where `logprobs` is set. */
   readonly echoPrompt?: boolean;
+  /** Names the request to those who look in from outside; the engine makes nothing else of it. */
+  readonly requestId?: string;
+  readonly deadlines?: Deadlines;
 }
 
 export interface TokenLogprob {

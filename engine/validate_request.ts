@@ -19,6 +19,9 @@ export function validateRequest(
   realNumber(request, "minP", 0, 1);
   realNumber(request, "presencePenalty", -Infinity, Infinity);
   realNumber(request, "frequencyPenalty", -Infinity, Infinity);
+  for (const [name, value] of Object.entries(request.deadlines ?? {})) {
+    if (!(value >= 0)) throw invalid(`deadlines.${name}`, "a number of at least 0", value);
+  }
   for (const stop of request.stop ?? []) {
     if (typeof stop !== "string" || stop === "") throw invalid("stop", "strings that are not empty", stop);
   }

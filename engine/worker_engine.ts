@@ -5,6 +5,7 @@ import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
+import type { SequenceInfo } from "./sequence_info.ts";
 import {
   type EngineAnswer,
   type EngineCall,
@@ -81,6 +82,10 @@ export class WorkerEngine implements Engine {
 
   async stats(): Promise<EngineStats> {
     return await this.#call({ method: "stats" }) as EngineStats;
+  }
+
+  async sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
+    return await this.#call({ method: "sequences", withPrompts }) as SequenceInfo[];
   }
 
   /** Ends all requests, lets the worker give the device back, and ends it. */

@@ -9,14 +9,16 @@ import {
   type UnavailableReason,
 } from "./errors.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
+import type { SequenceInfo } from "./sequence_info.ts";
 
 /** A question with a single answer. */
 export type EngineCall =
   | { readonly method: "tokenize"; readonly text: string; readonly parseSpecial: boolean }
   | { readonly method: "detokenize"; readonly ids: readonly number[] }
-  | { readonly method: "stats" };
+  | { readonly method: "stats" }
+  | { readonly method: "sequences"; readonly withPrompts: boolean };
 
-export type EngineAnswer = number[] | string | EngineStats;
+export type EngineAnswer = number[] | string | EngineStats | SequenceInfo[];
 
 /** `id` names a request or a call; both count in one series. */
 export type ToWorker =

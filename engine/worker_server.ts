@@ -86,5 +86,7 @@ function ask(engine: Engine, call: EngineCall): Promise<EngineAnswer> {
       return engine.detokenize(call.ids);
     case "stats":
       return engine.stats();
+    case "sequences":
+      return engine.sequences({ withPrompts: call.withPrompts });
   }
 }

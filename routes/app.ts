@@ -1,51 +1,105 @@
 // The HTTP application: what every request passes through, and one line a dialect. Knows the engine's interface only, so
 // that tests give it an engine of their own.
 import { OpenAPIHono } from "@hono/zod-openapi";
-import type { Context } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
+import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
+import { Drain, refuseWhileDraining } from "./drain.ts";
 import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { watchExchanges } from "./exchange.ts";
+import { limitHeaders } from "./header_limit.ts";
 import { health } from "./health.ts";
+import { KeyLimits, limitKeys } from "./key_limits.ts";
 import { llamaInfill } from "./llama_infill.ts";
+import { llamaSlots } from "./llama_slots.ts";
+import { Log, logExchanges } from "./log.ts";
+import { metricsRoute } from "./metrics.ts";
 import { openAiCompletions } from "./openai_completions.ts";
 import { openAiModels } from "./openai_models.ts";
 import { serveReference } from "./openapi.ts";
+import { ServerMetrics } from "./server_metrics.ts";
+import { traceExchanges } from "./tracing.ts";
 
 export interface AppOptions {
   /** Keys of which a request must show one; none means that everybody may pass. */
-  readonly apiKeys: readonly string[];
-  /** Largest request body, bytes. */
+  readonly apiKeys: readonly ApiKey[];
+  /** Largest request body, bytes. Default 8 MiB. */
   readonly bodyLimitBytes?: number;
+  /** Most time that a body may take to arrive, milliseconds. Default 30 s. */
+  readonly bodyTimeoutMs?: number;
+  /** Most that a request's address and headers may weigh, bytes. Default 16 KiB. */
+  readonly headerLimitBytes?: number;
+  /** Bind every request; what a client asks for can only be shorter. */
+  readonly deadlines?: Deadlines;
+  /** Origins whose pages may call the server from a browser, "*" for all; none, and it answers no preflight. */
+  readonly corsOrigins?: readonly string[];
+  /** Begun by whoever stops the server. */
+  readonly drain?: Drain;
   /** Shown in the API's description. */
   readonly version?: string;
-  /** By default, writes to stderr. */
+  /** By default, errors alone on stderr. */
+  readonly log?: Log;
+  /** By default, writes to the log. */
   readonly reportError?: ReportError;
+  /** Whether GET /slots may show prompts. */
+  readonly showPrompts?: boolean;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number;
 }
 
 /** Room for a context of a million tokens of code; more than any model here can read. */
 const DEFAULT_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
+const DEFAULT_BODY_TIMEOUT_MS = 30_000;
+const DEFAULT_HEADER_LIMIT_BYTES = 16 * 1024;
 
 /** @throws {TypeError} an API key is empty */
 export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
-  const { apiKeys, version = "0.0.0", bodyLimitBytes = DEFAULT_BODY_LIMIT_BYTES } = options;
-  const report = options.reportError ?? logError;
+  const { apiKeys, version = "0.0.0", corsOrigins = [], drain = new Drain() } = options;
+  const { log = new Log({ level: "error" }), showPrompts = false, now = () => performance.now() } = options;
+  const report = options.reportError ?? reportTo(log);
+  const limits = new KeyLimits(apiKeys, now);
+  const routeOptions = {
+    bodyLimitBytes: options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES,
+    bodyTimeoutMs: options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS,
+    deadlines: options.deadlines ?? {},
+    report,
+  };
+  const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
   app.notFound(handleUnknownRoute);
   app.use(requestId());
+  app.use(watchExchanges([metrics, logExchanges(log), traceExchanges(), limits, drain], now));
+  app.use(limitHeaders(options.headerLimitBytes ?? DEFAULT_HEADER_LIMIT_BYTES));
   // Before the key is asked for: a browser's preflight cannot carry one.
-  app.use(cors({ origin: "*", exposeHeaders: ["X-Request-Id", "Retry-After"] }));
+  if (corsOrigins.length > 0) app.use(allowOrigins(corsOrigins));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: handleWrongMethod }));
   app.use(requireApiKey(apiKeys));
-  app.route("/", openAiCompletions(engine, { bodyLimitBytes, report }));
+  app.use(refuseWhileDraining(drain));
+  app.use(limitKeys(limits));
+  app.route("/", openAiCompletions(engine, routeOptions));
   app.route("/", openAiModels(engine));
-  app.route("/", llamaInfill(engine, { bodyLimitBytes, report }));
-  app.route("/", health(engine));
+  app.route("/", llamaInfill(engine, routeOptions));
+  app.route("/", llamaSlots(engine, { showPrompts }));
+  app.route("/", metricsRoute(engine, metrics));
+  app.route("/", health(engine, drain));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;
+}
+
+function allowOrigins(origins: readonly string[]): MiddlewareHandler {
+  return cors({
+    origin: origins.includes("*") ? "*" : [...origins],
+    exposeHeaders: [
+      ...["X-Request-Id", "Retry-After"],
+      ...["X-RateLimit-Limit-Tokens", "X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"],
+    ],
+  });
 }
 
 function handleUnknownRoute(c: Context): Response {
@@ -70,6 +124,9 @@ function handleWrongMethod(c: Context, allowed: readonly string[]): Response {
   );
 }
 
-function logError(error: unknown, { method, path }: { method: string; path: string }): void {
-  console.error(`${method} ${path} failed:`, error);
+function reportTo(log: Log): ReportError {
+  return (error, { method, path }) => {
+    const reason = error instanceof Error ? error.stack ?? error.message : String(error);
+    log.add("error", "internal error", { method, path, reason });
+  };
 }

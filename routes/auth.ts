@@ -2,6 +2,7 @@
 // plugins send an empty bearer token when they have none).
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
+import type { ApiKey } from "./api_keys.ts";
 import { HttpProblem } from "./errors.ts";
 
 /** Probes carry no key; the reference page and its document show the shape of the API and nothing else. */
@@ -9,21 +10,33 @@ const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health
 
 /**
  * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
- * @throws {TypeError} a configured key is empty
+ * @throws {TypeError} a configured key is empty, or two have the same name
  */
-export function requireApiKey(apiKeys: readonly string[]): MiddlewareHandler {
-  if (apiKeys.some((key) => key.trim() === "")) throw new TypeError("Cannot use an empty API key");
-  const digests = apiKeys.flatMap(headerForms).map(digest);
+export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
+  if (apiKeys.some(({ key }) => key.trim() === "")) throw new TypeError("Cannot use an empty API key");
+  const twice = apiKeys.find(({ name }, index) => apiKeys.findIndex((other) => other.name === name) < index);
+  if (twice) throw new TypeError(`Cannot use two API keys named "${twice.name}": give each its own name`);
+  const known = apiKeys.flatMap(({ key, name }) =>
+    headerForms(key).map((form) => ({ digest: digest(form), name }))
+  );
   return async function requireApiKey(c, next) {
-    if (digests.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {
-      checkKey(digests, bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "");
+    if (known.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {
+      const shown = bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "";
+      c.get("exchange").keyName = nameOf(shown, known);
     }
     await next();
   };
 }
 
-function checkKey(digests: readonly Uint8Array[], key: string): void {
-  if (matchesAny(digests, digest(key))) return;
+interface KnownKey {
+  readonly digest: Uint8Array;
+  readonly name: string;
+}
+
+/** @throws {HttpProblem} it is none of them */
+function nameOf(key: string, known: readonly KnownKey[]): string {
+  const name = findName(known, digest(key));
+  if (name !== undefined) return name;
   const message = key === ""
     ? 'This server needs an API key: send it as "Authorization: Bearer KEY"'
     : "Incorrect API key provided";
@@ -37,10 +50,10 @@ function bearerToken(header: string | undefined): string | undefined {
   return header?.match(/^Bearer +(\S.*)$/i)?.[1]?.trim();
 }
 
-/** Compares digests, so that neither the time taken nor an early exit tells a key's length or its first characters. */
-function matchesAny(digests: readonly Uint8Array[], candidate: Uint8Array): boolean {
-  let found = false;
-  for (const known of digests) found = timingSafeEqual(known, candidate) || found;
+/** Compares all digests, so that neither the time taken nor an early exit tells a key's length or its beginning. */
+function findName(known: readonly KnownKey[], candidate: Uint8Array): string | undefined {
+  let found: string | undefined;
+  for (const { digest, name } of known) if (timingSafeEqual(digest, candidate)) found = name;
   return found;
 }
 

@@ -26,10 +26,14 @@ const MAPPINGS = {
     llamaStatus: 501,
   },
   unauthenticated: { status: 401, openai: "invalid_request_error", llama: "authentication_error" },
+  forbidden: { status: 403, openai: "permission_error", llama: "permission_error" },
   notFound: { status: 404, openai: "invalid_request_error", llama: "not_found_error" },
   methodNotAllowed: { status: 405, openai: "invalid_request_error", llama: "invalid_request_error" },
+  bodyTimeout: { status: 408, openai: "invalid_request_error", llama: "invalid_request_error" },
   tooLarge: { status: 413, openai: "invalid_request_error", llama: "invalid_request_error" },
   mediaType: { status: 415, openai: "invalid_request_error", llama: "invalid_request_error" },
+  headersTooLarge: { status: 431, openai: "invalid_request_error", llama: "invalid_request_error" },
+  rateLimited: { status: 429, openai: "rate_limit_exceeded", llama: "unavailable_error" },
   queueFull: { status: 429, openai: "rate_limit_exceeded", llama: "unavailable_error" },
   // The client has left, so nobody reads this; 499 is what proxies log for it.
   cancelled: { status: 499, openai: "invalid_request_error", llama: "invalid_request_error" },
@@ -64,7 +68,7 @@ export class HttpProblem extends Error {
 
 /** The dialect in which a path answers, errors included. */
 export function dialectOf(path: string): Dialect {
-  return /^\/(infill|health|v1\/health)\/?$/.test(path) ? "llama" : "openai";
+  return /^\/(infill|slots|health|v1\/health)\/?$/.test(path) ? "llama" : "openai";
 }
 
 /** Told of errors that are bugs; the client reads only "Internal server error". */

@@ -1,13 +1,24 @@
 // One HTTP request's generations: a prompt each, run side by side, stopped together. Knows the engine's events, and
 // nothing of how a dialect shows them.
+import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
 import { HttpProblem } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** An event, and which of the request's prompts it belongs to. */
 export interface PromptEvent {
   readonly prompt: number;
   readonly event: GenerationEvent;
+}
+
+export interface GenerateOptions {
+  /** Keeps account of all generations. */
+  readonly exchange: Exchange;
+  /** Aborted when the client leaves. */
+  readonly signal: AbortSignal;
+  /** The server's; a request's own can only be shorter. */
+  readonly deadlines: Deadlines;
 }
 
 /**
@@ -18,12 +29,15 @@ export interface PromptEvent {
 export async function* generate(
   engine: Engine,
   requests: readonly GenerationRequest[],
-  signal: AbortSignal,
+  { exchange, signal, deadlines }: GenerateOptions,
 ): AsyncGenerator<PromptEvent, void, undefined> {
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
-    yield* merge(requests.map((request) => engine.submit(request, either)));
+    yield* merge(requests.map((request) => {
+      const bound = { ...withinDeadlines(request, deadlines), requestId: exchange.id };
+      return exchange.watch(engine.submit(bound, either), either);
+    }));
     signal.throwIfAborted();
   } catch (error) {
     if (signal.aborted) throw new HttpProblem("cancelled", "The client closed the request");
@@ -31,6 +45,15 @@ export async function* generate(
   } finally {
     ended.abort();
   }
+}
+
+/** Of each deadline the earlier. */
+function withinDeadlines(request: GenerationRequest, server: Deadlines): GenerationRequest {
+  const own: Deadlines = request.deadlines ?? {};
+  const names = [...new Set([...Object.keys(own), ...Object.keys(server)])] as (keyof Deadlines)[];
+  if (names.length === 0) return request;
+  const earlier = names.map((name) => [name, Math.min(own[name] ?? Infinity, server[name] ?? Infinity)]);
+  return { ...request, deadlines: Object.fromEntries(earlier) };
 }
 
 /** A stream serves as the queue between the sources: each writes when it can, the reader takes in order of arrival. */

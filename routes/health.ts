@@ -1,6 +1,7 @@
 // Probes: /healthz (the process answers), /readyz (the model does), and /health as llama.cpp has it.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine, EngineState } from "../engine/engine.ts";
+import { type Drain, drainingProblem } from "./drain.ts";
 import { HttpProblem } from "./errors.ts";
 import { documentRoute, errorReply } from "./openapi.ts";
 
@@ -9,21 +10,23 @@ const RETRY_AFTER_SECONDS = 1;
 const alive = z.object({ status: z.literal("ok") });
 const ready = z.object({ status: z.literal("ready"), model: z.string() }).openapi("Ready");
 const notReady = z.object({
-  status: z.enum(["loading", "rebuilding", "failed"]),
+  status: z.enum(["loading", "rebuilding", "failed", "draining"]),
   reason: z.string(),
   progress: z.number().optional().describe("0 to 1, while loading."),
 }).openapi("NotReady");
 
-export function health(engine: Engine): OpenAPIHono {
+export function health(engine: Engine, drain: Drain): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
     const { state } = engine;
+    if (drain.draining) return c.json(DRAINING, 503);
     if (state.phase === "ready") return c.json({ status: "ready", model: engine.model.id });
     return c.json(describeState(state), 503, { "Retry-After": `${RETRY_AFTER_SECONDS}` });
   });
   for (const path of ["/health", "/v1/health"]) {
     app.get(path, (c) => {
+      if (drain.draining) throw drainingProblem();
       requireReady(engine.state);
       return c.json({ status: "ok" });
     });
@@ -43,14 +46,14 @@ function documentProbes(app: OpenAPIHono): void {
   documentRoute(app, {
     method: "get",
     path: "/readyz",
-    summary: "Is the model loaded?",
+    summary: "Does the server take requests?",
     reply: ready,
     probe: { notReady },
   });
   documentRoute(app, {
     method: "get",
     path: "/health",
-    summary: "As llama.cpp's server: 503 until the model is loaded",
+    summary: "As llama.cpp's server: 503 until the model is loaded, and while the server shuts down",
     reply: alive,
     probe: { notReady: errorReply },
   });
@@ -62,6 +65,8 @@ function describeState(state: NotReadyState): z.output<typeof notReady> {
   if (state.phase !== "loading") return { status: state.phase, reason: state.reason };
   return { status: "loading", reason: "The model is being loaded", progress: state.progress };
 }
+
+const DRAINING: z.output<typeof notReady> = { status: "draining", reason: "The server is shutting down" };
 
 function requireReady(state: EngineState): void {
   if (state.phase === "ready") return;

@@ -13,18 +13,26 @@ const MAX_ITEMS = 4096;
 type JsonObject = Record<string, unknown>;
 type Issue = z.core.$ZodRawIssue;
 
+export interface BodyLimits {
+  /** Largest request body, bytes. */
+  readonly bodyLimitBytes: number;
+  /** Most time that a body may take to arrive, milliseconds. */
+  readonly bodyTimeoutMs: number;
+}
+
 /**
  * Reads and validates the body.
- * @throws {HttpProblem} too large, not JSON, not an object, or the first field that the schema rejects
+ * @throws {HttpProblem} too large, too slow, not JSON, not an object, or the first field that the schema rejects
  */
 export async function readJson<S extends z.ZodType>(
   c: Context,
   schema: S,
-  limitBytes: number,
+  { bodyLimitBytes, bodyTimeoutMs }: BodyLimits,
 ): Promise<z.output<S>> {
   requireJsonContentType(c.req.header("content-type"));
-  requireSize(Number(c.req.header("content-length") ?? 0), limitBytes);
-  const body = parseObject(await decodeText(await readBytes(c.req.raw.body, limitBytes)));
+  requireSize(Number(c.req.header("content-length") ?? 0), bodyLimitBytes);
+  const chunks = inTime(c.req.raw.body, bodyTimeoutMs);
+  const body = parseObject(await decodeText(await readBytes(chunks, bodyLimitBytes)));
   requireBoundedLists(body);
   const result = schema.safeParse(withoutNulls(body), { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
@@ -41,13 +49,13 @@ function requireSize(sizeBytes: number, limitBytes: number): void {
 
 /** Reads no further than the limit. Reading itself fails only when the client leaves before its body has come. */
 async function readBytes(
-  body: ReadableStream<Uint8Array> | null,
+  body: AsyncIterable<Uint8Array>,
   limitBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>[]> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let sizeBytes = 0;
   try {
-    for await (const chunk of body ?? []) {
+    for await (const chunk of body) {
       requireSize(sizeBytes += chunk.length, limitBytes);
       chunks.push(new Uint8Array(chunk));
     }
@@ -65,6 +73,37 @@ async function decodeText(chunks: readonly Uint8Array<ArrayBuffer>[]): Promise<s
   } catch {
     throw new HttpProblem("invalid", "The body must be JSON in UTF-8, received bytes that are none");
   }
+}
+
+/** The body's chunks; a client that takes longer for them than it may is cut off. */
+async function* inTime(
+  body: ReadableStream<Uint8Array> | null,
+  timeoutMs: number,
+): AsyncGenerator<Uint8Array> {
+  if (!body) return;
+  const reader = body.getReader();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    reader.cancel().catch(() => {}); // It ends the read below.
+  }, timeoutMs);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (late) throw bodyTimeout(timeoutMs);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    clearTimeout(timer);
+    reader.cancel().catch(() => {});
+  }
+}
+
+function bodyTimeout(timeoutMs: number): HttpProblem {
+  return new HttpProblem("bodyTimeout", `The request body must arrive within ${timeoutMs / 1000} s`, {
+    code: "body_timeout",
+  });
 }
 
 function requireJsonContentType(contentType: string | undefined): void {

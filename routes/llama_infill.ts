@@ -3,7 +3,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
-import { errorBody, explain, type ReportError } from "./errors.ts";
+import { errorBody, explain } from "./errors.ts";
 import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
 import { readJson } from "./json_body.ts";
 import { type InfillPart, InfillSample, selectFields } from "./llama_infill_reply.ts";
@@ -16,10 +16,8 @@ import { eventStream } from "./sse.ts";
 export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/infill", async (c) => {
-    const body = await readJson(c, infillRequest, options.bodyLimitBytes);
-    return body.stream
-      ? await streamReply(c, engine, body, options.report)
-      : await plainReply(c, engine, body);
+    const body = await readJson(c, infillRequest, options);
+    return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
   });
   documentRoute(app, {
     method: "post",
@@ -40,9 +38,18 @@ type Output =
   | { readonly kind: "part"; readonly part: InfillPart }
   | { readonly kind: "reply"; readonly index: number; readonly reply: Record<string, unknown> };
 
-async function plainReply(c: Context, engine: Engine, body: InfillRequest): Promise<Response> {
+async function plainReply(
+  c: Context,
+  engine: Engine,
+  body: InfillRequest,
+  options: RouteOptions,
+): Promise<Response> {
   const generation = toInfillGeneration(body);
-  const events = generate(engine, [generation], clientSignal(c.req.raw).signal);
+  const events = generate(engine, [generation], {
+    exchange: c.get("exchange"),
+    signal: clientSignal(c.req.raw).signal,
+    deadlines: options.deadlines,
+  });
   const replies: Record<string, unknown>[] = [];
   for await (const output of outputs(events, engine, body, generation)) {
     if (output.kind === "reply") replies[output.index] = output.reply;
@@ -54,14 +61,18 @@ async function streamReply(
   c: Context,
   engine: Engine,
   body: InfillRequest,
-  report: ReportError,
+  options: RouteOptions,
 ): Promise<Response> {
   const generation = toInfillGeneration(body);
   const client = clientSignal(c.req.raw);
-  const events = await awaitFirstToken(generate(engine, [generation], client.signal));
+  const events = await awaitFirstToken(generate(engine, [generation], {
+    exchange: c.get("exchange"),
+    signal: client.signal,
+    deadlines: options.deadlines,
+  }));
   return eventStream(frames(outputs(events, engine, body, generation)), {
     onCancel: client.leave,
-    errorFrame: (error) => errorBody(explain(error, c, report), "llama"),
+    errorFrame: (error) => errorBody(explain(error, c, options.report), "llama"),
   });
 }
 

@@ -1,14 +1,9 @@
 // From the engine's events to llama.cpp's native objects: partial ones for a stream, and the full one that ends a sample.
 import type { ModelInfo } from "../engine/engine.ts";
-import type {
-  FinishReason,
-  GenerationEvent,
-  GenerationRequest,
-  GenerationTimings,
-  TokenLogprob,
-} from "../engine/request.ts";
+import type { FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "../engine/request.ts";
 import { sampleCount } from "./llama_infill_request.ts";
-import type { InfillReply, InfillRequest, InfillTimings, TokenProbability } from "./llama_infill_schema.ts";
+import { toReplyTimings } from "./reply_timings.ts";
+import type { InfillReply, InfillRequest, TokenProbability } from "./llama_infill_schema.ts";
 
 type Finish = Extract<GenerationEvent, { kind: "finish" }>;
 type Token = Extract<GenerationEvent, { kind: "token" }>;
@@ -96,7 +91,7 @@ export class InfillSample {
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
-      timings: toTimings(prompt.tokenIds.length, finish.completionTokens, finish.timings),
+      timings: toReplyTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&
         { completion_probabilities: this.#probabilities }),
     };
@@ -135,26 +130,6 @@ function generationSettings(
     samplers: body.samplers ?? ["penalties", "top_k", "top_p", "min_p", "temperature"],
     n_ctx: model.contextLength,
   };
-}
-
-function toTimings(promptTokens: number, predictedTokens: number, timings: GenerationTimings): InfillTimings {
-  const { promptMs, predictedMs } = timings;
-  return {
-    cache_n: 0,
-    prompt_n: promptTokens,
-    prompt_ms: promptMs,
-    prompt_per_token_ms: ratio(promptMs, promptTokens),
-    prompt_per_second: ratio(promptTokens * 1000, promptMs),
-    predicted_n: predictedTokens,
-    predicted_ms: predictedMs,
-    predicted_per_token_ms: ratio(predictedMs, predictedTokens),
-    predicted_per_second: ratio(predictedTokens * 1000, predictedMs),
-  };
-}
-
-/** 0 instead of what JSON cannot write. */
-function ratio(amount: number, per: number): number {
-  return per > 0 ? amount / per : 0;
 }
 
 function tokenProbability(token: TokenLogprob): TokenProbability {

@@ -1,5 +1,6 @@
 // From the checked body of POST /infill to the engine's request. Knows llama.cpp's defaults and aliases, and which of
 // its samplers are ours.
+import type { Deadlines } from "../engine/deadlines.ts";
 import type { GenerationRequest, Prompt } from "../engine/request.ts";
 import { defined } from "./defined.ts";
 import type { InfillRequest } from "./llama_infill_schema.ts";
@@ -33,7 +34,17 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     stop: [body.stop].flat().filter((text) => text !== ""),
     ignoreEos: body.ignore_eos,
     logprobs: probabilityCount(body) || undefined,
+    deadlines: deadlines(body),
   });
+}
+
+/** 0 and less switch a time limit off. */
+function deadlines({ t_max_prompt_ms, t_max_predict_ms }: InfillRequest): Deadlines | undefined {
+  const own: Deadlines = {
+    ...(t_max_prompt_ms > 0 && { promptMs: t_max_prompt_ms }),
+    ...(t_max_predict_ms > 0 && { predictMs: t_max_predict_ms }),
+  };
+  return Object.keys(own).length > 0 ? own : undefined;
 }
 
 /** Completions asked for, by either name. */

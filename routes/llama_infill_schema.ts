@@ -1,6 +1,7 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
-// llama.cpp that only steer its own slots, caches and time limits are accepted and ignored.
+// llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
+import { replyTimings } from "./reply_timings.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -57,22 +58,17 @@ export const infillRequest = z.object({
     "Only these fields of the reply. `timings/prompt_n` is a flat key of that name.",
   ),
   stream: z.boolean().default(false).describe("Send parts as server-sent events while the text grows."),
+  t_max_prompt_ms: z.number().default(-1).describe(
+    "Give up on a prompt that takes longer: the reply is empty and its `stop_type` is `limit`. Not applied with " +
+      "`n_predict` 0, and looked at between steps. 0 or less switches it off.",
+  ),
+  t_max_predict_ms: z.number().default(-1).describe(
+    "End at the first line break that comes later than this after the first new token. 0 or less switches it off.",
+  ),
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 
 export type InfillRequest = z.output<typeof infillRequest>;
-
-const timings = z.object({
-  cache_n: z.int(),
-  prompt_n: z.int(),
-  prompt_ms: z.number(),
-  prompt_per_token_ms: z.number(),
-  prompt_per_second: z.number(),
-  predicted_n: z.int(),
-  predicted_ms: z.number(),
-  predicted_per_token_ms: z.number(),
-  predicted_per_second: z.number(),
-});
 
 const likelyToken = z.object({
   id: z.int(),
@@ -98,10 +94,9 @@ export const infillReply = z.object({
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   tokens_cached: z.int(),
-  timings,
+  timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),
 }).openapi("Infill");
 
 export type InfillReply = z.output<typeof infillReply>;
-export type InfillTimings = z.output<typeof timings>;
 export type TokenProbability = z.output<typeof tokenProbability>;

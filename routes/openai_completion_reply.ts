@@ -1,7 +1,7 @@
 // From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
 // by one, a plain reply is their sum.
 import type { ModelInfo } from "../engine/engine.ts";
-import type { FinishReason, GenerationEvent, TokenLogprob } from "../engine/request.ts";
+import type { FinishReason, GenerationEvent, GenerationTimings, TokenLogprob } from "../engine/request.ts";
 import type { PromptEvent } from "./generation.ts";
 import type {
   CompletionChoice,
@@ -9,6 +9,7 @@ import type {
   CompletionReply,
   CompletionUsage,
 } from "./openai_completion_schema.ts";
+import { type ReplyTimings, toReplyTimings } from "./reply_timings.ts";
 
 /** JSON has no -Infinity; vLLM sends this instead. */
 const LOWEST_LOGPROB = -9999;
@@ -23,6 +24,9 @@ export class CompletionShaper {
   readonly #n: number;
   #promptTokens = 0;
   #completionTokens = 0;
+  /** Of the slowest prompt and the slowest sample so far. */
+  #slowest: Pick<GenerationTimings, "promptMs" | "predictedMs"> = { promptMs: 0, predictedMs: 0 };
+  readonly #promptLengths: number[] = [];
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
 
@@ -42,6 +46,7 @@ export class CompletionShaper {
   deltas({ prompt, event }: PromptEvent): CompletionChoice[] {
     switch (event.kind) {
       case "prompt":
+        this.#promptLengths[prompt] = event.tokenIds.length;
         return this.#promptDeltas(prompt, event);
       case "token":
         return this.#tokenDeltas(prompt * this.#n + event.sample, event);
@@ -51,12 +56,22 @@ export class CompletionShaper {
   }
 
   reply(choices: CompletionChoice[]): CompletionReply {
-    return { ...this.#header, choices, usage: this.usage() };
+    const timings = toReplyTimings(this.#promptTokens, {
+      completionTokens: this.#completionTokens,
+      timings: this.#slowest,
+    });
+    return { ...this.#header, choices, usage: this.usage(), timings };
   }
 
   /** A chunk of a stream. `usage` is null in the chunks of a stream that ends with one that has it. */
   chunk(choices: CompletionChoice[], usage?: CompletionUsage | null): CompletionReply {
     return usage === undefined ? { ...this.#header, choices } : { ...this.#header, choices, usage };
+  }
+
+  /** Of the sample that ends with this event; undefined for any other event. */
+  timings({ prompt, event }: PromptEvent): ReplyTimings | undefined {
+    if (event.kind !== "finish") return undefined;
+    return toReplyTimings(this.#promptLengths[prompt] ?? 0, event);
   }
 
   usage(): CompletionUsage {
@@ -86,6 +101,11 @@ export class CompletionShaper {
 
   #finishDelta(index: number, event: Finish): CompletionChoice {
     this.#completionTokens += event.completionTokens;
+    const { promptMs, predictedMs } = event.timings;
+    this.#slowest = {
+      promptMs: Math.max(this.#slowest.promptMs, promptMs),
+      predictedMs: Math.max(this.#slowest.predictedMs, predictedMs),
+    };
     return { text: event.text, index, logprobs: null, finish_reason: finishReason(event.reason) };
   }
 

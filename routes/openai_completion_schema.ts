@@ -2,6 +2,7 @@
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
+import { replyTimings } from "./reply_timings.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -177,6 +178,10 @@ export const completionReply = z.object({
   system_fingerprint: z.string().describe("Same fingerprint, seed and request: same completion."),
   choices: z.array(choice),
   usage: usage.nullable().optional(),
+  timings: replyTimings.optional().describe(
+    "Extension, as llama.cpp has it. Several completions side by side: tokens of all, times of the slowest. In a " +
+      "stream, of the choice that ends with this chunk.",
+  ),
 }).openapi("Completion");
 
 export type CompletionReply = z.output<typeof completionReply>;

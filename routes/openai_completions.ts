@@ -2,7 +2,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Engine } from "../engine/engine.ts";
-import { errorBody, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { errorBody, explain, HttpProblem } from "./errors.ts";
 import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
 import { readJson } from "./json_body.ts";
 import { CompletionShaper, sumOfDeltas } from "./openai_completion_reply.ts";
@@ -20,11 +20,9 @@ import { eventStream, type Frame } from "./sse.ts";
 export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/v1/completions", async (c) => {
-    const body = await readJson(c, completionRequest, options.bodyLimitBytes);
+    const body = await readJson(c, completionRequest, options);
     requireServedModel(engine, body.model);
-    return body.stream
-      ? await streamReply(c, engine, body, options.report)
-      : await plainReply(c, engine, body);
+    return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
   });
   documentRoute(app, {
     method: "post",
@@ -54,11 +52,22 @@ export function requireServedModel(engine: Engine, id: string | undefined): void
   );
 }
 
-async function plainReply(c: Context, engine: Engine, body: CompletionRequest): Promise<Response> {
+async function plainReply(
+  c: Context,
+  engine: Engine,
+  body: CompletionRequest,
+  options: RouteOptions,
+): Promise<Response> {
   const shaper = new CompletionShaper(engine.model, body.n);
   const requests = toGenerationRequests(body, engine.model.eosTokenId);
   const deltas: CompletionChoice[] = [];
-  for await (const event of generate(engine, requests, clientSignal(c.req.raw).signal)) {
+  for await (
+    const event of generate(engine, requests, {
+      exchange: c.get("exchange"),
+      signal: clientSignal(c.req.raw).signal,
+      deadlines: options.deadlines,
+    })
+  ) {
     deltas.push(...shaper.deltas(event));
   }
   return c.json(shaper.reply(sumOfDeltas(deltas, body.logprobs !== undefined)));
@@ -68,15 +77,19 @@ async function streamReply(
   c: Context,
   engine: Engine,
   body: CompletionRequest,
-  report: ReportError,
+  options: RouteOptions,
 ): Promise<Response> {
   const shaper = new CompletionShaper(engine.model, body.n);
   const requests = toGenerationRequests(body, engine.model.eosTokenId);
   const client = clientSignal(c.req.raw);
-  const events = await awaitFirstToken(generate(engine, requests, client.signal));
+  const events = await awaitFirstToken(generate(engine, requests, {
+    exchange: c.get("exchange"),
+    signal: client.signal,
+    deadlines: options.deadlines,
+  }));
   return eventStream(chunks(events, shaper, body.stream_options?.include_usage ?? false), {
     onCancel: client.leave,
-    errorFrame: (error) => errorBody(explain(error, c, report), "openai"),
+    errorFrame: (error) => errorBody(explain(error, c, options.report), "openai"),
   });
 }
 
@@ -87,7 +100,11 @@ async function* chunks(
 ): AsyncGenerator<Frame> {
   const noUsageYet = includeUsage ? null : undefined;
   for await (const event of events) {
-    for (const delta of shaper.deltas(event)) yield shaper.chunk([delta], noUsageYet);
+    for (const delta of shaper.deltas(event)) {
+      const chunk = shaper.chunk([delta], noUsageYet);
+      const timings = shaper.timings(event);
+      yield timings ? { ...chunk, timings } : chunk;
+    }
   }
   if (includeUsage) yield shaper.chunk([], shaper.usage());
   yield "[DONE]";

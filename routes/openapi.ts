@@ -9,8 +9,11 @@ export interface RouteDescription {
   readonly summary: string;
   readonly description?: string;
   readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
   readonly request?: z.ZodType;
   readonly reply: z.ZodType;
+  /** Content type of the reply; JSON by default. */
+  readonly replyType?: string;
   /** The reply can also come as server-sent events. */
   readonly stream?: boolean;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
@@ -30,20 +33,22 @@ export const errorReply = z.object({
 
 const BODY_STATUSES = {
   400: "A field is wrong; `param` names it.",
+  408: "The body took too long to arrive.",
   413: "The body is too large.",
   415: "The body is not `application/json`.",
-  429: "Too many requests wait; see `Retry-After`.",
+  429: "Too many requests wait, or the key's limit is reached; see `Retry-After`.",
 } as const;
 
 const ERROR_STATUSES = {
   401: "The API key is missing or wrong.",
   404: "No such model or route.",
-  503: "The model is loading, or its device is being reopened; see `Retry-After`.",
+  431: "The address and the headers are too large.",
+  503: "The model is loading, its device is being reopened, or the server shuts down; see `Retry-After`.",
 } as const;
 
 /** Adds a route to the document. */
 export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
-  const { method, path, summary, description, params, request, probe } = route;
+  const { method, path, summary, description, params, query, request, probe } = route;
   app.openAPIRegistry.registerPath({
     method,
     path,
@@ -51,6 +56,7 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
     ...(description && { description }),
     request: {
       ...(params && { params }),
+      ...(query && { query }),
       ...(request && { body: { required: true, content: jsonContent(request) } }),
     },
     responses: {
@@ -65,8 +71,8 @@ function jsonContent(schema: z.ZodType) {
   return { "application/json": { schema } };
 }
 
-function successResponse({ reply, stream }: RouteDescription) {
-  const content = jsonContent(reply);
+function successResponse({ reply, replyType, stream }: RouteDescription) {
+  const content = replyType ? { [replyType]: { schema: reply } } : jsonContent(reply);
   if (!stream) return { description: "OK", content };
   return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
 }

@@ -60,6 +60,21 @@ Deno.test("serve says so when the address is none of this machine's", async () =
   );
 });
 
+Deno.test("serve refuses a file of keys that is wrong, missing or empty, before it loads the model", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = join(folder, "keys");
+    const serve = ["serve", "--port", "0", "--model", "no/such/model", "--api-keys", file];
+    await refused(serve, /^error: Cannot read API keys: .*keys/m);
+    await Deno.writeTextFile(file, "# nobody\n");
+    await refused(serve, /it has no key; write one a line/);
+    await Deno.writeTextFile(file, "k limit=3\n");
+    await refused(serve, /Cannot read API keys, line 1: after the key must come name=…/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("serve ends when the model folder is wrong", async () => {
   await refused(
     ["serve", "--port", "0", "--model", "no/such/model"],
@@ -91,6 +106,9 @@ Deno.test("serve answers at the address that it prints, and ends in order at Ctr
 Deno.test("a wrong option is named, with the values it may have", async () => {
   await refused(["serve", "--prot", "1"], /Did you mean --port\?\)\n\(add --help for the options\)/);
   await refused(["serve", "--port", "65536"], /'65536' is invalid\. must be a port, 0 to 65535/);
+  await refused(["serve", "--cors-origin", "vscode.dev"], /must be an origin such as https:\/\/vscode\.dev/);
+  await refused(["serve", "--queue-timeout", "soon"], /must be a number of seconds above 0/);
+  await refused(["serve", "--log-level", "loud"], /Allowed choices are debug, info, warn, error, off/);
   await refused(["serve", "--device", "cuda"], /Allowed choices are auto, dawn, webgpu, cpu/);
   await refused(["complete", "main.ts", "--temperature", "hot"], /'hot' is invalid\. must be a number/);
 });

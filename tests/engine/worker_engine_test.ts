@@ -52,6 +52,7 @@ Deno.test("WorkerEngine gives what the engine in its worker gives", async () => 
   assert.deepEqual(ids, await fake.engine.tokenize("x <fim_suffix>", { parseSpecial: true }));
   assert.equal(await engine.detokenize(ids), "x <fim_suffix>");
   assert.deepEqual(await engine.stats(), await fake.engine.stats());
+  assert.deepEqual(await engine.sequences({ withPrompts: true }), []);
 });
 
 Deno.test("WorkerEngine carries errors across as what they were", async () => {

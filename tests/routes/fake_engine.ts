@@ -11,6 +11,7 @@ import type {
   Prompt,
   TokenLogprob,
 } from "../../engine/request.ts";
+import type { SequenceInfo } from "../../engine/sequence_info.ts";
 
 export interface Script {
   /** The completion's tokens, of every sample. */
@@ -24,7 +25,7 @@ export interface Script {
   /** Milliseconds before each token. */
   readonly tokenDelayMs?: number;
   /** Waited for before the token of this number. */
-  readonly beforeToken?: (index: number) => Promise<void>;
+  readonly beforeToken?: (index: number) => Promise<void> | void;
   /** Resolves when the request leaves the queue. */
   readonly admitted?: Promise<void>;
   /** Thrown before the token of this number (0: before any event). */
@@ -45,16 +46,38 @@ const MODEL: ModelInfo = {
   eosTokenId: 0,
 };
 
+const NO_STATISTICS: EngineStats = {
+  waiting: 0,
+  running: 0,
+  freeBlocks: 0,
+  totalBlocks: 0,
+  steps: 0,
+  promptTokens: 0,
+  cachedTokens: 0,
+  generatedTokens: 0,
+  preemptions: 0,
+  cancelled: 0,
+  cancelledIn: { queue: 0, prefill: 0, decode: 0 },
+  batchSize: 0,
+  stepSequences: 0,
+  computedTokens: 0,
+  longestContext: 0,
+};
+
 export class FakeEngine implements Engine {
   state: EngineState = { phase: "ready" };
   script: Script | ((request: GenerationRequest) => Script);
-  /** Requests in order of submission. */
-  readonly requests: GenerationRequest[] = [];
+  /** Requests in order of submission, and apart from them their ids, which are new every time. */
+  readonly requests: Omit<GenerationRequest, "requestId">[] = [];
+  readonly requestIds: (string | undefined)[] = [];
   /** Requests that have neither ended nor been cancelled. */
   active = 0;
   cancelled = 0;
   /** Events handed out, of all requests. */
   delivered = 0;
+  /** What `stats()` and `sequences()` tell. */
+  statistics: EngineStats = NO_STATISTICS;
+  inFlight: readonly SequenceInfo[] = [];
 
   constructor(script: FakeEngine["script"] = {}) {
     this.script = script;
@@ -66,7 +89,9 @@ export class FakeEngine implements Engine {
   }
 
   async *submit(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
-    this.requests.push(request);
+    const { requestId, ...rest } = request;
+    this.requests.push(rest);
+    this.requestIds.push(requestId);
     this.active++;
     let complete = false;
     const script = typeof this.script === "function" ? this.script(request) : this.script;
@@ -91,7 +116,15 @@ export class FakeEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    return Promise.reject(new Error("FakeEngine keeps no statistics"));
+    return Promise.resolve(this.statistics);
+  }
+
+  sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
+    return Promise.resolve(
+      this.inFlight.map(({ prompt, ...info }) =>
+        withPrompts && prompt !== undefined ? { ...info, prompt } : info
+      ),
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {

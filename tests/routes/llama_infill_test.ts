@@ -44,12 +44,15 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["what it ignores", {
     id_slot: 0,
     cache_prompt: true,
-    t_max_prompt_ms: 1,
-    t_max_predict_ms: 1,
     n_indent: 4,
     lora: [{ id: 0, scale: 0.5 }],
     model: "",
   }, DEFAULTS],
+  ["time limits", { t_max_prompt_ms: 500, t_max_predict_ms: 250.5 }, {
+    ...DEFAULTS,
+    deadlines: { promptMs: 500, predictMs: 250.5 },
+  }],
+  ["time limits that are off", { t_max_prompt_ms: 0, t_max_predict_ms: -1 }, DEFAULTS],
   ["null as absent", { prompt: null, n_predict: null, samplers: null, seed: null }, DEFAULTS],
   ["prompt, the line's start", { prompt: "  re" }, {
     ...DEFAULTS,

@@ -8,6 +8,7 @@ import OpenAI, {
   RateLimitError,
 } from "../openai_client.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
+import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { HttpServer } from "../../routes/http_server.ts";
 import { until } from "./delay.ts";
@@ -23,7 +24,7 @@ async function open(
   options: { apiKey?: string; maxRetries?: number } = {},
 ): Promise<Session> {
   const engine = new FakeEngine(script);
-  const app = createApp(engine, { apiKeys: ["good-key"] });
+  const app = createApp(engine, { apiKeys: bareKeys(["good-key"]) });
   const server = await HttpServer.listen(app.fetch, { hostname: "127.0.0.1", port: 0 });
   const client = new OpenAI({
     baseURL: `http://127.0.0.1:${server.port}/v1`,

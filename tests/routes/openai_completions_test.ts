@@ -158,6 +158,17 @@ Deno.test("/v1/completions answers in OpenAI's shape, compact and on one line", 
     system_fingerprint: "fp_hyades_cpu",
     choices: [{ text: "hello!", index: 0, logprobs: null, finish_reason: "stop" }],
     usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 },
+    timings: {
+      cache_n: 0,
+      prompt_n: 1,
+      prompt_ms: 20,
+      prompt_per_token_ms: 20,
+      prompt_per_second: 50,
+      predicted_n: 2,
+      predicted_ms: 50,
+      predicted_per_token_ms: 25,
+      predicted_per_second: 40,
+    },
   });
   assert.equal(reply.text, JSON.stringify(reply.json));
   completionReply.strict().parse(reply.json);
@@ -278,6 +289,7 @@ Deno.test("/v1/completions streams chunks, then [DONE]", async () => {
     completionReply.strict().parse(chunk);
     assert.equal(chunk.id, chunks[0].id);
     assert.equal("usage" in chunk, false);
+    assert.equal(chunk.timings?.predicted_n, chunk === chunks.at(-1) ? 3 : undefined);
   }
   assert.deepEqual(chunks.map(({ choices }) => choices), [
     [{ text: "a", index: 0, logprobs: null, finish_reason: null }],

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { get, openApp } from "./requests.ts";
@@ -45,7 +46,7 @@ Deno.test("/openapi.json says what each field of a request means, and when probe
 });
 
 Deno.test("/openapi.json asks for a key only where there is one", async () => {
-  const secured = await get(createApp(new FakeEngine(), { apiKeys: ["k"] }), "/openapi.json");
+  const secured = await get(createApp(new FakeEngine(), { apiKeys: bareKeys(["k"]) }), "/openapi.json");
   assert.deepEqual(secured.json.security, [{ apiKey: [] }]);
   assert.deepEqual(secured.json.paths["/healthz"].get.security, []);
   assert.equal((await get(openApp(new FakeEngine()), "/openapi.json")).json.security, undefined);

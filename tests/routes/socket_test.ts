@@ -191,3 +191,19 @@ for (const [framing, body] of CUT_SHORT) {
     assert.deepEqual(reported, []);
   });
 }
+
+Deno.test("/metrics holds no request in flight once clients have left, mid-stream and unread", async () => {
+  await using server = await serve({ tokens: ENDLESS, tokenDelayMs: 5 });
+  async function inFlight(): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
+    return Number(/^hyades_http_requests_in_flight (\d+)$/m.exec(text)![1]);
+  }
+  const abort = new AbortController();
+  const read = await send(server.port, "/v1/completions", { ...HOLE, stream: true }, abort.signal);
+  await read.body!.getReader().read();
+  await send(server.port, "/infill", { ...HOLE, stream: true }, abort.signal);
+  assert.equal(await inFlight(), 2);
+  abort.abort();
+  await until(() => server.engine.cancelled === 2, "both are cancelled");
+  assert.equal(await inFlight(), 0);
+});

@@ -1,0 +1,70 @@
+// What a sequence in flight holds, for those who look in from outside: plain data, and no prompt text unless it is
+// asked for.
+import type { Generation, Stage } from "./generation.ts";
+import type { Sequence } from "./sequence.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+export interface SequenceInfo {
+  /** The request's, where it has one. */
+  readonly requestId?: string;
+  /** Order of arrival over all sequences: a number that none other in flight has. */
+  readonly arrival: number;
+  /** Which of the request's samples this is. */
+  readonly sample: number;
+  /** queue: holds no blocks, because it is new or was preempted. prefill: reads its prompt. decode: draws tokens. */
+  readonly stage: Stage;
+  /** Milliseconds since the request was submitted. */
+  readonly ageMs: number;
+  readonly promptTokens: number;
+  /** Tokens whose K and V lie in its blocks. */
+  readonly computedTokens: number;
+  readonly generatedTokens: number;
+  /** Most new tokens it may draw. */
+  readonly maxTokens: number;
+  /** Blocks of the KV cache that it holds, shared ones included. */
+  readonly blocks: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  /** The prompt as the model sees it; only when it was asked for. */
+  readonly prompt?: string;
+}
+
+/** `tokenizer` is given when the prompt's text is wanted. */
+export function describeSequence(
+  sequence: Sequence,
+  generation: Generation,
+  options: { readonly now: number; readonly tokenizer?: Tokenizer },
+): SequenceInfo {
+  const { requestId } = generation.request;
+  const { temperature, topK, topP, minP } = sequence.params;
+  return {
+    ...(requestId !== undefined && { requestId }),
+    arrival: sequence.arrival,
+    sample: generation.sampleOf(sequence),
+    stage: stageOf(sequence),
+    ageMs: options.now - generation.submittedAt,
+    promptTokens: sequence.promptLength,
+    computedTokens: sequence.numComputed,
+    generatedTokens: sequence.numGenerated,
+    maxTokens: sequence.maxTokens,
+    blocks: sequence.blockTable.length,
+    temperature,
+    topK,
+    topP,
+    minP,
+    ...(options.tokenizer && { prompt: promptText(sequence, options.tokenizer) }),
+  };
+}
+
+function stageOf(sequence: Sequence): Stage {
+  if (sequence.state === "waiting") return "queue";
+  return sequence.numComputed < sequence.promptLength ? "prefill" : "decode";
+}
+
+function promptText(sequence: Sequence, tokenizer: Tokenizer): string {
+  return tokenizer.decode(
+    Array.from({ length: sequence.promptLength }, (_, index) => sequence.tokenId(index)),
+  );
+}
