@@ -1,6 +1,7 @@
 // The buffers of a plan: activations assigned by lifetime, the paged KV cache, control, results and scratch. Weights
 // live in gpu_weights.ts.
 import type { GpuDevice } from "../device/gpu_device.ts";
+import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
@@ -14,6 +15,7 @@ export class GpuBuffers implements Disposable {
   readonly tokens: GPUBuffer;
   /** [maxSamples][SCORE_WORDS] */
   readonly scores: GPUBuffer;
+  readonly blockCopier: GpuBlockCopier;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
   readonly #activations: ReadonlyMap<number, GPUBuffer>;
@@ -28,6 +30,7 @@ export class GpuBuffers implements Disposable {
     this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
     this.scores = this.#create("scores", maxSamples * SCORE_WORDS * 4, GPUBufferUsage.COPY_SRC);
     this.#activations = this.#assignActivations(graph, layout);
+    const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
       const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
       const bytes = elements * (kvType === "f16" ? 2 : 4);
@@ -38,10 +41,11 @@ export class GpuBuffers implements Disposable {
       }
       return {
         type: kvType,
-        key: this.#create(`key[${i}]`, bytes),
-        value: this.#create(`value[${i}]`, bytes),
+        key: this.#create(`key[${i}]`, bytes, copied),
+        value: this.#create(`value[${i}]`, bytes, copied),
       };
     });
+    this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
   }
 
   activation(value: Value): GPUBuffer {
@@ -73,6 +77,7 @@ export class GpuBuffers implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.blockCopier[Symbol.dispose]();
     for (const buffer of this.#owned) buffer.destroy();
   }
 
