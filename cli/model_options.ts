@@ -22,6 +22,7 @@ export interface ModelFlags {
   readonly maxBatchTokens?: number;
   readonly maxSequences?: number;
   readonly threads?: number;
+  readonly cachePrompt: boolean;
   readonly fimPrefix?: string;
   readonly fimMiddle?: string;
   readonly fimSuffix?: string;
@@ -67,6 +68,7 @@ export function addModelOptions(command: Command): Command {
       parsePositive,
     )
     .option("--threads <n>", "CPU threads (default: all cores)", parsePositive)
+    .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -89,6 +91,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
       ...(flags.threads !== undefined && { numThreads: flags.threads }),
     },
     ...(fimTokens && { fimTokens }),
+    cachePrompts: flags.cachePrompt,
   };
 }
 

@@ -29,10 +29,18 @@ export type EngineState =
 export interface EngineStats {
   readonly waiting: number;
   readonly running: number;
+  /** Blocks that no sequence holds, `cachedBlocks` included. */
   readonly freeBlocks: number;
+  /** Blocks that hold tokens for later requests, until somebody needs the block. */
+  readonly cachedBlocks: number;
   readonly totalBlocks: number;
   readonly steps: number;
+  /** Tokens of the prompts read so far, each prompt once, however many samples it has. */
   readonly promptTokens: number;
+  /** Those of them that the cache had. */
+  readonly cachedTokens: number;
+  /** Tokens that went through the model: of prompts, generated, and anew after a preemption. */
+  readonly computedTokens: number;
   readonly generatedTokens: number;
   readonly preemptions: number;
   readonly cancelled: number;

@@ -8,6 +8,8 @@ export interface EngineOptions {
   readonly load: LoadOptions;
   /** The model's fill-in-the-middle tokens, where they are not known by name. */
   readonly fimTokens?: FimTokenNames;
+  /** False: no request finds anything of an earlier one in the cache. Default true. */
+  readonly cachePrompts?: boolean;
   /** Most sequences that wait to be started; further requests are refused. Default 256. */
   readonly maxWaiting?: number;
 }

@@ -13,13 +13,14 @@ import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
-import { makeSamples, numSequencesOf } from "./samples.ts";
+import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import { ServedModel } from "./served_model.ts";
 import { validateRequest } from "./validate_request.ts";
 
-export interface LocalEngineOptions extends Pick<EngineOptions, "modelId" | "fimTokens" | "maxWaiting"> {
+export interface LocalEngineOptions
+  extends Pick<EngineOptions, "modelId" | "fimTokens" | "cachePrompts" | "maxWaiting"> {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -48,7 +49,15 @@ export class LocalEngine implements Engine {
   #wake: () => void = () => {};
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
-  readonly #counts = { steps: 0, promptTokens: 0, generatedTokens: 0, preemptions: 0, cancelled: 0 };
+  readonly #counts = {
+    steps: 0,
+    promptTokens: 0,
+    cachedTokens: 0,
+    computedTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    cancelled: 0,
+  };
 
   /** Starts to load the model; `state` says how far that is. */
   constructor(options: LocalEngineOptions) {
@@ -103,8 +112,9 @@ export class LocalEngine implements Engine {
       ...this.#counts,
       waiting: scheduler?.waiting.length ?? 0,
       running: scheduler?.running.length ?? 0,
-      freeBlocks: scheduler?.pool.numFree ?? 0,
-      totalBlocks: scheduler?.pool.numBlocks ?? 0,
+      freeBlocks: scheduler?.numFreeBlocks ?? 0,
+      cachedBlocks: scheduler?.numCachedBlocks ?? 0,
+      totalBlocks: scheduler?.numBlocks ?? 0,
       preemptions: this.#counts.preemptions + (scheduler?.numPreemptions ?? 0),
     });
   }
@@ -176,6 +186,7 @@ export class LocalEngine implements Engine {
     const result = await this.#runStep(step);
     if (result) {
       this.#counts.steps++;
+      this.#counts.computedTokens += step.reduce((sum, { numTokens }) => sum + numTokens, 0);
       this.#deliver(step, result);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
@@ -215,7 +226,10 @@ export class LocalEngine implements Engine {
   }
 
   #promptComputed(sequence: Sequence, generation: Generation, now: number) {
-    if (!sequence.leader) this.#counts.promptTokens += sequence.promptLength;
+    if (!sequence.leader) {
+      this.#counts.promptTokens += sequence.promptLength;
+      this.#counts.cachedTokens += sequence.numCachedTokens ?? 0;
+    }
     generation.promptComputed(sequence, now);
     if (sequence.maxTokens === 0) this.#release(sequence);
   }
@@ -244,11 +258,12 @@ export class LocalEngine implements Engine {
         "queue_full",
       );
     }
+    const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
     const prompt = served.encodePrompt(request);
     const generation = new Generation({
       request,
       prompt,
-      samples: makeSamples(request, prompt, served),
+      samples: makeSamples(request, prompt, served, cacheSpace),
       tokenizer: served.tokenizer,
       endIds: served.endIds,
       submittedAt: this.#now(),

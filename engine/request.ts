@@ -47,6 +47,10 @@ export interface GenerationRequest {
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
+  /** False: take nothing from the prefix cache, and leave nothing in it. */
+  readonly cachePrompt?: boolean;
+  /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
+  readonly cacheSalt?: string;
   /** Report the prompt's own tokens (echo), with log-probabilities where `logprobs` is set. */
   readonly echoPrompt?: boolean;
 }
@@ -103,5 +107,7 @@ export type GenerationEvent =
     readonly text: string;
     /** Token events of this sample: an end token is neither delivered nor counted. */
     readonly completionTokens: number;
+    /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
+    readonly cachedTokens: number;
     readonly timings: GenerationTimings;
   };

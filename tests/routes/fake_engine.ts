@@ -21,6 +21,8 @@ export interface Script {
   /** Text held back to the end. */
   readonly heldBack?: string;
   readonly truncated?: boolean;
+  /** Tokens of the prompt said to come from the cache. */
+  readonly cachedTokens?: number;
   /** Milliseconds before each token. */
   readonly tokenDelayMs?: number;
   /** Resolves when the request leaves the queue. */
@@ -178,6 +180,7 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     ...(reason === "stop" && { stopString: script.stopString ?? "" }),
     text: script.heldBack ?? "",
     completionTokens: count,
+    cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },
   };
 }
