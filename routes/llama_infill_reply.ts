@@ -1,12 +1,6 @@
 // From the engine's events to llama.cpp's native objects: partial ones for a stream, and the full one that ends a sample.
 import type { ModelInfo } from "../engine/engine.ts";
-import type {
-  FinishReason,
-  GenerationEvent,
-  GenerationRequest,
-  GenerationTimings,
-  TokenLogprob,
-} from "../engine/request.ts";
+import type { FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "../engine/request.ts";
 import { sampleCount } from "./llama_infill_request.ts";
 import type { InfillReply, InfillRequest, InfillTimings, TokenProbability } from "./llama_infill_schema.ts";
 
@@ -96,7 +90,7 @@ export class InfillSample {
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
-      timings: toTimings(prompt.tokenIds.length, finish.completionTokens, finish.timings),
+      timings: toTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&
         { completion_probabilities: this.#probabilities }),
     };
@@ -137,14 +131,18 @@ function generationSettings(
   };
 }
 
-function toTimings(promptTokens: number, predictedTokens: number, timings: GenerationTimings): InfillTimings {
+function toTimings(
+  promptTokens: number,
+  { completionTokens: predictedTokens, cachedTokens, timings }: Finish,
+): InfillTimings {
   const { promptMs, predictedMs } = timings;
+  const computedTokens = promptTokens - cachedTokens;
   return {
-    cache_n: 0,
-    prompt_n: promptTokens,
+    cache_n: cachedTokens,
+    prompt_n: computedTokens,
     prompt_ms: promptMs,
-    prompt_per_token_ms: ratio(promptMs, promptTokens),
-    prompt_per_second: ratio(promptTokens * 1000, promptMs),
+    prompt_per_token_ms: ratio(promptMs, computedTokens),
+    prompt_per_second: ratio(computedTokens * 1000, promptMs),
     predicted_n: predictedTokens,
     predicted_ms: predictedMs,
     predicted_per_token_ms: ratio(predictedMs, predictedTokens),

@@ -32,6 +32,8 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     seed: RANDOM_SEEDS.includes(body.seed) ? undefined : engineSeed(body.seed),
     stop: [body.stop].flat().filter((text) => text !== ""),
     ignoreEos: body.ignore_eos,
+    cachePrompt: body.cache_prompt,
+    cacheSalt: body.cache_salt,
     logprobs: probabilityCount(body) || undefined,
   });
 }

@@ -57,14 +57,20 @@ export const infillRequest = z.object({
     "Only these fields of the reply. `timings/prompt_n` is a flat key of that name.",
   ),
   stream: z.boolean().default(false).describe("Send parts as server-sent events while the text grows."),
+  cache_prompt: z.boolean().optional().describe(
+    "false takes nothing from the prefix cache and leaves nothing in it.",
+  ),
+  cache_salt: z.string().max(1024).optional().describe(
+    "Extension: cached tokens are shared only with requests that send the same.",
+  ),
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 
 export type InfillRequest = z.output<typeof infillRequest>;
 
 const timings = z.object({
-  cache_n: z.int(),
-  prompt_n: z.int(),
+  cache_n: z.int().describe("Prompt tokens that were in the cache already."),
+  prompt_n: z.int().describe("Prompt tokens that were computed."),
   prompt_ms: z.number(),
   prompt_per_token_ms: z.number(),
   prompt_per_second: z.number(),
@@ -97,7 +103,7 @@ export const infillReply = z.object({
   truncated: z.boolean().describe("The prompt was cut to fit the context."),
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
-  tokens_cached: z.int(),
+  tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
   timings,
   completion_probabilities: z.array(tokenProbability).optional(),
 }).openapi("Infill");

@@ -22,6 +22,7 @@ export class CompletionShaper {
   readonly #header: Omit<CompletionReply, "choices" | "usage">;
   readonly #n: number;
   #promptTokens = 0;
+  #cachedTokens = 0;
   #completionTokens = 0;
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
@@ -64,6 +65,7 @@ export class CompletionShaper {
       prompt_tokens: this.#promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: this.#promptTokens + this.#completionTokens,
+      prompt_tokens_details: { cached_tokens: this.#cachedTokens },
     };
   }
 
@@ -86,6 +88,7 @@ export class CompletionShaper {
 
   #finishDelta(index: number, event: Finish): CompletionChoice {
     this.#completionTokens += event.completionTokens;
+    if (event.sample === 0) this.#cachedTokens += event.cachedTokens; // Once a prompt, as the prompt's own tokens.
     return { text: event.text, index, logprobs: null, finish_reason: finishReason(event.reason) };
   }
 

@@ -99,6 +99,12 @@ export const completionRequest = z.object({
     "Taken from them for each time they were.",
   ),
   logit_bias: logitBias.optional().describe("Token id to what is added to its logit, -100 to 100."),
+  cache_prompt: z.boolean().optional().describe(
+    "Extension: false takes nothing from the prefix cache and leaves nothing in it.",
+  ),
+  cache_salt: z.string().max(1024).optional().describe(
+    "Extension: cached tokens are shared only with requests that send the same.",
+  ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
   user: z.string().optional().describe("Accepted and ignored."),
 }).superRefine(checkTogether).openapi("CompletionRequest");
@@ -155,6 +161,9 @@ const usage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
+  prompt_tokens_details: z.object({
+    cached_tokens: z.int().describe("Prompt tokens that were in the cache already."),
+  }),
 }).openapi("CompletionUsage");
 
 /** The reply, and every chunk of a stream. */

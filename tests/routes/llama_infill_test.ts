@@ -43,7 +43,6 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["defaults", {}, DEFAULTS],
   ["what it ignores", {
     id_slot: 0,
-    cache_prompt: true,
     t_max_prompt_ms: 1,
     t_max_predict_ms: 1,
     n_indent: 4,
@@ -112,6 +111,8 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   }],
   ["logit_bias object", { logit_bias: { 5: 1.5 } }, { ...DEFAULTS, logitBias: [{ id: 5, delta: 1.5 }] }],
   ["ignore_eos", { ignore_eos: true }, { ...DEFAULTS, ignoreEos: true }],
+  ["cache_prompt", { cache_prompt: false }, { ...DEFAULTS, cachePrompt: false }],
+  ["cache_salt", { cache_salt: "me" }, { ...DEFAULTS, cacheSalt: "me" }],
 ];
 
 for (const [name, body, expected] of ACCEPTED) {
@@ -204,6 +205,13 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
       predicted_per_second: 40,
     },
   });
+});
+
+Deno.test("/infill tells apart prompt tokens that were cached and computed", async () => {
+  const { json } = await infill({ cachedTokens: 1 }, {
+    response_fields: ["timings/cache_n", "timings/prompt_n"],
+  });
+  assert.deepEqual(json, { "timings/cache_n": 1, "timings/prompt_n": 1 });
 });
 
 Deno.test("/infill cuts the reply to response_fields, slashes kept, missing names left out", async () => {
