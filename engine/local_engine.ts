@@ -20,7 +20,7 @@ import { ServedModel } from "./served_model.ts";
 import { validateRequest } from "./validate_request.ts";
 
 export interface LocalEngineOptions
-  extends Pick<EngineOptions, "modelId" | "fimTokens" | "cachePrompts" | "maxWaiting"> {
+  extends Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "cachePrompts" | "maxWaiting"> {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -259,7 +259,7 @@ export class LocalEngine implements Engine {
       );
     }
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
-    const prompt = served.encodePrompt(request);
+    const prompt = served.encodePrompt(request, (ids) => this.#scheduler!.countCached(cacheSpace, ids));
     const generation = new Generation({
       request,
       prompt,

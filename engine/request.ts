@@ -19,6 +19,7 @@ export type Prompt =
     readonly prefix: string;
     readonly suffix: string;
     readonly lineStart?: string;
+    /** Undefined: the server's, or that in which most of the prompt is cached. */
     readonly layout?: FimLayout;
     readonly extra?: readonly { readonly filename?: string; readonly text: string }[];
     readonly filename?: string;

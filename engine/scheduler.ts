@@ -4,7 +4,7 @@
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
 import type { BlockCopy, StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
-import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache, type TokenList } from "./prefix_cache.ts";
+import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
 import { blocksFor, type LogitAdjustment, type Sequence } from "./sequence.ts";
 
 /** The rows that one sequence contributes to a step. */
@@ -83,8 +83,9 @@ export class Scheduler {
   }
 
   /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
-  countCached(space: CacheSpace, tokens: TokenList, numTokens: number): number {
-    return numTokensOf(this.#cache.find(space, tokens, numTokens - 1));
+  countCached(space: CacheSpace, promptIds: readonly number[]): number {
+    const tokens = { tokenId: (index: number) => promptIds[index] };
+    return numTokensOf(this.#cache.find(space, tokens, promptIds.length - 1));
   }
 
   /**

@@ -53,6 +53,7 @@ function infillPrompt(body: InfillRequest): Prompt {
     prefix: body.input_prefix,
     suffix: body.input_suffix,
     ...(body.prompt !== "" && { lineStart: body.prompt }),
+    ...(body.fim_layout && { layout: body.fim_layout }),
     extra: body.input_extra.map(({ text, filename }) => filename ? { text, filename } : { text }),
   };
 }

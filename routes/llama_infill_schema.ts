@@ -57,6 +57,10 @@ export const infillRequest = z.object({
     "Only these fields of the reply. `timings/prompt_n` is a flat key of that name.",
   ),
   stream: z.boolean().default(false).describe("Send parts as server-sent events while the text grows."),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe(
+    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
+      "fewest tokens have yet to be computed.",
+  ),
   cache_prompt: z.boolean().optional().describe(
     "false takes nothing from the prefix cache and leaves nothing in it.",
   ),
@@ -101,6 +105,7 @@ export const infillReply = z.object({
   prompt: z.string(),
   has_new_line: z.boolean(),
   truncated: z.boolean().describe("The prompt was cut to fit the context."),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   tokens_cached: z.int().describe("Tokens of the prompt and the completion."),

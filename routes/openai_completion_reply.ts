@@ -1,7 +1,7 @@
 // From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
 // by one, a plain reply is their sum.
 import type { ModelInfo } from "../engine/engine.ts";
-import type { FinishReason, GenerationEvent, TokenLogprob } from "../engine/request.ts";
+import type { FimLayout, FinishReason, GenerationEvent, TokenLogprob } from "../engine/request.ts";
 import type { PromptEvent } from "./generation.ts";
 import type {
   CompletionChoice,
@@ -24,6 +24,8 @@ export class CompletionShaper {
   #promptTokens = 0;
   #cachedTokens = 0;
   #completionTokens = 0;
+  /** Of infills, by prompt. */
+  readonly #layouts = new Map<number, FimLayout>();
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
 
@@ -47,7 +49,7 @@ export class CompletionShaper {
       case "token":
         return this.#tokenDeltas(prompt * this.#n + event.sample, event);
       case "finish":
-        return [this.#finishDelta(prompt * this.#n + event.sample, event)];
+        return [this.#finishDelta(prompt, event)];
     }
   }
 
@@ -72,6 +74,7 @@ export class CompletionShaper {
   /** Every sample of an echoed prompt begins with it. */
   #promptDeltas(prompt: number, event: PromptRead): CompletionChoice[] {
     this.#promptTokens += event.tokenIds.length;
+    if (event.layout) this.#layouts.set(prompt, event.layout);
     const { text } = event;
     if (text === undefined) return [];
     return Array.from({ length: this.#n }, (_, sample) => {
@@ -86,10 +89,17 @@ export class CompletionShaper {
     return [{ text: event.text, index, logprobs, finish_reason: null }];
   }
 
-  #finishDelta(index: number, event: Finish): CompletionChoice {
+  #finishDelta(prompt: number, event: Finish): CompletionChoice {
+    const index = prompt * this.#n + event.sample, layout = this.#layouts.get(prompt);
     this.#completionTokens += event.completionTokens;
     if (event.sample === 0) this.#cachedTokens += event.cachedTokens; // Once a prompt, as the prompt's own tokens.
-    return { text: event.text, index, logprobs: null, finish_reason: finishReason(event.reason) };
+    return {
+      text: event.text,
+      index,
+      logprobs: null,
+      finish_reason: finishReason(event.reason),
+      ...(layout && { fim_layout: layout }),
+    };
   }
 
   #logprobs(index: number, tokens: readonly TokenLogprob[] | undefined): CompletionLogprobs | null {
@@ -120,6 +130,7 @@ export function sumOfDeltas(
     index,
     logprobs: withLogprobs ? joinLogprobs(parts.flatMap((part) => part.logprobs ?? [])) : null,
     finish_reason: parts.at(-1)!.finish_reason,
+    ...(parts.at(-1)!.fim_layout && { fim_layout: parts.at(-1)!.fim_layout }),
   }));
 }
 

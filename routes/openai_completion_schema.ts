@@ -68,7 +68,8 @@ export const completionRequest = z.object({
     "Text after the hole: the completion is the middle between `prompt` and `suffix`.",
   ),
   fim_layout: z.enum(["psm", "spm"]).optional().describe(
-    "Extension: order of prefix and suffix in the model's prompt. Absent: the model's own.",
+    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
+      "fewest tokens have yet to be computed.",
   ),
   max_tokens: z.int().min(0).default(16).describe("Most new tokens; 0 only reads (and scores) the prompt."),
   temperature: z.number().min(0).max(2).default(1).describe("0 takes the likeliest token."),
@@ -155,6 +156,7 @@ const choice = z.object({
   index: z.int().describe("prompt * n + sample"),
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
 }).openapi("CompletionChoice");
 
 const usage = z.object({

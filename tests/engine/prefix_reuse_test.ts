@@ -2,9 +2,10 @@
 // before.
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
-import type { GenerationRequest } from "../../engine/request.ts";
+import type { Engine } from "../../engine/engine.ts";
+import type { FimLayout, GenerationRequest, Prompt } from "../../engine/request.ts";
 import { Editor, edits } from "./edit_traces.ts";
-import { complete, openFakeEngine, request, textPrompt } from "./fake_model.ts";
+import { collect, complete, completionOf, openFakeEngine, request, textPrompt } from "./fake_model.ts";
 
 const FILE = "import os\n\ndef f(x):\n    return x\n\ndef g(x):\n    re";
 const LIMITS = { maxTokens: 24, maxBlocksPerSequence: 16 };
@@ -38,7 +39,10 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
               : { kind: "infill", prefix, suffix, ...(layout && { layout }) },
             { maxTokens: 6, n, cacheSalt: salt },
           );
-          const there = await complete(cold.engine, wanted), here = await complete(cached.engine, wanted);
+          const events = await collect(cached.engine.submit(wanted)), here = completionOf(events);
+          const used = events[0].kind === "prompt" ? events[0].layout : undefined;
+          const plain = used ? { ...wanted, prompt: { ...wanted.prompt, layout: used } as Prompt } : wanted;
+          const there = await complete(cold.engine, plain);
           assert.deepEqual(here.ids, there.ids);
           offered = here.text;
         }
@@ -73,6 +77,31 @@ Deno.test("LocalEngine.submit() reports what was cached, and counts what was com
   assert.equal(promptTokens, 6 * text.length + 1);
   assert.equal(cachedTokens, 3 * text.length - 2);
   assert.equal(computedTokens, promptTokens - cachedTokens + 2, "two samples more compute a token each");
+});
+
+Deno.test("LocalEngine stays with the layout that is cached, and reports it", async () => {
+  await using fake = await openFakeEngine({ limits: { maxTokens: 128, maxBlocksPerSequence: 16 } });
+  await using psmServer = await openFakeEngine({}, { fimLayout: "psm" });
+  const layoutOf = async (engine: Engine, prefix: string, wanted?: FimLayout) => {
+    const prompt = {
+      kind: "infill" as const,
+      prefix,
+      suffix: prefix[0].repeat(20),
+      ...(wanted && { layout: wanted }),
+    };
+    const [first] = await collect(engine.submit(request(prompt, { maxTokens: 1 })));
+    return first.kind === "prompt" && first.layout;
+  };
+  assert.equal(await layoutOf(fake.engine, "cold file"), "spm");
+  assert.equal(await layoutOf(fake.engine, "another file", "psm"), "psm");
+  assert.equal(
+    await layoutOf(fake.engine, "another file!"),
+    "psm",
+    "its prefix is cached in this layout only",
+  );
+  assert.equal(await layoutOf(fake.engine, "cold file!"), "spm");
+  assert.equal(await layoutOf(psmServer.engine, "x"), "psm");
+  assert.equal(await layoutOf(psmServer.engine, "x", "spm"), "spm");
 });
 
 Deno.test("LocalEngine computes only what is typed where the rest stands before it", async () => {

@@ -5,6 +5,7 @@ import { delay } from "./delay.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type {
+  FimLayout,
   FinishReason,
   GenerationEvent,
   GenerationRequest,
@@ -21,6 +22,7 @@ export interface Script {
   /** Text held back to the end. */
   readonly heldBack?: string;
   readonly truncated?: boolean;
+  readonly layout?: FimLayout;
   /** Tokens of the prompt said to come from the cache. */
   readonly cachedTokens?: number;
   /** Milliseconds before each token. */
@@ -127,6 +129,7 @@ function promptEvent(script: Script, request: GenerationRequest): GenerationEven
     kind: "prompt",
     tokenIds: characters.map((character) => character.codePointAt(0)!),
     truncated: script.truncated ?? false,
+    ...(script.layout && { layout: script.layout }),
     ...(request.echoPrompt && { text }),
     ...(request.echoPrompt && request.logprobs !== undefined && {
       tokens: characters.map((character, i) =>

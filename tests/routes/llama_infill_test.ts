@@ -111,6 +111,10 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   }],
   ["logit_bias object", { logit_bias: { 5: 1.5 } }, { ...DEFAULTS, logitBias: [{ id: 5, delta: 1.5 }] }],
   ["ignore_eos", { ignore_eos: true }, { ...DEFAULTS, ignoreEos: true }],
+  ["fim_layout", { fim_layout: "spm" }, {
+    ...DEFAULTS,
+    prompt: { kind: "infill", prefix: "p", suffix: "s", layout: "spm", extra: [] },
+  }],
   ["cache_prompt", { cache_prompt: false }, { ...DEFAULTS, cachePrompt: false }],
   ["cache_salt", { cache_salt: "me" }, { ...DEFAULTS, cacheSalt: "me" }],
 ];
@@ -205,6 +209,10 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
       predicted_per_second: 40,
     },
   });
+});
+
+Deno.test("/infill names the layout", async () => {
+  assert.equal((await infill({ layout: "psm" }, {})).json.fim_layout, "psm");
 });
 
 Deno.test("/infill tells apart prompt tokens that were cached and computed", async () => {

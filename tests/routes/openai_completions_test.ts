@@ -176,6 +176,16 @@ for (const [reason, expected] of [["eos", "stop"], ["stop", "stop"], ["length", 
   });
 }
 
+Deno.test("/v1/completions names the layout of an infill where its choice ends, plain and streamed", async () => {
+  const script = { layout: "spm" } as const;
+  const plain = await complete(script, { suffix: "s" });
+  assert.equal(plain.json.choices[0].fim_layout, "spm");
+  const streamed = await complete(script, { suffix: "s", stream: true });
+  const chunks = eventData(streamed.text).slice(0, -1).map((chunk) => JSON.parse(chunk));
+  const layouts = chunks.map(({ choices }) => choices[0].fim_layout);
+  assert.deepEqual([layouts.at(-1), new Set(layouts.slice(0, -1))], ["spm", new Set([undefined])]);
+});
+
 Deno.test("/v1/completions counts cached tokens once a prompt", async () => {
   const engine = new FakeEngine({ cachedTokens: 2 });
   const reply = await post(openApp(engine), PATH, { prompt: ["abc", "cde"], n: 3, max_tokens: 2 });
