@@ -4,6 +4,7 @@ import { fromFileUrl, isAbsolute, join } from "std/path/mod.js";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import type { Profile } from "../device/caps.ts";
 import type { FimTokenNames } from "../engine/fim.ts";
+import type { FimLayout } from "../engine/request.ts";
 import type { EngineOptions } from "../engine/engine_options.ts";
 
 /** The default model, embedded in the repository. */
@@ -22,6 +23,8 @@ export interface ModelFlags {
   readonly maxBatchTokens?: number;
   readonly maxSequences?: number;
   readonly threads?: number;
+  readonly cachePrompt: boolean;
+  readonly fimLayout: FimLayout | "auto";
   readonly fimPrefix?: string;
   readonly fimMiddle?: string;
   readonly fimSuffix?: string;
@@ -67,6 +70,11 @@ export function addModelOptions(command: Command): Command {
       parsePositive,
     )
     .option("--threads <n>", "CPU threads (default: all cores)", parsePositive)
+    .addOption(
+      new Option("--fim-layout <name>", "auto: fill-in-the-middle layout by what is cached; else this one")
+        .choices(["auto", "psm", "spm"]).default("auto"),
+    )
+    .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -89,6 +97,8 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
       ...(flags.threads !== undefined && { numThreads: flags.threads }),
     },
     ...(fimTokens && { fimTokens }),
+    ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
+    cachePrompts: flags.cachePrompt,
   };
 }
 

@@ -6,6 +6,7 @@ import type { ScheduledSequence } from "./scheduler.ts";
 /** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draw. */
 export function packBatch(step: readonly ScheduledSequence[]): StepBatch {
   const numTokens = step.reduce((sum, scheduled) => sum + scheduled.numTokens, 0);
+  const copies = step.flatMap(({ copy }) => copy ? [{ from: copy.from, to: copy.to, rows: copy.rows }] : []);
   const batch = {
     tokenIds: new Uint32Array(numTokens),
     positions: new Uint32Array(numTokens),
@@ -26,7 +27,7 @@ export function packBatch(step: readonly ScheduledSequence[]): StepBatch {
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;
-  return batch;
+  return copies.length > 0 ? { ...batch, copies } : batch;
 }
 
 function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSequence, row: number) {

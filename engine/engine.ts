@@ -32,12 +32,15 @@ export type EngineState =
 export interface EngineStats extends StepCounts {
   readonly waiting: number;
   readonly running: number;
+  /** Blocks that no sequence holds, `cachedBlocks` included. */
   readonly freeBlocks: number;
+  /** Blocks that hold tokens for later requests, until somebody needs the block. */
+  readonly cachedBlocks: number;
   readonly totalBlocks: number;
   readonly steps: number;
-  /** Tokens of all prompts computed, those found in the cache included. */
+  /** Tokens of the prompts read so far, each prompt once, however many samples it has. */
   readonly promptTokens: number;
-  /** Prompt tokens that were found in the cache. */
+  /** Those of them that the cache had. */
   readonly cachedTokens: number;
   readonly generatedTokens: number;
   readonly preemptions: number;

@@ -1,6 +1,7 @@
 // What an engine is made from: plain data, so that it can be sent to the worker that owns device and model.
 import type { LoadOptions } from "../models/loaded_model.ts";
 import type { FimTokenNames } from "./fim.ts";
+import type { FimLayout } from "./request.ts";
 
 export const DEFAULT_MAX_WAITING = 256;
 
@@ -10,6 +11,10 @@ export interface EngineOptions {
   readonly load: LoadOptions;
   /** The model's fill-in-the-middle tokens, where they are not known by name. */
   readonly fimTokens?: FimTokenNames;
-  /** Most sequences that wait to be started; further requests are refused. */
+  /** False: no request finds anything of an earlier one in the cache. Default true. */
+  readonly cachePrompts?: boolean;
+  /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
+  readonly fimLayout?: FimLayout;
+  /** Most sequences that wait to be started; further requests are refused. Default 256. */
   readonly maxWaiting?: number;
 }

@@ -1,6 +1,6 @@
 // Which fill-in-the-middle tokens a vocabulary has, and the prompt layouts that models were trained on. Cutting a
 // prompt to the context is `infill_prompt.ts`.
-import { FIM_SPELLINGS, SEPARATOR_TOKENS } from "./control_tokens.ts";
+import { FIM_SPELLINGS, SEPARATOR_TOKENS, tokenNames } from "./control_tokens.ts";
 import type { FimLayout } from "./request.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -35,8 +35,13 @@ export interface FimSupport {
   readonly tokens: FimTokens | undefined;
   /** Of "prefix", "suffix" and "middle". */
   readonly missing: readonly string[];
+  /** Layouts to choose among, the preferred one first. */
+  readonly layouts: readonly FimLayout[];
   readonly fileForm: FileForm;
 }
+
+/** Of a model that nothing is known about. */
+const USUAL_LAYOUTS: readonly FimLayout[] = ["psm"];
 
 /**
  * Looks the tokens up by spelling: the override, or the first known spelling that is complete, or else the one that
@@ -45,17 +50,26 @@ export interface FimSupport {
  */
 export function detectFim(tokenizer: Tokenizer, overrides?: FimTokenNames): FimSupport {
   const fileForm = detectFileForm(tokenizer);
-  if (overrides) return { tokens: overriddenTokens(tokenizer, overrides), missing: [], fileForm };
+  if (overrides) {
+    return {
+      tokens: overriddenTokens(tokenizer, overrides),
+      missing: [],
+      layouts: USUAL_LAYOUTS,
+      fileForm,
+    };
+  }
   const found = FIM_SPELLINGS.map((spelling) => {
     const missing = (["prefix", "suffix", "middle"] as const)
       .filter((role) => tokenizer.idOf(spelling[role]) === undefined);
     return { spelling, missing };
   });
   const best = found.reduce((a, b) => b.missing.length < a.missing.length ? b : a);
-  if (best.missing.length > 0) return { tokens: undefined, missing: best.missing, fileForm };
+  const { layouts } = best.spelling;
+  if (best.missing.length > 0) return { tokens: undefined, missing: best.missing, layouts, fileForm };
   return {
     tokens: overriddenTokens(tokenizer, withoutUnknownPad(tokenizer, best.spelling)),
     missing: [],
+    layouts,
     fileForm,
   };
 }
@@ -80,7 +94,7 @@ export function endTokenIds(
 ): Set<number> {
   const ids = new Set<number>(tokens ? Object.values(tokens) : []);
   for (const spelling of FIM_SPELLINGS) {
-    for (const name of Object.values(spelling)) addKnown(ids, tokenizer.idOf(name));
+    for (const name of tokenNames(spelling)) addKnown(ids, tokenizer.idOf(name));
   }
   for (const name of SEPARATOR_TOKENS) addKnown(ids, tokenizer.idOf(name));
   if (tokenizer.has(eosTokenId)) ids.add(eosTokenId);

@@ -183,6 +183,7 @@ export class Generation {
       ...(stopString !== undefined && { stopString }),
       text: text.stop.flush(),
       completionTokens: text.numTokens,
+      cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
       timings: {
         queueMs: startedAt - this.#options.submittedAt,
         promptMs: firstTokenAt - startedAt,

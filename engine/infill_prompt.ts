@@ -26,8 +26,12 @@ const LINE_SLACK = 1 / 8;
 /** Bytes of text encoded per token of budget at first; code has three to four to a token. */
 const BYTES_PER_TOKEN = 6;
 
+/** How many tokens of a prompt are computed already. */
+export type CountCached = (ids: readonly number[]) => number;
+
 /**
- * Lays out an infill prompt of at most `budget` tokens. The prefix keeps its end and the suffix its start, three
+ * Lays out an infill prompt of at most `budget` tokens, in the layout that the request wants, or else in that of
+ * `fim.layouts` in which fewest tokens have yet to be computed, the first of equals. The prefix keeps its end and the suffix its start, three
  * tokens to one; what either leaves goes to the other, and what both leave to the other files, of which the last are
  * kept first. Cuts fall on line boundaries where that costs little.
  */
@@ -36,10 +40,10 @@ export function buildInfillPrompt(
   fim: FimSupport,
   request: InfillRequest,
   budget: number,
+  countCached: CountCached = () => 0,
 ): InfillPrompt {
   const tokens = fim.tokens;
   if (!tokens) throw new TypeError("Cannot lay out infill prompt: the vocabulary has no infill tokens");
-  const layout = request.layout ?? "psm";
   const header = fileHeader(tokenizer, fim.fileForm, request, budget);
   const room = Math.max(0, budget - 3 - header.before.length - header.inside.length);
   const lineStart = tokenizer.encode(request.lineStart ?? "", { parseSpecial: true });
@@ -48,12 +52,21 @@ export function buildInfillPrompt(
   const files = otherFiles(tokenizer, fim.fileForm, request.extra ?? [], room - used);
   const outside = fim.fileForm.kind === "outside";
   const prefix = [...(outside ? [] : files.ids), ...header.inside, ...parts.prefix.ids];
-  const ids = layOut(tokens, layout, { prefix, suffix: parts.suffix.ids });
+  const candidates = (request.layout ? [request.layout] : fim.layouts).map((layout) => {
+    const ids = layOut(tokens, layout, { prefix, suffix: parts.suffix.ids });
+    return { layout, ids: outside ? [...files.ids, ...header.before, ...ids] : ids };
+  });
   return {
-    ids: outside ? [...files.ids, ...header.before, ...ids] : ids,
-    layout,
+    ...leastBy(candidates, ({ ids }) => ids.length - countCached(ids)),
     truncated: parts.prefix.truncated || parts.suffix.truncated || files.truncated,
   };
+}
+
+/** The first of those with the lowest cost; of a single one, the cost is not asked for. */
+function leastBy<T>(candidates: readonly T[], cost: (candidate: T) => number): T {
+  if (candidates.length === 1) return candidates[0];
+  const costs = candidates.map(cost);
+  return candidates[costs.indexOf(Math.min(...costs))];
 }
 
 /** What names the file being completed: tokens before the infill tokens, and at the start of the prefix. */

@@ -13,7 +13,7 @@ import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
-import { makeSamples, numSequencesOf } from "./samples.ts";
+import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
@@ -21,7 +21,8 @@ import { ServedModel } from "./served_model.ts";
 import { StepStats } from "./step_stats.ts";
 import { validateRequest } from "./validate_request.ts";
 
-export interface LocalEngineOptions extends Pick<EngineOptions, "modelId" | "fimTokens" | "maxWaiting"> {
+export interface LocalEngineOptions
+  extends Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "cachePrompts" | "maxWaiting"> {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -115,8 +116,9 @@ export class LocalEngine implements Engine {
       cancelledIn: { ...this.#cancelledIn },
       waiting: scheduler?.waiting.length ?? 0,
       running: scheduler?.running.length ?? 0,
-      freeBlocks: scheduler?.pool.numFree ?? 0,
-      totalBlocks: scheduler?.pool.numBlocks ?? 0,
+      freeBlocks: scheduler?.numFreeBlocks ?? 0,
+      cachedBlocks: scheduler?.numCachedBlocks ?? 0,
+      totalBlocks: scheduler?.numBlocks ?? 0,
       preemptions: this.#counts.preemptions + (scheduler?.numPreemptions ?? 0),
     });
   }
@@ -240,7 +242,10 @@ export class LocalEngine implements Engine {
   }
 
   #promptComputed(sequence: Sequence, generation: Generation, now: number) {
-    if (!sequence.leader) this.#counts.promptTokens += sequence.promptLength;
+    if (!sequence.leader) {
+      this.#counts.promptTokens += sequence.promptLength;
+      this.#counts.cachedTokens += sequence.numCachedTokens ?? 0;
+    }
     generation.promptComputed(sequence, now);
     if (sequence.maxTokens === 0) this.#release(sequence);
   }
@@ -282,11 +287,12 @@ export class LocalEngine implements Engine {
         "queue_full",
       );
     }
-    const prompt = served.encodePrompt(request);
+    const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
+    const prompt = served.encodePrompt(request, (ids) => this.#scheduler!.countCached(cacheSpace, ids));
     const generation = new Generation({
       request,
       prompt,
-      samples: makeSamples(request, prompt, served),
+      samples: makeSamples(request, prompt, served, cacheSpace),
       tokenizer: served.tokenizer,
       endIds: served.endIds,
       submittedAt: this.#now(),

@@ -20,6 +20,7 @@ export type Prompt =
     readonly prefix: string;
     readonly suffix: string;
     readonly lineStart?: string;
+    /** Undefined: the server's, or that in which most of the prompt is cached. */
     readonly layout?: FimLayout;
     readonly extra?: readonly { readonly filename?: string; readonly text: string }[];
     readonly filename?: string;
@@ -48,6 +49,10 @@ export interface GenerationRequest {
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
+  /** False: take nothing from the prefix cache, and leave nothing in it. */
+  readonly cachePrompt?: boolean;
+  /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
+  readonly cacheSalt?: string;
   /** Report the prompt's own tokens (echo), with log-probabilities where `logprobs` is set. */
   readonly echoPrompt?: boolean;
   /** Names the request to those who look in from outside; the engine makes nothing else of it. */
@@ -107,5 +112,7 @@ export type GenerationEvent =
     readonly text: string;
     /** Token events of this sample: an end token is neither delivered nor counted. */
     readonly completionTokens: number;
+    /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
+    readonly cachedTokens: number;
     readonly timings: GenerationTimings;
   };

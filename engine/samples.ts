@@ -1,6 +1,7 @@
 // The sequences of a request: one a sample, each with the seed and the logit adjustments of its own.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
 import type { EncodedPrompt, Sample } from "./generation.ts";
+import type { CacheSpace } from "./prefix_cache.ts";
 import type { GenerationRequest } from "./request.ts";
 import { LogitAdjuster, randomSeed, samplingParams } from "./sampling.ts";
 import { Sequence } from "./sequence.ts";
@@ -11,11 +12,18 @@ export function numSequencesOf(request: GenerationRequest): number {
   return request.maxTokens === 0 ? 1 : request.n ?? 1;
 }
 
-/** The first sample computes the prompt, and scores it where that is asked for; the others share it. */
+/** Whose cached tokens a request uses; without caching a space of its own, which only its samples share. */
+export function cacheSpaceOf(request: GenerationRequest, cachePrompts: boolean): CacheSpace {
+  if (!cachePrompts || request.cachePrompt === false) return Symbol("one request");
+  return request.cacheSalt ?? "";
+}
+
+/** The first sample computes the prompt, and scores it where that is asked for; the others find it in the cache. */
 export function makeSamples(
   request: GenerationRequest,
   prompt: EncodedPrompt,
   served: ServedModel,
+  cacheSpace: CacheSpace,
 ): Sample[] {
   const seed = request.seed === undefined ? randomSeed() : BigInt(request.seed);
   const room = served.info.contextLength - prompt.ids.length;
@@ -25,6 +33,7 @@ export function makeSamples(
     const leader = samples[0]?.sequence;
     const sequence = new Sequence({
       promptIds: prompt.ids,
+      cacheSpace,
       maxTokens: Math.min(request.maxTokens ?? room, room),
       params: samplingParams(request, seed, index),
       topLogprobs: request.logprobs ?? -1,

@@ -1,8 +1,10 @@
 // Decides what every step computes: continuous batching of decodes with chunks of new prompts under a budget of
-// tokens, admission by free blocks, preemption by recomputation. Pure: no device, no clock, no text.
+// tokens, admission by free blocks, reuse of what is cached, preemption by recomputation. Pure: no device, no clock, no
+// text.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
-import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
+import type { BlockCopy, StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
+import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
 import { blocksFor, type LogitAdjustment, type Sequence } from "./sequence.ts";
 
 /** The rows that one sequence contributes to a step. */
@@ -11,6 +13,8 @@ export interface ScheduledSequence {
   /** Index in the sequence of the first token to compute. */
   readonly start: number;
   readonly numTokens: number;
+  /** To be done before the first row: it reads the copied ones. */
+  readonly copy?: BlockCopy;
   /** The last row yields the next token. */
   readonly draws: boolean;
   /** Rows [scoreStart, scoreEnd), by index in the sequence, score the prompt token that follows them. */
@@ -32,7 +36,8 @@ interface Budget {
  * oldest sequence always makes progress, and nobody starves.
  */
 export class Scheduler {
-  readonly pool: BlockPool;
+  readonly #pool: BlockPool;
+  readonly #cache: PrefixCache;
   readonly #limits: StepLimits;
   /** Few enough that each running sequence gets a row and a sample in every step. */
   readonly #maxRunning: number;
@@ -47,7 +52,8 @@ export class Scheduler {
     if (this.#maxRunning < 1) {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
     }
-    this.pool = new BlockPool(limits.numBlocks);
+    this.#pool = new BlockPool(limits.numBlocks);
+    this.#cache = new PrefixCache(this.#pool);
   }
 
   get waiting(): readonly Sequence[] {
@@ -60,6 +66,26 @@ export class Scheduler {
 
   get numPreemptions(): number {
     return this.#preemptions;
+  }
+
+  get numBlocks(): number {
+    return this.#pool.numBlocks;
+  }
+
+  /** Blocks that no sequence holds, those that still hold cached tokens included. */
+  get numFreeBlocks(): number {
+    return this.#cache.numAvailable;
+  }
+
+  /** Blocks that hold cached tokens and that no sequence holds. */
+  get numCachedBlocks(): number {
+    return this.#cache.numUnused;
+  }
+
+  /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
+  countCached(space: CacheSpace, promptIds: readonly number[]): number {
+    const tokens = { tokenId: (index: number) => promptIds[index] };
+    return numTokensOf(this.#cache.find(space, tokens, promptIds.length - 1));
   }
 
   /**
@@ -108,6 +134,9 @@ export class Scheduler {
       sequence.numComputed = start + numTokens;
       sequence.numScored = Math.max(sequence.numScored, scoreEnd);
       if (sequence.numComputed >= sequence.promptLength) sequence.promptDone = true;
+      this.#releaseCopy(sequence);
+      const { cacheSpace, lastCached, numComputed, blockTable } = sequence;
+      sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, numComputed, blockTable);
     }
   }
 
@@ -121,9 +150,10 @@ export class Scheduler {
     sequence.state = "finished";
   }
 
-  /** @throws {Error} when a block is lost or held twice */
+  /** @throws {Error} when a block is lost, held twice, or cached and held by whom the cache does not know */
   checkIntegrity() {
-    this.pool.checkIntegrity(this.#running.map((sequence) => sequence.blockTable));
+    const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
+    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied]);
   }
 
   /** Makes room for all tokens of a running sequence, at the cost of the youngest. False: it was the youngest itself. */
@@ -131,7 +161,7 @@ export class Scheduler {
     const missing = blocksFor(sequence.numTokens) - sequence.blockTable.length;
     if (missing <= 0) return true;
     for (;;) {
-      const blocks = this.pool.allocate(missing);
+      const blocks = this.#cache.allocate(missing);
       if (blocks) {
         sequence.blockTable.push(...blocks);
         return true;
@@ -150,10 +180,20 @@ export class Scheduler {
     this.#preemptions++;
   }
 
+  /** Lets go of the sequence's blocks; those with computed rows stay cached. */
   #release(sequence: Sequence) {
-    this.pool.free(sequence.blockTable);
+    this.#releaseCopy(sequence);
+    const { blockTable, lastCached } = sequence;
+    this.#cache.releasePath(lastCached);
+    this.#pool.free(blockTable.slice(lastCached ? lastCached.index + 1 : 0));
     sequence.blockTable = [];
+    sequence.lastCached = undefined;
     sequence.numComputed = 0;
+  }
+
+  #releaseCopy(sequence: Sequence) {
+    if (sequence.pendingCopy) this.#cache.release(sequence.pendingCopy.source);
+    sequence.pendingCopy = undefined;
   }
 
   /** Moves the head of the queue to running, with blocks for all its tokens, when there is room for it. */
@@ -162,27 +202,32 @@ export class Scheduler {
     if (!sequence || this.#running.length >= this.#maxRunning) return undefined;
     const { leader } = sequence;
     if (leader && !leader.promptDone && leader.state !== "finished") return undefined;
-    const shared = this.#sharedBlocks(sequence);
-    const missing = blocksFor(sequence.numTokens) - shared.length;
-    // One block spare for each that runs, or the newcomer would be preempted as soon as they grow.
-    if (missing + this.#running.length > this.pool.numFree) return undefined;
+    const found = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
+    // A copy needs a block more for as long as it takes, which may be the one that is missing.
+    const hit = [found, { ...found, copy: undefined }].find((hit) => this.#hasRoom(sequence, hit));
+    if (!hit) return undefined;
     this.#waiting.shift();
-    this.pool.share(shared);
-    sequence.blockTable = [...shared, ...this.pool.allocate(missing)!];
-    sequence.numComputed = shared.length * BLOCK_SIZE;
-    sequence.state = "running";
+    this.#start(sequence, hit);
     this.#running.push(sequence);
     return sequence;
   }
 
-  /** The prompt's full blocks, where a running sample of the same request has computed them. */
-  #sharedBlocks(sequence: Sequence): number[] {
-    const count = sequence.numShareableBlocks;
-    const family = sequence.leader ?? sequence;
-    const sibling = this.#running.find((other) =>
-      (other.leader ?? other) === family && other.numComputed >= count * BLOCK_SIZE
-    );
-    return sibling ? sibling.blockTable.slice(0, count) : [];
+  /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
+  #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
+    const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
+    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numUnusedIn(hit);
+  }
+
+  #start(sequence: Sequence, hit: CacheHit) {
+    const shared = this.#cache.holdPath(hit.last);
+    if (hit.copy) this.#cache.hold(hit.copy.source);
+    const own = this.#cache.allocate(blocksFor(sequence.numTokens) - shared.length)!;
+    sequence.blockTable = [...shared, ...own];
+    sequence.lastCached = hit.last;
+    sequence.pendingCopy = hit.copy && { ...hit.copy, from: hit.copy.source.block, to: own[0] };
+    sequence.numComputed = numTokensOf(hit);
+    sequence.numCachedTokens ??= sequence.numComputed;
+    sequence.state = "running";
   }
 }
 
@@ -208,5 +253,6 @@ function take(sequence: Sequence, budget: Budget, step: ScheduledSequence[]) {
   budget.tokens -= end - start;
   budget.samples -= samples;
   budget.adjustments -= adjustments.length;
-  step.push({ sequence, start, numTokens: end - start, draws, scoreStart, scoreEnd, adjustments });
+  const copy = sequence.pendingCopy ? { copy: sequence.pendingCopy } : {};
+  step.push({ sequence, start, numTokens: end - start, ...copy, draws, scoreStart, scoreEnd, adjustments });
 }

@@ -1,6 +1,7 @@
 // One sample of one request as the scheduler sees it: token ids, how far the KV cache has got, and the blocks that
 // hold it. Knows no text and no client.
-import { BLOCK_SIZE, type SamplingParams, type StepLimits } from "../kernels/step.ts";
+import { BLOCK_SIZE, type BlockCopy, type SamplingParams, type StepLimits } from "../kernels/step.ts";
+import type { CachedBlock, CacheSpace } from "./prefix_cache.ts";
 
 /** waiting: holds no blocks. running: admitted, holds blocks for all its tokens. finished: done, failed or cancelled. */
 export type SequenceState = "waiting" | "running" | "finished";
@@ -14,8 +15,10 @@ export interface SequenceOptions {
   readonly topLogprobs?: number;
   /** Score the prompt's tokens against the model on the way. */
   readonly scorePrompt?: boolean;
-  /** The first sample of the same request; this one waits until that prompt is computed, then shares its blocks. */
+  /** The first sample of the same request; this one waits until that prompt is computed, to find it in the cache. */
   readonly leader?: Sequence;
+  /** Whose cached blocks it uses and adds to. Default: the leader's, or else the space that all share. */
+  readonly cacheSpace?: CacheSpace;
   /** What to add to single logits before the next token is chosen. */
   readonly adjustments?: () => readonly LogitAdjustment[];
 }
@@ -23,6 +26,11 @@ export interface SequenceOptions {
 export interface LogitAdjustment {
   readonly id: number;
   readonly delta: number;
+}
+
+/** What a sequence waits for before its own first rows: the beginning of its next block, from a block that it holds. */
+export interface PendingCopy extends BlockCopy {
+  readonly source: CachedBlock;
 }
 
 /** Blocks that hold `numTokens` tokens. */
@@ -43,7 +51,7 @@ export function maxSequenceTokens(limits: StepLimits): number {
  *     | prompt               | generated                   |
  *     0           promptLength                     numTokens
  *
- * Only `scheduler.ts` moves `state`, `numComputed` and `blockTable`.
+ * Only `scheduler.ts` moves `state`, `numComputed`, `blockTable` and what the cache is concerned with.
  */
 export class Sequence {
   readonly promptLength: number;
@@ -60,6 +68,12 @@ export class Sequence {
   /** True once the whole prompt has been through the model, also if it was preempted since. */
   promptDone = false;
   blockTable: number[] = [];
+  /** The last block of the table that has computed rows, as the prefix cache knows it. */
+  lastCached: CachedBlock | undefined;
+  pendingCopy: PendingCopy | undefined;
+  /** Tokens of the prompt that were found in the cache when the sequence was first admitted. */
+  numCachedTokens: number | undefined;
+  readonly cacheSpace: CacheSpace;
   readonly #tokenIds: number[];
   readonly #adjustments: SequenceOptions["adjustments"];
 
@@ -70,6 +84,7 @@ export class Sequence {
     this.params = options.params;
     this.topLogprobs = options.topLogprobs ?? -1;
     this.leader = options.leader;
+    this.cacheSpace = options.cacheSpace ?? options.leader?.cacheSpace ?? "";
     this.#adjustments = options.adjustments;
     this.numScored = options.scorePrompt ? 0 : this.promptLength - 1;
   }
@@ -86,9 +101,9 @@ export class Sequence {
     return this.#tokenIds.length - this.numComputed;
   }
 
-  /** Blocks at the start of the prompt that samples of the same request share: full ones, less the last token's. */
-  get numShareableBlocks(): number {
-    return Math.floor((this.promptLength - 1) / BLOCK_SIZE);
+  /** Tokens that need not go through the model if their K and V are cached: not the last, nor what is to be scored. */
+  get numReusable(): number {
+    return this.numScored < this.promptLength - 1 ? this.numScored : this.numTokens - 1;
   }
 
   tokenId(index: number): number {

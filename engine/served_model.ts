@@ -6,8 +6,8 @@ import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
-import { buildInfillPrompt } from "./infill_prompt.ts";
-import type { GenerationRequest, Prompt } from "./request.ts";
+import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
+import type { GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import {
@@ -29,13 +29,14 @@ export class ServedModel {
    * @throws {SyntaxError} when the tokenizer is no byte-level BPE
    * @throws {RangeError} when the vocabulary lacks a token that the options name
    */
-  constructor(loaded: LoadedModel, options: Pick<EngineOptions, "modelId" | "fimTokens">) {
+  constructor(loaded: LoadedModel, options: Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout">) {
     const { tokenizerJson, tokenizerConfig } = loaded.tokenizer;
-    const { fimTokens, modelId } = options;
+    const { fimTokens, fimLayout, modelId } = options;
     const controlTokens = Object.values(fimTokens ?? {});
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
-    this.#fim = detectFim(this.tokenizer, fimTokens);
+    const fim = detectFim(this.tokenizer, fimTokens);
+    this.#fim = fimLayout ? { ...fim, layouts: [fimLayout] } : fim;
     this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
     this.info = {
       id: modelId,
@@ -53,12 +54,13 @@ export class ServedModel {
 
   /**
    * The prompt's tokens, which leave room for at least one new token unless the request wants none.
+   * @param countCached by which the layout of an infill is chosen
    * @throws {InvalidRequestError} when it is empty, does not fit, or asks for infill of a model that cannot
    */
-  encodePrompt(request: GenerationRequest): EncodedPrompt {
+  encodePrompt(request: GenerationRequest, countCached: CountCached): EncodedPrompt {
     const { contextLength } = this.info;
     const numNew = request.maxTokens === 0 ? 0 : 1;
-    const prompt = this.#encode(request.prompt, request.maxTokens, numNew);
+    const prompt = this.#encode(request, numNew, countCached);
     if (prompt.ids.length === 0) throw emptyPromptError();
     this.#requireKnown(prompt.ids);
     if (prompt.ids.length > contextLength - numNew) {
@@ -67,7 +69,7 @@ export class ServedModel {
     return prompt;
   }
 
-  #encode(prompt: Prompt, maxTokens: number | undefined, numNew: number): EncodedPrompt {
+  #encode({ prompt, maxTokens }: GenerationRequest, numNew: number, countCached: CountCached): EncodedPrompt {
     switch (prompt.kind) {
       case "tokens":
         return { ids: [...prompt.ids], truncated: false };
@@ -79,7 +81,13 @@ export class ServedModel {
       case "infill":
         if (!this.#fim.tokens) throw fimUnsupportedError(this.#fim.missing);
         this.#requireShort(prompt.lineStart ?? "", numNew);
-        return buildInfillPrompt(this.tokenizer, this.#fim, prompt, this.#infillBudget(maxTokens));
+        return buildInfillPrompt(
+          this.tokenizer,
+          this.#fim,
+          prompt,
+          this.#infillBudget(maxTokens),
+          countCached,
+        );
     }
   }
 

@@ -29,6 +29,9 @@ export function validateRequest(
     if (!isTokenId(id, vocabSize)) throw invalid("logitBias", `token ids from 0 to ${vocabSize - 1}`, id);
     if (!(delta < Infinity)) throw invalid("logitBias", "numbers", delta);
   }
+  if (request.cacheSalt !== undefined && typeof request.cacheSalt !== "string") {
+    throw invalid("cacheSalt", "a string", request.cacheSalt);
+  }
   if (request.prompt.kind === "tokens") {
     const wrong = request.prompt.ids.find((id) => !isTokenId(id, vocabSize));
     if (wrong !== undefined) throw invalid("prompt", `token ids from 0 to ${vocabSize - 1}`, wrong);

@@ -14,7 +14,7 @@ import {
   SCRATCH_BYTES,
 } from "./cpu_layout.ts";
 import { loadCpuModule, measureInt8Form } from "./cpu_module.ts";
-import { type CpuActivation, type CpuCall, type CpuContext, rowStride } from "./cpu_op.ts";
+import { type CpuActivation, type CpuCall, type CpuContext, type CpuKvCache, rowStride } from "./cpu_op.ts";
 import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
@@ -24,7 +24,7 @@ import { weightsOf } from "./graph_weights.ts";
 import { lowerLayerNorm } from "./layer_norm/cpu.ts";
 import { lowerLinear } from "./linear/cpu.ts";
 import type { Int8Form } from "./linear/int8_form.ts";
-import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
+import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface CpuPlanOptions {
@@ -51,17 +51,20 @@ export class CpuPlan implements Disposable {
   readonly #threads: CpuThreads;
   readonly #step: CpuStep;
   readonly #activations: ReadonlyMap<number, CpuActivation>;
+  readonly #kvCaches: readonly CpuKvCache[];
 
   private constructor(
     graph: Graph,
     threads: CpuThreads,
     step: CpuStep,
     activations: ReadonlyMap<number, CpuActivation>,
+    kvCaches: readonly CpuKvCache[],
   ) {
     this.#graph = graph;
     this.#threads = threads;
     this.#step = step;
     this.#activations = activations;
+    this.#kvCaches = kvCaches;
   }
 
   /**
@@ -75,6 +78,7 @@ export class CpuPlan implements Disposable {
     const step = new CpuStep(limits, arena);
     const weights = new CpuWeights(weightsOf(graph), source, arena);
     const activations = placeActivations(graph, limits, arena);
+    const kvCaches = placeKvCaches(graph, limits, arena);
     let scratchBytes = 0;
     const context: CpuContext = {
       numThreads,
@@ -83,7 +87,7 @@ export class CpuPlan implements Disposable {
       rows: (ref) => weights.rows(ref),
       activation: (value) => activations.get(value.id)!,
       limbs: placeLimbs(graph, limits, arena),
-      kvCache: placeKvCaches(graph, limits, arena),
+      kvCache: (layer) => kvCaches[layer],
       scoreStride: limits.maxBlocksPerSequence * BLOCK_SIZE,
       needScratch: (bytes) => scratchBytes = Math.max(scratchBytes, Math.ceil(bytes / 64) * 64),
     };
@@ -104,7 +108,7 @@ export class CpuPlan implements Disposable {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations);
+      return new CpuPlan(graph, threads, step, activations, kvCaches);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -118,6 +122,7 @@ export class CpuPlan implements Disposable {
   // deno-lint-ignore require-await -- the interface of all plans
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
     this.#step.write(batch);
+    for (const copy of batch.copies ?? []) this.#copyBlock(copy);
     this.#writeInputs(inputs);
     this.#threads.step();
     const { output } = this.#graph;
@@ -127,6 +132,17 @@ export class CpuPlan implements Disposable {
 
   [Symbol.dispose](): void {
     this.#threads[Symbol.dispose]();
+  }
+
+  /** Whole blocks: rows beyond those asked for are never read before they are written. */
+  #copyBlock({ from, to }: BlockCopy): void {
+    const memory = new Uint8Array(this.#threads.memory.buffer);
+    this.#graph.kvLayers.forEach((layer, i) => {
+      const bytes = kvBlockBytes(layer), { keys, values } = this.#kvCaches[i];
+      for (const [start, size] of [[keys, bytes.keys], [values, bytes.values]]) {
+        memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
+      }
+    });
   }
 
   #writeInputs(inputs: PlanInputs): void {
@@ -185,15 +201,14 @@ function placeLimbs(graph: Graph, limits: StepLimits, arena: CpuArena): CpuConte
   return (width) => ({ address, stride: strideOf(width), scales });
 }
 
-function placeKvCaches(graph: Graph, limits: StepLimits, arena: CpuArena): CpuContext["kvCache"] {
-  const caches = graph.kvLayers.map((layer) => {
+function placeKvCaches(graph: Graph, limits: StepLimits, arena: CpuArena): CpuKvCache[] {
+  return graph.kvLayers.map((layer) => {
     const bytes = kvBlockBytes(layer);
     return {
       keys: arena.take(limits.numBlocks * bytes.keys),
       values: arena.take(limits.numBlocks * bytes.values),
     };
   });
-  return (layer) => caches[layer];
 }
 
 function writeCalls(words: Uint32Array, address: number, calls: readonly CpuCall[]): void {

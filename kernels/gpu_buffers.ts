@@ -2,6 +2,7 @@
 // live in gpu_weights.ts.
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
+import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
@@ -15,6 +16,7 @@ export class GpuBuffers implements Disposable {
   readonly tokens: GPUBuffer;
   /** [maxSamples][SCORE_WORDS] */
   readonly scores: GPUBuffer;
+  readonly blockCopier: GpuBlockCopier;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
   readonly #activations: ReadonlyMap<number, GPUBuffer>;
@@ -29,6 +31,7 @@ export class GpuBuffers implements Disposable {
     this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
     this.scores = this.#create("scores", maxSamples * SCORE_WORDS * 4, GPUBufferUsage.COPY_SRC);
     this.#activations = this.#assignActivations(graph, layout);
+    const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
       const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
       const bytes = elements * (kvType === "f16" ? 2 : 4);
@@ -39,10 +42,11 @@ export class GpuBuffers implements Disposable {
       }
       return {
         type: kvType,
-        key: this.#create(`key[${i}]`, bytes),
-        value: this.#create(`value[${i}]`, bytes),
+        key: this.#create(`key[${i}]`, bytes, copied),
+        value: this.#create(`value[${i}]`, bytes, copied),
       };
     });
+    this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
   }
 
   activation(value: Value): GPUBuffer {
@@ -74,6 +78,7 @@ export class GpuBuffers implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.blockCopier[Symbol.dispose]();
     for (const buffer of this.#owned) buffer.destroy();
   }
 

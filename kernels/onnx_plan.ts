@@ -105,6 +105,7 @@ export class OnnxPlan implements Disposable {
 
   /** Runs the batch and hands over the rows of the graph's output, in no particular order. */
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
+    for (const copy of batch.copies ?? []) this.#pages.copyRows(copy);
     const sequences = batch.blockTables.map((_, i) => sequenceOf(batch, i));
     const decodes = sequences.filter((sequence) => sequence.numRows === 1);
     for (const group of this.#groups(decodes)) await this.#run(group, this.#decoding, batch, onRow, inputs);

@@ -93,6 +93,7 @@ export class GpuPlan implements Disposable {
     queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
     this.#writeInputs(inputs);
     const encoder = this.#gpu.device.createCommandEncoder();
+    for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(encoder, copy);
     this.#encodeCalls(encoder, shape);
     const bytes = this.#encodeResults(encoder, shape);
     using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;

@@ -49,8 +49,21 @@ export interface SampleRequest {
   readonly adjustments?: readonly { readonly id: number; readonly delta: number }[];
 }
 
+/**
+ * Copies K and V of all layers: the first `rows` rows of block `from` become those of block `to`. No block of a step
+ * is both copied from and copied to.
+ */
+export interface BlockCopy {
+  readonly from: number;
+  readonly to: number;
+  /** 1 to BLOCK_SIZE */
+  readonly rows: number;
+}
+
 /** Rows are the new tokens of all sequences, sequence after sequence. */
 export interface StepBatch {
+  /** Done before any row is computed. */
+  readonly copies?: readonly BlockCopy[];
   /** [numTokens] */
   readonly tokenIds: Uint32Array;
   /** [numTokens] position in its own sequence */

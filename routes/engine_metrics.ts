@@ -40,6 +40,7 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
 
   gauge("hyades_kv_blocks_free", "Blocks of the KV cache that nobody holds.", (stats) => stats.freeBlocks),
   gauge("hyades_kv_blocks_used", "Blocks held by sequences.", usedBlocks),
+  gauge("hyades_kv_blocks_cached", "Free blocks that hold tokens for later requests.", (s) => s.cachedBlocks),
   gauge("hyades_kv_blocks_total", "Blocks there are.", (stats) => stats.totalBlocks),
   gauge("hyades_batch_size", "Sequences in the latest step.", (stats) => stats.batchSize),
   counter(

@@ -88,6 +88,7 @@ export class InfillSample {
       prompt: promptText,
       has_new_line: this.#content.includes("\n"),
       truncated: prompt.truncated,
+      ...(prompt.layout && { fim_layout: prompt.layout }),
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,

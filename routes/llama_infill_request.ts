@@ -33,6 +33,8 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     seed: RANDOM_SEEDS.includes(body.seed) ? undefined : engineSeed(body.seed),
     stop: [body.stop].flat().filter((text) => text !== ""),
     ignoreEos: body.ignore_eos,
+    cachePrompt: body.cache_prompt,
+    cacheSalt: body.cache_salt,
     logprobs: probabilityCount(body) || undefined,
     deadlines: deadlines(body),
   });
@@ -62,6 +64,7 @@ function infillPrompt(body: InfillRequest): Prompt {
     prefix: body.input_prefix,
     suffix: body.input_suffix,
     ...(body.prompt !== "" && { lineStart: body.prompt }),
+    ...(body.fim_layout && { layout: body.fim_layout }),
     extra: body.input_extra.map(({ text, filename }) => filename ? { text, filename } : { text }),
   };
 }

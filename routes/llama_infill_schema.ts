@@ -65,6 +65,16 @@ export const infillRequest = z.object({
   t_max_predict_ms: z.number().default(-1).describe(
     "End at the first line break that comes later than this after the first new token. 0 or less switches it off.",
   ),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe(
+    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
+      "fewest tokens have yet to be computed.",
+  ),
+  cache_prompt: z.boolean().optional().describe(
+    "false takes nothing from the prefix cache and leaves nothing in it.",
+  ),
+  cache_salt: z.string().max(1024).optional().describe(
+    "Extension: cached tokens are shared only with requests that send the same.",
+  ),
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 
@@ -91,9 +101,10 @@ export const infillReply = z.object({
   prompt: z.string(),
   has_new_line: z.boolean(),
   truncated: z.boolean().describe("The prompt was cut to fit the context."),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
-  tokens_cached: z.int(),
+  tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
   timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),
 }).openapi("Infill");

@@ -1,7 +1,13 @@
 // From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
 // by one, a plain reply is their sum.
 import type { ModelInfo } from "../engine/engine.ts";
-import type { FinishReason, GenerationEvent, GenerationTimings, TokenLogprob } from "../engine/request.ts";
+import type {
+  FimLayout,
+  FinishReason,
+  GenerationEvent,
+  GenerationTimings,
+  TokenLogprob,
+} from "../engine/request.ts";
 import type { PromptEvent } from "./generation.ts";
 import type {
   CompletionChoice,
@@ -23,10 +29,13 @@ export class CompletionShaper {
   readonly #header: Omit<CompletionReply, "choices" | "usage">;
   readonly #n: number;
   #promptTokens = 0;
+  #cachedTokens = 0;
   #completionTokens = 0;
   /** Of the slowest prompt and the slowest sample so far. */
   #slowest: Pick<GenerationTimings, "promptMs" | "predictedMs"> = { promptMs: 0, predictedMs: 0 };
   readonly #promptLengths: number[] = [];
+  /** Of infills, by prompt. */
+  readonly #layouts = new Map<number, FimLayout>();
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
 
@@ -51,13 +60,14 @@ export class CompletionShaper {
       case "token":
         return this.#tokenDeltas(prompt * this.#n + event.sample, event);
       case "finish":
-        return [this.#finishDelta(prompt * this.#n + event.sample, event)];
+        return [this.#finishDelta(prompt, event)];
     }
   }
 
   reply(choices: CompletionChoice[]): CompletionReply {
     const timings = toReplyTimings(this.#promptTokens, {
       completionTokens: this.#completionTokens,
+      cachedTokens: this.#cachedTokens,
       timings: this.#slowest,
     });
     return { ...this.#header, choices, usage: this.usage(), timings };
@@ -79,12 +89,14 @@ export class CompletionShaper {
       prompt_tokens: this.#promptTokens,
       completion_tokens: this.#completionTokens,
       total_tokens: this.#promptTokens + this.#completionTokens,
+      prompt_tokens_details: { cached_tokens: this.#cachedTokens },
     };
   }
 
   /** Every sample of an echoed prompt begins with it. */
   #promptDeltas(prompt: number, event: PromptRead): CompletionChoice[] {
     this.#promptTokens += event.tokenIds.length;
+    if (event.layout) this.#layouts.set(prompt, event.layout);
     const { text } = event;
     if (text === undefined) return [];
     return Array.from({ length: this.#n }, (_, sample) => {
@@ -99,14 +111,22 @@ export class CompletionShaper {
     return [{ text: event.text, index, logprobs, finish_reason: null }];
   }
 
-  #finishDelta(index: number, event: Finish): CompletionChoice {
+  #finishDelta(prompt: number, event: Finish): CompletionChoice {
+    const index = prompt * this.#n + event.sample, layout = this.#layouts.get(prompt);
     this.#completionTokens += event.completionTokens;
     const { promptMs, predictedMs } = event.timings;
     this.#slowest = {
       promptMs: Math.max(this.#slowest.promptMs, promptMs),
       predictedMs: Math.max(this.#slowest.predictedMs, predictedMs),
     };
-    return { text: event.text, index, logprobs: null, finish_reason: finishReason(event.reason) };
+    if (event.sample === 0) this.#cachedTokens += event.cachedTokens; // Once a prompt, as the prompt's own tokens.
+    return {
+      text: event.text,
+      index,
+      logprobs: null,
+      finish_reason: finishReason(event.reason),
+      ...(layout && { fim_layout: layout }),
+    };
   }
 
   #logprobs(index: number, tokens: readonly TokenLogprob[] | undefined): CompletionLogprobs | null {
@@ -137,6 +157,7 @@ export function sumOfDeltas(
     index,
     logprobs: withLogprobs ? joinLogprobs(parts.flatMap((part) => part.logprobs ?? [])) : null,
     finish_reason: parts.at(-1)!.finish_reason,
+    ...(parts.at(-1)!.fim_layout && { fim_layout: parts.at(-1)!.fim_layout }),
   }));
 }
 

@@ -47,6 +47,8 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     seed: body.seed === undefined ? undefined : engineSeed(body.seed),
     stop: toStopStrings(body.stop),
     ignoreEos: body.ignore_eos,
+    cachePrompt: body.cache_prompt,
+    cacheSalt: body.cache_salt,
     logprobs: body.logprobs,
     echoPrompt: body.echo,
   });

@@ -67,7 +67,8 @@ export const completionRequest = z.object({
     "Text after the hole: the completion is the middle between `prompt` and `suffix`.",
   ),
   fim_layout: z.enum(["psm", "spm"]).optional().describe(
-    "Extension: order of prefix and suffix in the model's prompt. Absent: the model's own.",
+    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
+      "fewest tokens have yet to be computed.",
   ),
   max_tokens: z.int().min(0).default(16).describe("Most new tokens; 0 only reads (and scores) the prompt."),
   temperature: z.number().min(0).max(2).default(1).describe("0 takes the likeliest token."),
@@ -98,6 +99,12 @@ export const completionRequest = z.object({
     "Taken from them for each time they were.",
   ),
   logit_bias: logitBias.optional().describe("Token id to what is added to its logit, -100 to 100."),
+  cache_prompt: z.boolean().optional().describe(
+    "Extension: false takes nothing from the prefix cache and leaves nothing in it.",
+  ),
+  cache_salt: z.string().max(1024).optional().describe(
+    "Extension: cached tokens are shared only with requests that send the same.",
+  ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
   user: z.string().optional().describe("Accepted and ignored."),
 }).superRefine(checkTogether).openapi("CompletionRequest");
@@ -161,12 +168,16 @@ const choice = z.object({
   index: z.int().describe("prompt * n + sample"),
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
+  fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
 }).openapi("CompletionChoice");
 
 const usage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
+  prompt_tokens_details: z.object({
+    cached_tokens: z.int().describe("Prompt tokens that were in the cache already."),
+  }),
 }).openapi("CompletionUsage");
 
 /** The reply, and every chunk of a stream. */

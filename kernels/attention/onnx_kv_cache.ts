@@ -1,9 +1,9 @@
-// The KV cache of the CPU backend. `KvPages` holds it as the engine sees it: blocks and slots. `KvStaging` holds copies
+// The KV cache of onnxruntime on the CPU. `KvPages` holds it as the engine sees it: blocks and slots. `KvStaging` holds copies
 // of the sequences that run now, gathered into the matrices that a session reads in place; from one decode step to the
 // next only the new row is copied. Knows nothing of graphs and sessions.
 import type { HeapBuffer, OrtRuntime } from "../../device/ort.ts";
 import type { KvLayer } from "../graph.ts";
-import { BLOCK_SIZE } from "../step.ts";
+import { BLOCK_SIZE, type BlockCopy } from "../step.ts";
 
 /** Keys per staged sequence grow by this many, so that sequences move to a longer stride only now and then. */
 const STRIDE_STEP = 64;
@@ -44,6 +44,17 @@ export class KvPages {
       this.#keys[layer].set(key.subarray(at, at + width), slot * width);
       this.#values[layer].set(value.subarray(at, at + width), slot * width);
     });
+  }
+
+  /** Copies the first rows of one block to another; copies of it that are staged are out of date then. */
+  copyRows({ from, to, rows }: BlockCopy): void {
+    this.layers.forEach((layer, index) => {
+      const width = rowWidth(layer), start = from * BLOCK_SIZE * width;
+      for (const rowsOfLayer of [this.#keys[index], this.#values[index]]) {
+        rowsOfLayer.copyWithin(to * BLOCK_SIZE * width, start, start + rows * width);
+      }
+    });
+    this.writes[to]++;
   }
 
   /** Copies `count` rows from `slot` on to `row` of a staged sequence whose heads lie `stride` rows apart. */

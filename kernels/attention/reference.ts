@@ -6,7 +6,7 @@ import { BLOCK_SIZE, type StepBatch } from "../step.ts";
 /** One layer's cache: slot -> [k of all KV heads | v of all KV heads]. */
 export type ReferenceKvCache = Map<number, Float64Array>;
 
-/** Stores the rows' k and v in `cache`, then lets every row attend. input [tokens, (heads + 2 kvHeads) * headSize]. */
+/** Does the batch's copies, stores the rows' k and v in `cache`, then lets every row attend. input [tokens, (heads + 2 kvHeads) * headSize]. */
 export function attentionReference(
   input: Float64Array,
   node: AttentionNode,
@@ -15,6 +15,9 @@ export function attentionReference(
 ): Float64Array {
   const queryWidth = node.numHeads * node.headSize;
   const inWidth = queryWidth + 2 * node.numKvHeads * node.headSize;
+  for (const { from, to, rows } of batch.copies ?? []) {
+    for (let i = 0; i < rows; i++) cache.set(to * BLOCK_SIZE + i, cache.get(from * BLOCK_SIZE + i)!);
+  }
   batch.slotMapping.forEach((slot, row) => {
     cache.set(slot, input.slice(row * inWidth + queryWidth, (row + 1) * inWidth));
   });

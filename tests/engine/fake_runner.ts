@@ -45,6 +45,8 @@ export class FakeRunner implements ModelRunner {
   steps = 0;
   /** Rows computed over all steps. */
   rows = 0;
+  /** Rows copied from block to block over all steps. */
+  copiedRows = 0;
   disposed = false;
   readonly #vocabSize: number;
   readonly #options: FakeRunnerOptions;
@@ -78,6 +80,7 @@ export class FakeRunner implements ModelRunner {
     this.#checkLimits(batch);
     this.steps++;
     this.rows += batch.tokenIds.length;
+    this.#copy(batch);
     const sequenceOfRow = this.#write(batch);
     const scores: (TokenScore | undefined)[] = [];
     const tokenIds = batch.samples.map((sample) => {
@@ -93,6 +96,20 @@ export class FakeRunner implements ModelRunner {
     this.disposed = true;
     this.#lose("disposed");
     return Promise.resolve();
+  }
+
+  #copy({ copies = [] }: StepBatch) {
+    const sources = new Set(copies.map(({ from }) => from));
+    for (const { from, to, rows } of copies) {
+      if (sources.has(to)) throw new Error(`Block ${to} is copied from and to`);
+      if (!(rows >= 1 && rows <= BLOCK_SIZE)) throw new RangeError(`A copy of ${rows} rows`);
+      for (let i = 0; i < rows; i++) {
+        const slot = this.#slots[from * BLOCK_SIZE + i];
+        if (!slot) throw new Error(`Row ${i} of block ${from} is copied, but was never written`);
+        this.#slots[to * BLOCK_SIZE + i] = slot;
+      }
+      this.copiedRows += rows;
+    }
   }
 
   /** Writes every row's slot, in order, each on top of the chain that its sequence's table shows. */

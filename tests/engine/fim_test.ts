@@ -16,7 +16,7 @@ const fim = detectFim(tiny);
 const FILENAME = 5;
 
 function build(request: object, budget = 1000, tokenizer = tiny) {
-  const prompt = { kind: "infill" as const, prefix: "", suffix: "", ...request };
+  const prompt = { kind: "infill" as const, prefix: "", suffix: "", layout: "psm" as const, ...request };
   return buildInfillPrompt(tokenizer, detectFim(tokenizer), prompt, budget);
 }
 
@@ -109,6 +109,20 @@ Deno.test("buildInfillPrompt() keeps the newest of the other files and never pas
   const extra = [{ filename: "old", text: "o".repeat(50) }, { filename: "new", text: "n".repeat(50) }];
   const text90 = tiny.decode(build({ prefix: "p", extra }, 90).ids);
   assert.ok(text90.includes("new\n" + "n".repeat(50)) && !text90.includes("o".repeat(50)));
+});
+
+Deno.test("buildInfillPrompt() takes the layout with fewest tokens to compute, and SPM of equals", () => {
+  const layoutFor = (cached: Partial<Record<FimLayout, number>>, request: object = {}, support = fim) => {
+    const prompt = { kind: "infill" as const, prefix: "P", suffix: "S", ...request };
+    const countCached = (ids: readonly number[]) => cached[ids[1] === 3 ? "spm" : "psm"] ?? 0;
+    return buildInfillPrompt(tiny, support, prompt, 1000, countCached).layout;
+  };
+  assert.equal(layoutFor({}), "spm");
+  assert.equal(layoutFor({ psm: 2 }), "psm");
+  assert.equal(layoutFor({ psm: 2, spm: 2 }), "spm");
+  assert.equal(layoutFor({ psm: 2, spm: 3 }), "spm");
+  assert.equal(layoutFor({ psm: 2 }, { layout: "spm" }), "spm", "forced by the request");
+  assert.equal(layoutFor({ spm: 2 }, {}, { ...fim, layouts: ["psm"] }), "psm", "forced by the server");
 });
 
 Deno.test("detectFim() finds SantaCoder's spelling, takes overrides, and says what is missing", () => {

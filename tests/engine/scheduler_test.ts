@@ -34,7 +34,7 @@ function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
 function finishAll(scheduler: Scheduler, runner: FakeRunner, mostSteps = 5000) {
   for (let i = 0; advance(scheduler, runner).length > 0; i++) assert.ok(i < mostSteps, "it never ends");
   assert.equal(scheduler.waiting.length + scheduler.running.length, 0, "a sequence was left behind");
-  assert.equal(scheduler.pool.numFree, scheduler.pool.numBlocks);
+  assert.equal(scheduler.numFreeBlocks, scheduler.numBlocks);
 }
 
 function tokens(sequence: Sequence): number[] {
@@ -76,7 +76,7 @@ Deno.test("Scheduler mixes decodes with chunks of a new prompt in one step", () 
 Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens stay the same", () => {
   const limits = { ...FAKE_LIMITS, numBlocks: 8 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
-  const all = [sequence(20, 60), sequence(20, 60), sequence(20, 60)];
+  const all = [sequence(20, 60), sequence(21, 59), sequence(22, 58)];
   for (const one of all) scheduler.add(one);
   finishAll(scheduler, runner);
   assert.ok(scheduler.numPreemptions > 0);
@@ -95,16 +95,59 @@ Deno.test("Scheduler admits in order of arrival, also past a sequence too big fo
   assert.deepEqual(started, [first, big, small]);
 });
 
-Deno.test("Scheduler computes the shared blocks of a request's samples once", () => {
+Deno.test("Scheduler computes the prompt of a request's samples once", () => {
   const limits = { ...FAKE_LIMITS, maxTokens: 128 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
   const leader = sequence(40, 4);
   const followers = [sequence(40, 4, { leader }), sequence(40, 4, { leader })];
   for (const one of [leader, ...followers]) scheduler.add(one);
   finishAll(scheduler, runner);
-  // 40 rows for the leader, 40 - 32 for each follower, and 3 decodes each: the fourth token is never computed.
-  assert.equal(runner.rows, 40 + 2 * 8 + 3 * 3);
+  // 40 rows for the leader, the last for each follower, and 3 decodes each: the fourth token is never computed.
+  assert.equal(runner.rows, 40 + 2 * 1 + 3 * 3);
+  assert.equal(runner.copiedRows, 2 * 7);
   for (const one of [leader, ...followers]) assert.deepEqual(tokens(one), aloneTokens(one));
+});
+
+Deno.test("Scheduler computes one token of a prompt that is cached whole, and what follows an edit of another", () => {
+  const limits = { ...FAKE_LIMITS, maxTokens: 128 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const run = (promptIds: number[], options: Partial<SequenceOptions> = {}) => {
+    const one = sequence(0, 1, { promptIds, ...options });
+    const before = runner.rows;
+    scheduler.add(one);
+    finishAll(scheduler, runner);
+    assert.deepEqual(tokens(one), aloneTokens(one));
+    return [runner.rows - before, one.numCachedTokens];
+  };
+  const prompt = Array.from({ length: 48 }, (_, i) => i);
+  assert.deepEqual(run(prompt), [48, 0]);
+  assert.deepEqual(run(prompt), [1, 47]);
+  assert.deepEqual(run([...prompt, 7, 8]), [2, 48]);
+  assert.deepEqual(run(prompt.toSpliced(20, 0, 99)), [29, 20]);
+  assert.deepEqual(run(prompt.slice(0, 21)), [1, 20]);
+  assert.deepEqual(run(prompt, { cacheSpace: "another key" }), [48, 0]);
+  assert.deepEqual(run(prompt, { cacheSpace: Symbol("uncached") }), [48, 0]);
+  assert.deepEqual(run(prompt, { scorePrompt: true, topLogprobs: 0 }), [48, 0], "scores need all rows");
+});
+
+Deno.test("Scheduler finds generated tokens again, all but the last, which was never computed", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS), runner = new FakeRunner();
+  const first = sequence(20, 13);
+  scheduler.add(first);
+  finishAll(scheduler, runner);
+  const accepted = sequence(0, 2, { promptIds: tokens(first) });
+  scheduler.add(accepted);
+  finishAll(scheduler, runner);
+  assert.equal(accepted.numCachedTokens, 32);
+});
+
+Deno.test("Scheduler leaves nothing cached of a request with a space of its own", () => {
+  const scheduler = new Scheduler(FAKE_LIMITS), runner = new FakeRunner();
+  const leader = sequence(40, 4, { cacheSpace: Symbol("private") });
+  for (const one of [leader, sequence(40, 4, { leader })]) scheduler.add(one);
+  finishAll(scheduler, runner);
+  assert.equal(runner.copiedRows, 7, "its samples share all the same");
+  assert.deepEqual([scheduler.numCachedBlocks, scheduler.numFreeBlocks], [0, scheduler.numBlocks]);
 });
 
 Deno.test("Scheduler lets scored prompt rows count as samples, and scores each once", () => {
@@ -158,10 +201,10 @@ Deno.test("Scheduler.finish() frees the blocks of a shared prompt only with its 
   scheduler.add(leader);
   scheduler.add(follower);
   while (follower.state !== "running") advance(scheduler, runner);
-  const free = scheduler.pool.numFree;
+  const free = scheduler.numFreeBlocks;
   scheduler.finish(leader);
   scheduler.finish(leader);
-  assert.equal(scheduler.pool.numFree, free + 1, "two of its three blocks are shared");
+  assert.equal(scheduler.numFreeBlocks, free + 1, "two of its three blocks are shared");
   finishAll(scheduler, runner);
   assert.deepEqual(tokens(follower), aloneTokens(follower));
 });
@@ -169,6 +212,9 @@ Deno.test("Scheduler.finish() frees the blocks of a shared prompt only with its 
 const arrivals = fc.array(
   fc.record({
     promptLength: fc.integer({ min: 1, max: 60 }),
+    /** Prompts are beginnings of one text that has, or has not, an edit here. */
+    edit: fc.option(fc.nat(60), { nil: undefined }),
+    space: fc.constantFrom("", "other key", undefined),
     maxTokens: fc.oneof(fc.nat(10), fc.integer({ min: 40, max: 68 })),
     numSamples: fc.integer({ min: 1, max: 3 }),
     scorePrompt: fc.boolean(),
@@ -187,7 +233,7 @@ const limits = fc.record({
 });
 
 Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
-  let steps = 0, preemptions = 0, cancelled = 0;
+  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0;
   fc.assert(
     fc.property(arrivals, limits, (arrivals, limits) => {
       const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
@@ -195,13 +241,18 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
       const cancelAt = new Map<Sequence, number>();
       for (let now = 0;; now++) {
         for (const arrival of arrivals.filter(({ atStep }) => atStep === now)) {
-          const { promptLength, maxTokens, numSamples, scorePrompt, seed, cancelAfter } = arrival;
+          const { promptLength, edit, space, maxTokens, numSamples, scorePrompt, seed, cancelAfter } =
+            arrival;
+          const promptIds = Array.from({ length: promptLength }, (_, i) => i === edit ? 299 : i * 31 % 300);
+          const cacheSpace = space ?? Symbol("of one request");
           let leader: Sequence | undefined;
           for (let k = 0; k < numSamples; k++) {
             const params: SamplingParams = seed === undefined
               ? GREEDY
               : { ...GREEDY, temperature: 1, seed: [seed + k, 0] };
             const one: Sequence = sequence(promptLength, maxTokens, {
+              promptIds,
+              cacheSpace,
               params,
               scorePrompt: scorePrompt && !leader,
               ...(leader ? { leader } : {}),
@@ -223,10 +274,12 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
         steps++;
         if (took.length === 0 && now > 25) break;
       }
-      assert.equal(scheduler.pool.numFree, limits.numBlocks);
+      assert.equal(scheduler.numFreeBlocks, limits.numBlocks);
       preemptions += scheduler.numPreemptions;
+      copied += runner.copiedRows;
       for (const one of all) {
         assert.equal(one.state, "finished");
+        reused += one.numCachedTokens ?? 0;
         const alone = aloneTokens(one);
         if (!cancelAt.has(one)) assert.equal(one.numGenerated, one.maxTokens);
         assert.deepEqual(tokens(one), alone.slice(0, one.numTokens));
@@ -235,7 +288,7 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
     { numRuns: 150 },
   );
   assert.ok(
-    steps > 3000 && preemptions > 20 && cancelled > 50,
-    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled`,
+    steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied`,
   );
 });

@@ -1,7 +1,7 @@
 // The table of cases for paged attention: sequences of random rows, fed in steps as an engine would. Knows no device, so
 // that every backend runs the same table.
 import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
-import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../../kernels/step.ts";
+import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "../../kernels/step.ts";
 import type { Random } from "./random.ts";
 
 export interface AttentionStep {
@@ -33,6 +33,8 @@ export interface AttentionCase {
   readonly schedule: readonly (readonly number[])[];
   /** Sequences to make room for, where more than there are. */
   readonly maxSequences?: number;
+  /** All sequences are the same; all but the first get this many rows of it by copies, right before their own first. */
+  readonly copied?: number;
 }
 
 /** Largest error allowed, relative to the largest output. */
@@ -69,6 +71,13 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     maxSequences: 9000,
     name: "long splits",
   },
+  ...([[8, 1, 64, "f16"], [3, 3, 33, "f16"], [3, 3, 33, "f32"]] as const).map((
+    [heads, kvHeads, size, type],
+  ) => ({
+    ...attentionCase([heads, kvHeads, size], type, [[37, 0, 0], [5, 3, 0], [1, 1, 20], [1, 1, 1]]),
+    name: `${heads}/${kvHeads} heads of ${size}, ${type} cache, copied blocks`,
+    copied: 37,
+  })),
 ];
 
 function attentionCase(
@@ -87,10 +96,16 @@ function withDecodes(schedule: number[][]): number[][] {
 /** The case's sequences with random rows, of all kinds in turn, in randomly placed blocks. */
 export function buildAttention(attentionCase: AttentionCase, random: Random): AttentionProblem {
   const { heads, schedule } = attentionCase;
-  const totals = schedule[0].map((_, s) => schedule.reduce((sum, counts) => sum + counts[s], 0));
+  const copied = attentionCase.copied ?? 0;
+  const totals = schedule[0].map((_, s) =>
+    schedule.reduce((sum, counts) => sum + counts[s], s === 0 ? 0 : copied)
+  );
   const kinds: RowKind[] = ["plain", "peaky", "uniform"];
   const rows = totals.map((total, s) => randomRows(random, heads, kinds[s % kinds.length], total));
-  return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
+  if (copied === 0) return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
+  const longest = randomRows(random, heads, "plain", Math.max(...totals));
+  const same = rows.map(({ length }) => longest.subarray(0, length));
+  return scheduleAttention(heads, same, schedule, random, rows.length, copied);
 }
 
 /** The rows of one sequence; K and V are numbers that f16 holds, so that both kinds of cache hold the same. */
@@ -120,6 +135,7 @@ export function scheduleAttention(
   schedule: readonly (readonly number[])[],
   random: Random,
   maxSequences = rows.length,
+  copied = 0,
 ): AttentionProblem {
   const graph = attentionGraph(heads);
   const width = graph.nodes[0].output.width;
@@ -132,17 +148,29 @@ export function scheduleAttention(
     numBlocks: blocksOf.reduce((a, b) => a + b) + 2,
   };
   const blockTables = placeBlocks(blocksOf, limits.numBlocks, random);
-  const done = rows.map(() => 0);
+  const done = rows.map((_, sequence) => sequence === 0 ? 0 : copied);
   const steps = schedule.map((counts) => {
+    const starting = counts.flatMap((count, sequence) =>
+      sequence > 0 && count > 0 && done[sequence] === copied ? [blockTables[sequence]] : []
+    );
+    const copies = starting.flatMap((table) => copiesOf(copied, blockTables[0], table));
     const parts = counts.flatMap((count, sequence) => {
       if (count === 0) return [];
       const first = done[sequence];
       done[sequence] += count;
       return [{ first, count, rows: rows[sequence], blockTable: blockTables[sequence] }];
     });
-    return packStep(parts, width, limits.maxBlocksPerSequence);
+    const { batch, inputs } = packStep(parts, width, limits.maxBlocksPerSequence);
+    return copies.length > 0 ? { batch: { ...batch, copies }, inputs } : { batch, inputs };
   });
   return { graph, limits, steps };
+}
+
+function copiesOf(numRows: number, from: Uint32Array, to: Uint32Array): BlockCopy[] {
+  return Array.from({ length: Math.ceil(numRows / BLOCK_SIZE) }, (_, i) => {
+    const rows = Math.min(BLOCK_SIZE, numRows - i * BLOCK_SIZE);
+    return { from: from[i], to: to[i], rows };
+  });
 }
 
 function attentionGraph([numHeads, numKvHeads, headSize]: HeadShape): Graph {

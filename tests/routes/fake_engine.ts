@@ -5,6 +5,7 @@ import { delay } from "./delay.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type {
+  FimLayout,
   FinishReason,
   GenerationEvent,
   GenerationRequest,
@@ -22,6 +23,9 @@ export interface Script {
   /** Text held back to the end. */
   readonly heldBack?: string;
   readonly truncated?: boolean;
+  readonly layout?: FimLayout;
+  /** Tokens of the prompt said to come from the cache. */
+  readonly cachedTokens?: number;
   /** Milliseconds before each token. */
   readonly tokenDelayMs?: number;
   /** Waited for before the token of this number. */
@@ -50,6 +54,7 @@ const NO_STATISTICS: EngineStats = {
   waiting: 0,
   running: 0,
   freeBlocks: 0,
+  cachedBlocks: 0,
   totalBlocks: 0,
   steps: 0,
   promptTokens: 0,
@@ -161,6 +166,7 @@ function promptEvent(script: Script, request: GenerationRequest): GenerationEven
     kind: "prompt",
     tokenIds: characters.map((character) => character.codePointAt(0)!),
     truncated: script.truncated ?? false,
+    ...(script.layout && { layout: script.layout }),
     ...(request.echoPrompt && { text }),
     ...(request.echoPrompt && request.logprobs !== undefined && {
       tokens: characters.map((character, i) =>
@@ -214,6 +220,7 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     ...(reason === "stop" && { stopString: script.stopString ?? "" }),
     text: script.heldBack ?? "",
     completionTokens: count,
+    cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },
   };
 }

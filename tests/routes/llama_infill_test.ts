@@ -43,7 +43,6 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["defaults", {}, DEFAULTS],
   ["what it ignores", {
     id_slot: 0,
-    cache_prompt: true,
     n_indent: 4,
     lora: [{ id: 0, scale: 0.5 }],
     model: "",
@@ -115,6 +114,12 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   }],
   ["logit_bias object", { logit_bias: { 5: 1.5 } }, { ...DEFAULTS, logitBias: [{ id: 5, delta: 1.5 }] }],
   ["ignore_eos", { ignore_eos: true }, { ...DEFAULTS, ignoreEos: true }],
+  ["fim_layout", { fim_layout: "spm" }, {
+    ...DEFAULTS,
+    prompt: { kind: "infill", prefix: "p", suffix: "s", layout: "spm", extra: [] },
+  }],
+  ["cache_prompt", { cache_prompt: false }, { ...DEFAULTS, cachePrompt: false }],
+  ["cache_salt", { cache_salt: "me" }, { ...DEFAULTS, cacheSalt: "me" }],
 ];
 
 for (const [name, body, expected] of ACCEPTED) {
@@ -207,6 +212,17 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
       predicted_per_second: 40,
     },
   });
+});
+
+Deno.test("/infill names the layout", async () => {
+  assert.equal((await infill({ layout: "psm" }, {})).json.fim_layout, "psm");
+});
+
+Deno.test("/infill tells apart prompt tokens that were cached and computed", async () => {
+  const { json } = await infill({ cachedTokens: 1 }, {
+    response_fields: ["timings/cache_n", "timings/prompt_n"],
+  });
+  assert.deepEqual(json, { "timings/cache_n": 1, "timings/prompt_n": 1 });
 });
 
 Deno.test("/infill cuts the reply to response_fields, slashes kept, missing names left out", async () => {

@@ -41,7 +41,12 @@ Deno.test("openai client completes", async () => {
   const completion = await session.client.completions.create({ ...REQUEST, suffix: "\n", max_tokens: 8 });
   assert.equal(completion.choices[0]!.text, "x):");
   assert.equal(completion.choices[0]!.finish_reason, "stop");
-  assert.deepEqual(completion.usage, { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9 });
+  assert.deepEqual(completion.usage, {
+    prompt_tokens: 7,
+    completion_tokens: 2,
+    total_tokens: 9,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
   assert.ok(completion._request_id);
   const [request] = session.engine.requests;
   assert.deepEqual(request!.prompt, { kind: "infill", prefix: "def f(", suffix: "\n" });
@@ -73,7 +78,12 @@ Deno.test("openai client streams, and reads the usage", async () => {
     usage = chunk.usage;
   }
   assert.deepEqual(texts, ["a", "b", "c", ""]);
-  assert.deepEqual(usage, { prompt_tokens: 6, completion_tokens: 3, total_tokens: 9 });
+  assert.deepEqual(usage, {
+    prompt_tokens: 6,
+    completion_tokens: 3,
+    total_tokens: 9,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
 });
 
 Deno.test("openai client cancels a stream by leaving the loop", async () => {

@@ -72,6 +72,8 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     logitBias: [{ id: 7, delta: 1.5 }, { id: 50, delta: -100 }],
   }],
   ["ignore_eos", { ignore_eos: true }, { ignoreEos: true }],
+  ["cache_prompt", { cache_prompt: false }, { cachePrompt: false }],
+  ["cache_salt", { cache_salt: "me" }, { cacheSalt: "me" }],
   ["user", { user: "somebody" }, {}],
   ["empty model", { model: "" }, {}],
   ["the served model", { model: "fake/model-1" }, {}],
@@ -157,7 +159,12 @@ Deno.test("/v1/completions answers in OpenAI's shape, compact and on one line", 
     model: "fake/model-1",
     system_fingerprint: "fp_hyades_cpu",
     choices: [{ text: "hello!", index: 0, logprobs: null, finish_reason: "stop" }],
-    usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 },
+    usage: {
+      prompt_tokens: 1,
+      completion_tokens: 2,
+      total_tokens: 3,
+      prompt_tokens_details: { cached_tokens: 0 },
+    },
     timings: {
       cache_n: 0,
       prompt_n: 1,
@@ -181,6 +188,22 @@ for (const [reason, expected] of [["eos", "stop"], ["stop", "stop"], ["length", 
   });
 }
 
+Deno.test("/v1/completions names the layout of an infill where its choice ends, plain and streamed", async () => {
+  const script = { layout: "spm" } as const;
+  const plain = await complete(script, { suffix: "s" });
+  assert.equal(plain.json.choices[0].fim_layout, "spm");
+  const streamed = await complete(script, { suffix: "s", stream: true });
+  const chunks = eventData(streamed.text).slice(0, -1).map((chunk) => JSON.parse(chunk));
+  const layouts = chunks.map(({ choices }) => choices[0].fim_layout);
+  assert.deepEqual([layouts.at(-1), new Set(layouts.slice(0, -1))], ["spm", new Set([undefined])]);
+});
+
+Deno.test("/v1/completions counts cached tokens once a prompt", async () => {
+  const engine = new FakeEngine({ cachedTokens: 2 });
+  const reply = await post(openApp(engine), PATH, { prompt: ["abc", "cde"], n: 3, max_tokens: 2 });
+  assert.deepEqual(reply.json.usage.prompt_tokens_details, { cached_tokens: 4 });
+});
+
 Deno.test("/v1/completions numbers several prompts' samples prompt * n + k", async () => {
   const engine = new FakeEngine();
   const reply = await post(openApp(engine), PATH, { prompt: ["ab", "cde"], n: 2, max_tokens: 2, echo: true });
@@ -188,7 +211,12 @@ Deno.test("/v1/completions numbers several prompts' samples prompt * n + k", asy
     reply.json.choices.map(({ index, text }: { index: number; text: string }) => [index, text]),
     [[0, "abab"], [1, "abab"], [2, "cdeab"], [3, "cdeab"]],
   );
-  assert.deepEqual(reply.json.usage, { prompt_tokens: 5, completion_tokens: 8, total_tokens: 13 });
+  assert.deepEqual(reply.json.usage, {
+    prompt_tokens: 5,
+    completion_tokens: 8,
+    total_tokens: 13,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
   assert.equal(engine.requests.length, 2);
 });
 
@@ -303,7 +331,12 @@ Deno.test("/v1/completions ends a stream with the usage when asked", async () =>
   const chunks = eventData(reply.text).slice(0, -1).map((chunk) => JSON.parse(chunk));
   const last = chunks.pop();
   assert.deepEqual(last.choices, []);
-  assert.deepEqual(last.usage, { prompt_tokens: 1, completion_tokens: 3, total_tokens: 4 });
+  assert.deepEqual(last.usage, {
+    prompt_tokens: 1,
+    completion_tokens: 3,
+    total_tokens: 4,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
   for (const chunk of chunks) assert.equal(chunk.usage, null);
 });
 
