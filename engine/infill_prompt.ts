@@ -1,4 +1,5 @@
 // An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
+import { type Cut, keepEnd, keepStart } from "./anchored_cut.ts";
 import { type FileForm, type FimSupport, layOut } from "./fim.ts";
 import type { FimLayout, Prompt } from "./request.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -12,17 +13,10 @@ export interface InfillPrompt {
   readonly truncated: boolean;
 }
 
-interface Cut {
-  readonly ids: readonly number[];
-  readonly truncated: boolean;
-}
-
 /** Name of the file being completed where the request gives none but other files have theirs. */
 const UNNAMED_FILE = "filename";
 const PLAIN_SEPARATOR = "\n\n--- snippet ---\n\n";
 const MAX_PATH_TOKENS = 64;
-/** A cut may move by this share of what is kept, to fall on a line's start or end. */
-const LINE_SLACK = 1 / 8;
 /** Bytes of text encoded per token of budget at first; code has three to four to a token. */
 const BYTES_PER_TOKEN = 6;
 
@@ -33,7 +27,7 @@ export type CountCached = (ids: readonly number[]) => number;
  * Lays out an infill prompt of at most `budget` tokens, in the layout that the request wants, or else in that of
  * `fim.layouts` in which fewest tokens have yet to be computed, the first of equals. The prefix keeps its end and the suffix its start, three
  * tokens to one; what either leaves goes to the other, and what both leave to the other files, of which the last are
- * kept first. Cuts fall on line boundaries where that costs little.
+ * kept first. Cuts fall on steady places (`anchored_cut.ts`).
  */
 export function buildInfillPrompt(
   tokenizer: Tokenizer,
@@ -154,32 +148,4 @@ function afterLineBreak(text: string, index: number): number {
 /** Whether `index` falls between the two halves of a character outside the basic plane. */
 function withinCharacter(text: string, index: number): boolean {
   return /^[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.slice(index - 1, index + 1));
-}
-
-function keepEnd(tokenizer: Tokenizer, all: Cut, room: number): Cut {
-  const { ids } = all;
-  if (ids.length <= room) return all;
-  const start = ids.length - Math.max(0, room);
-  const most = start + Math.floor(room * LINE_SLACK);
-  for (let at = start; at <= most; at++) {
-    if (isLineBoundary(tokenizer, ids, at)) return { ids: ids.slice(at), truncated: true };
-  }
-  return { ids: ids.slice(start), truncated: true };
-}
-
-function keepStart(tokenizer: Tokenizer, all: Cut, room: number): Cut {
-  const { ids } = all;
-  if (ids.length <= room) return all;
-  const least = room - Math.floor(room * LINE_SLACK);
-  for (let at = room; at >= least && at > 0; at--) {
-    if (isLineBoundary(tokenizer, ids, at)) return { ids: ids.slice(0, at), truncated: true };
-  }
-  return { ids: ids.slice(0, room), truncated: true };
-}
-
-/** Whether a line ends right before token `at`, or right after the line break that `at` begins with. */
-function isLineBoundary(tokenizer: Tokenizer, ids: readonly number[], at: number): boolean {
-  const NEWLINE = 0x0a;
-  if (at < ids.length && tokenizer.bytes(ids[at])[0] === NEWLINE) return true;
-  return at > 0 && tokenizer.bytes(ids[at - 1]).at(-1) === NEWLINE;
 }
