@@ -6,7 +6,7 @@ import type { PeerTiming } from "./peers.ts";
 export interface Report {
   readonly machine: Machine;
   readonly model: string;
-  /** Backend and adapter, as "cpu: onnxruntime-web, 2 threads". */
+  /** Backend and adapter, as "cpu: WebAssembly kernels, 2 threads". */
   readonly device: string;
   readonly ours: readonly Timing[];
   /** Peers in the order of their columns, each with all its dtypes. */
@@ -16,6 +16,14 @@ export interface Report {
 }
 
 type Figure = "decodeMs" | "prefillMs";
+
+/** Forms that round the activations to 8 bits as well: not the same model any more, so they have columns of their own. */
+const ROUNDED: ReadonlySet<string> = new Set(["int8_dynamic", "q8"]);
+
+interface Column {
+  readonly title: string;
+  readonly timings: readonly PeerTiming[];
+}
 
 /** Header, a table of decode steps, a table of prefills, notes. */
 export function formatReport(report: Report): string {
@@ -34,18 +42,27 @@ export function formatReport(report: Report): string {
 }
 
 function table({ ours, peers }: Report, figure: Figure): string {
-  const names = peers.map(([first]) => first.peer);
+  const columns = peers.flatMap(columnsOf);
   const rows = ours.map((timing) => [
     timing.batch,
     timing.context,
     format(timing[figure]),
-    ...peers.flatMap((timings) => peerCells(timing, timings, figure)),
+    ...columns.flatMap(({ timings }) => peerCells(timing, timings, figure)),
   ]);
-  const header = ["batch", "context", "Hyades", ...names.flatMap((name) => [name, "faster by"])];
+  const header = ["batch", "context", "Hyades", ...columns.flatMap(({ title }) => [title, "faster by"])];
   return [header, header.map(() => "---:"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-/** The peer's best dtype for this case, and how many times longer it takes than we do. */
+function columnsOf(timings: readonly PeerTiming[]): Column[] {
+  const [{ peer }] = timings;
+  const columns = [
+    { title: peer, timings: timings.filter(({ dtype }) => !ROUNDED.has(dtype)) },
+    { title: `${peer}, 8-bit activations`, timings: timings.filter(({ dtype }) => ROUNDED.has(dtype)) },
+  ];
+  return columns.filter(({ timings }) => timings.length > 0);
+}
+
+/** The column's best dtype for this case, and how many times longer it takes than we do. */
 function peerCells(ours: Timing, timings: readonly PeerTiming[], figure: Figure): string[] {
   const same = timings.filter(({ batch, context }) => batch === ours.batch && context === ours.context);
   if (same.length === 0) return ["-", "-"];
