@@ -69,7 +69,7 @@ export function addModelOptions(command: Command): Command {
       "sequences that run at once (default: 64 on a GPU, 16 on the CPU)",
       parsePositive,
     )
-    .option("--threads <n>", "CPU threads (default: all cores)", parsePositive)
+    .option("--threads <n>", "CPU threads (default: all cores, 16 at most)", parsePositive)
     .addOption(
       new Option("--fim-layout <name>", "auto: fill-in-the-middle layout by what is cached; else this one")
         .choices(["auto", "psm", "spm"]).default("auto"),

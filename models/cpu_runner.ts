@@ -23,8 +23,8 @@ export interface CpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
-  /** Threads that compute, the calling one included; all cores when undefined. */
-  readonly numThreads?: number;
+  /** Threads that compute, the calling one included. */
+  readonly numThreads: number;
   /** Called with the share of the weights that is read, 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
 }
@@ -102,7 +102,7 @@ function createCpuPlan(
   graph: Graph,
   source: TensorSource,
   limits: StepLimits,
-  { numThreads = navigator.hardwareConcurrency, onProgress }: CpuRunnerOptions,
+  { numThreads, onProgress }: CpuRunnerOptions,
 ): Promise<Plan> {
   return CpuPlan.create(graph, source, { limits, numThreads, ...(onProgress && { onProgress }) });
 }
@@ -111,7 +111,7 @@ function createOnnxPlan(
   graph: Graph,
   source: TensorSource,
   limits: StepLimits,
-  { contextLength, numThreads = navigator.hardwareConcurrency, onProgress }: CpuRunnerOptions,
+  { contextLength, numThreads, onProgress }: CpuRunnerOptions,
 ): Promise<Plan> {
   const sequenceBytes = kvBytesPerToken(graph.kvLayers) * contextLength;
   return OnnxPlan.create(graph, source, {

@@ -77,7 +77,7 @@ async function createCpuRunner(
     runtime: options.device === "onnx" ? "onnx" : "kernels",
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
-    ...(options.numThreads !== undefined && { numThreads: options.numThreads }),
+    numThreads: cpuThreads(options),
     onProgress,
   });
 }
@@ -99,6 +99,12 @@ function naturalKvType(graph: Graph, tensors: TensorSource, storage: LoadOptions
   return dtype === "F16" || dtype === "BF16" ? "f16" : "f32";
 }
 
-function cpuName({ device, numThreads = navigator.hardwareConcurrency }: LoadOptions): string {
-  return `${device === "onnx" ? "onnxruntime-web" : "WebAssembly kernels"}, ${numThreads} threads`;
+/** Up to sixteen threads were measured to help; more would mostly wait for each other. */
+function cpuThreads({ numThreads }: LoadOptions): number {
+  return numThreads ?? Math.min(16, navigator.hardwareConcurrency);
+}
+
+function cpuName(options: LoadOptions): string {
+  const kernels = options.device === "onnx" ? "onnxruntime-web" : "WebAssembly kernels";
+  return `${kernels}, ${cpuThreads(options)} threads`;
 }

@@ -19,7 +19,7 @@ export interface LoadOptions {
   readonly storage?: "f32" | "f16";
   /** Storage of the KV cache on a GPU; undefined: f16 where the weights are, else f32. */
   readonly kvType?: "f32" | "f16";
-  /** CPU threads; undefined: all cores. */
+  /** CPU threads; undefined: all cores, 16 at most. */
   readonly numThreads?: number;
   /** Treat a GPU's bindings as limited to this many bytes (tests of sharded weights). */
   readonly maxBindingBytes?: number;
