@@ -1,6 +1,7 @@
 // What an engine is made from: plain data, so that it can be sent to the worker that owns device and model.
 import type { LoadOptions } from "../models/loaded_model.ts";
 import type { FimTokenNames } from "./fim.ts";
+import type { OutputRules } from "./output_rules.ts";
 import type { FimLayout } from "./request.ts";
 
 export const DEFAULT_MAX_WAITING = 256;
@@ -15,6 +16,8 @@ export interface EngineOptions {
   readonly cachePrompts?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
+  /** What is made of the text of requests that do not say otherwise. Default: nothing. */
+  readonly outputRules?: OutputRules;
   /** Most sequences that wait to be started; further requests are refused. Default 256. */
   readonly maxWaiting?: number;
 }

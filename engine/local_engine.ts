@@ -11,6 +11,7 @@ import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
+import { planOutput } from "./output_plan.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
@@ -21,8 +22,11 @@ import { ServedModel } from "./served_model.ts";
 import { StepStats } from "./step_stats.ts";
 import { validateRequest } from "./validate_request.ts";
 
-export interface LocalEngineOptions
-  extends Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "cachePrompts" | "maxWaiting"> {
+export interface LocalEngineOptions extends
+  Pick<
+    EngineOptions,
+    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "cachePrompts" | "maxWaiting"
+  > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -276,10 +280,15 @@ export class LocalEngine implements Engine {
   }
 
   /** @throws {InvalidRequestError | EngineUnavailableError} */
-  #admit(request: GenerationRequest): Generation {
+  #admit(received: GenerationRequest): Generation {
     const served = this.#requireServed();
     const maxWaiting = this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
-    validateRequest(request, { vocabSize: served.info.vocabSize, maxSamples: maxWaiting });
+    validateRequest(received, { vocabSize: served.info.vocabSize, maxSamples: maxWaiting });
+    const { request, newCleaner } = planOutput(
+      received,
+      this.#options.outputRules,
+      (ids) => served.tokenizer.decode(ids),
+    );
     const numWaiting = this.#scheduler!.waiting.length;
     if (numWaiting + numSequencesOf(request) > maxWaiting) {
       throw new EngineUnavailableError(
@@ -295,6 +304,7 @@ export class LocalEngine implements Engine {
       samples: makeSamples(request, prompt, served, cacheSpace),
       tokenizer: served.tokenizer,
       endIds: served.endIds,
+      newCleaner,
       submittedAt: this.#now(),
       onCancel: (cancelled) => this.#cancel(cancelled),
     });
