@@ -26,6 +26,7 @@ export interface ModelFlags {
   readonly maxSequences?: number;
   readonly threads?: number;
   readonly cachePrompt: boolean;
+  readonly typeThrough: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
   readonly fimPrefix?: string;
@@ -82,6 +83,10 @@ export function addModelOptions(command: Command): Command {
         .argParser(parseOutputRules).default({}, "off"),
     )
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
+    .option(
+      "--no-type-through",
+      "ask the model also where an earlier completion is being typed as it was given",
+    )
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -107,6 +112,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
     outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
+    typeThrough: flags.typeThrough,
   };
 }
 

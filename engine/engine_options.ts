@@ -14,6 +14,8 @@ export interface EngineOptions {
   readonly fimTokens?: FimTokenNames;
   /** False: no request finds anything of an earlier one in the cache. Default true. */
   readonly cachePrompts?: boolean;
+  /** False: no request is answered with what an earlier completion has left. Default true, where prompts are cached. */
+  readonly typeThrough?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
   /** What is made of the text of requests that do not say otherwise. Default: nothing. */

@@ -10,6 +10,7 @@ import type { LogitAdjuster } from "./sampling.ts";
 import type { Sequence } from "./sequence.ts";
 import { StopMatcher } from "./stop.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import type { GivenCompletion } from "./type_through.ts";
 
 /** A prompt as the model sees it. */
 export interface EncodedPrompt {
@@ -41,6 +42,8 @@ export interface GenerationOptions {
   /** Milliseconds on the engine's clock. */
   readonly submittedAt: number;
   readonly onCancel: (generation: Generation) => void;
+  /** Told of every sample that ends by itself. */
+  readonly onFinished?: ((given: GivenCompletion) => void) | undefined;
 }
 
 /** The text of one sample as it grows. */
@@ -49,6 +52,8 @@ class SampleText {
   readonly stop: StopMatcher;
   readonly detokenizer: Detokenizer;
   readonly cleaner: OutputCleaner;
+  /** As delivered, where somebody is to be told of them in the end. */
+  readonly events: Extract<GenerationEvent, { kind: "token" }>[] = [];
   numTokens = 0;
   firstTokenAt: number | undefined;
   ended = false;
@@ -157,6 +162,7 @@ export class Generation {
     const cleaned = text.cleaner.push(piece);
     const event = { kind: "token" as const, sample: text.sample.index, id, text: cleaned };
     this.events.push(score ? { ...event, logprob: this.#tokenLogprob(id, score) } : event);
+    if (this.#options.onFinished) text.events.push(event);
     if (text.cleaner.ended) return this.#finish(text, "rule", now);
     if (stop !== undefined) return this.#finish(text, "stop", now, stop);
     const { predictMs = Infinity } = this.#options.request.deadlines ?? {};
@@ -185,8 +191,8 @@ export class Generation {
     const firstTokenAt = text.firstTokenAt ?? now;
     const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
     const rules = text.cleaner.acted;
-    this.events.push({
-      kind: "finish",
+    const finish = {
+      kind: "finish" as const,
       sample,
       reason,
       ...(stopString !== undefined && { stopString }),
@@ -199,7 +205,9 @@ export class Generation {
         promptMs: firstTokenAt - startedAt,
         predictedMs: now - firstTokenAt,
       },
-    });
+    };
+    this.events.push(finish);
+    this.#options.onFinished?.({ tokens: text.events, finish });
   }
 
   #pushPrompt() {

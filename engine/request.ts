@@ -53,7 +53,7 @@ export interface GenerationRequest {
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
-  /** False: take nothing from the prefix cache, and leave nothing in it. */
+  /** False: take nothing from the prefix cache nor from earlier completions, and leave nothing in either. */
   readonly cachePrompt?: boolean;
   /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
   readonly cacheSalt?: string;
@@ -123,5 +123,7 @@ export type GenerationEvent =
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
+    /** The text is what an earlier completion had left, and the model was not asked. */
+    readonly cachedCompletion?: true;
     readonly timings: GenerationTimings;
   };

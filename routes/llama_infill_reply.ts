@@ -93,6 +93,7 @@ export class InfillSample {
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       ...(finish.rules && { cleaned: [...finish.rules] }),
+      ...(finish.cachedCompletion && { cached_completion: true }),
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
       timings: toReplyTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&

@@ -2,7 +2,7 @@
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
-import { replyTimings } from "./reply_timings.ts";
+import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -72,7 +72,7 @@ export const infillRequest = z.object({
       "fewest tokens have yet to be computed.",
   ),
   cache_prompt: z.boolean().optional().describe(
-    "false takes nothing from the prefix cache and leaves nothing in it.",
+    "false takes nothing from the prefix cache and earlier completions, and leaves nothing in either.",
   ),
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
@@ -107,6 +107,7 @@ export const infillReply = z.object({
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   cleaned: cleanedBy,
+  cached_completion: cachedCompletion,
   tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
   timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),

@@ -127,6 +127,7 @@ export class CompletionShaper {
       finish_reason: finishReason(event.reason),
       ...(layout && { fim_layout: layout }),
       ...(event.rules && { cleaned: [...event.rules] }),
+      ...(event.cachedCompletion && { cached_completion: true }),
     };
   }
 

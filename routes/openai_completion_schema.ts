@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
-import { replyTimings } from "./reply_timings.ts";
+import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -101,7 +101,7 @@ export const completionRequest = z.object({
   ),
   logit_bias: logitBias.optional().describe("Token id to what is added to its logit, -100 to 100."),
   cache_prompt: z.boolean().optional().describe(
-    "Extension: false takes nothing from the prefix cache and leaves nothing in it.",
+    "Extension: false takes nothing from the prefix cache and earlier completions, and leaves nothing in either.",
   ),
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
@@ -180,6 +180,7 @@ const choice = z.object({
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
   cleaned: cleanedBy,
+  cached_completion: cachedCompletion,
 }).openapi("CompletionChoice");
 
 const usage = z.object({

@@ -27,7 +27,9 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
       fc.nat(50),
       async (trace, numBlocks, cursor) => {
         await using cold = await openFakeEngine({ limits: LIMITS }, { cachePrompts: false });
-        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks } });
+        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks } }, {
+          typeThrough: false,
+        });
         const editor = new Editor(FILE, cursor);
         let offered = "";
         for (const { edit, prompt, layout, n, salt } of trace) {

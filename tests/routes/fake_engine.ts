@@ -24,6 +24,7 @@ export interface Script {
   /** Text held back to the end. */
   readonly heldBack?: string;
   readonly rules?: readonly OutputRuleName[];
+  readonly cachedCompletion?: true;
   readonly truncated?: boolean;
   readonly layout?: FimLayout;
   /** Tokens of the prompt said to come from the cache. */
@@ -62,6 +63,7 @@ const NO_STATISTICS: EngineStats = {
   promptTokens: 0,
   cachedTokens: 0,
   generatedTokens: 0,
+  typeThroughHits: 0,
   preemptions: 0,
   cancelled: 0,
   cancelledIn: { queue: 0, prefill: 0, decode: 0 },
@@ -222,6 +224,7 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     ...(reason === "stop" && { stopString: script.stopString ?? "" }),
     text: script.heldBack ?? "",
     ...(script.rules && { rules: script.rules }),
+    ...(script.cachedCompletion && { cachedCompletion: script.cachedCompletion }),
     completionTokens: count,
     cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },

@@ -385,3 +385,10 @@ Deno.test("POST /infill counts a rule that ended the completion among the limits
   infillReply.parse(json);
   assert.equal("cleaned" in (await infill({}, { n_indent: 4 })).json, false);
 });
+
+Deno.test("POST /infill says so when the text is what an earlier completion had left", async () => {
+  const { json } = await infill({ cachedCompletion: true });
+  assert.equal(json.cached_completion, true);
+  infillReply.parse(json);
+  assert.equal("cached_completion" in (await infill({})).json, false);
+});

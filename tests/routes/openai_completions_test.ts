@@ -233,6 +233,13 @@ Deno.test("/v1/completions names the rules that acted where its choice ends, pla
   assert.equal("cleaned" in (await complete({}, {})).json.choices[0], false);
 });
 
+Deno.test("/v1/completions says so when the text is what an earlier completion had left", async () => {
+  const { json } = await complete({ cachedCompletion: true }, {});
+  completionReply.parse(json);
+  assert.equal(json.choices[0].cached_completion, true);
+  assert.equal("cached_completion" in (await complete({}, {})).json.choices[0], false);
+});
+
 Deno.test("/v1/completions counts cached tokens once a prompt", async () => {
   const engine = new FakeEngine({ cachedTokens: 2 });
   const reply = await post(openApp(engine), PATH, { prompt: ["abc", "cde"], n: 3, max_tokens: 2 });
