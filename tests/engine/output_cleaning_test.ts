@@ -1,8 +1,11 @@
 // Output rules seen from the engine: what they end, what they leave alone, and that nothing leaks on the way.
 import assert from "node:assert/strict";
+import fc from "../fast_check.ts";
+import { codeAround } from "../../engine/code_around.ts";
 import { InvalidRequestError } from "../../engine/errors.ts";
-import { CODE_RULES, type OutputRules } from "../../engine/output_rules.ts";
+import { CODE_RULES, makeCleaner, type OutputRules } from "../../engine/output_rules.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
+import { StopMatcher } from "../../engine/stop.ts";
 import { collect, complete, completionOf, openFakeEngine } from "./fake_model.ts";
 import { byteIds } from "./tiny_tokenizer.ts";
 
@@ -82,4 +85,44 @@ Deno.test("LocalEngine.submit() refuses rules that are none", async () => {
       (error) => error instanceof InvalidRequestError && error.field === `outputRules.${field}`,
     );
   }
+});
+
+const PARTS = ["a", "b ", "\n", "\n  ", ")", "}", "(", "é", "🙂", "END", "\t"];
+const CODE_TEXT = fc.array(fc.constantFrom(...PARTS), { maxLength: 14 }).map((parts) => parts.join(""));
+
+Deno.test("LocalEngine.submit() streams what stop strings and rules leave of the whole text, byte by byte", async () => {
+  const all = {
+    scope: fc.constantFrom("line" as const, "block" as const, "none" as const),
+    trimSuffix: fc.boolean(),
+  };
+  const rules = fc.record({ ...all, trimRepeats: fc.boolean(), trimBlanks: fc.boolean() });
+  let written = "";
+  await using fake = await openFakeEngine({
+    limits: LIMITS,
+    next: (_, { counter }) => byteIds(written)[counter] ?? 0,
+  });
+  await fc.assert(
+    fc.asyncProperty(rules, CODE_TEXT, CODE_TEXT, CODE_TEXT, async (outputRules, prefix, suffix, text) => {
+      written = text;
+      const stop = new StopMatcher(["END"]);
+      const cleaner = makeCleaner(
+        outputRules,
+        codeAround({ kind: "infill", prefix, suffix }, () => ""),
+      );
+      const expected = cleaner.push(stop.push(text).text) + cleaner.push(stop.flush()) + cleaner.flush();
+      const wanted = {
+        ...infill(prefix, suffix, outputRules),
+        maxTokens: 60,
+        stop: ["END"],
+        cachePrompt: false,
+      };
+      const found = await complete(fake.engine, wanted);
+      assert.equal(found.text, expected);
+      assert.deepEqual(found.finish.rules ?? [], cleaner.acted);
+      assert.ok(!found.pieces.some((piece) => piece.includes("\ufffd")));
+    }),
+    { numRuns: 500 },
+  );
+  const { freeBlocks, totalBlocks } = await fake.engine.stats();
+  assert.equal(freeBlocks, totalBlocks);
 });
