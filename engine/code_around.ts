@@ -60,6 +60,11 @@ interface Sides {
   readonly after: string;
 }
 
+/** A text prompt taken apart: around `before` and `after` stands what is left of it, infill tokens and other files; the same for whatever is typed. */
+export interface TextSides extends Sides {
+  readonly frame: string;
+}
+
 function sides(prompt: Prompt, decode: (ids: readonly number[]) => string): Sides {
   switch (prompt.kind) {
     case "infill":
@@ -71,23 +76,28 @@ function sides(prompt: Prompt, decode: (ids: readonly number[]) => string): Side
   }
 }
 
-function readInfill(text: string): Sides {
+/** The sides of a text in which infill tokens may stand as text; without them all of it is before the cursor. */
+export function readInfill(text: string): TextSides {
   for (const spelling of FIM_SPELLINGS) {
     const found = readSpelling(text, spelling);
     if (found) return found;
   }
-  return { before: text, after: "" };
+  return { before: text, after: "", frame: "" };
 }
 
 /** Either layout: in one the prefix stands before the suffix, in the other at the end, and nothing in its place. */
-function readSpelling(text: string, { prefix, suffix, middle }: FimSpelling): Sides | undefined {
+function readSpelling(text: string, { prefix, suffix, middle }: FimSpelling): TextSides | undefined {
   const middleAt = text.lastIndexOf(middle);
   if (middleAt < 0) return undefined;
   const suffixAt = text.lastIndexOf(suffix, middleAt);
   const prefixAt = suffixAt < 0 ? -1 : text.lastIndexOf(prefix, suffixAt);
   if (prefixAt < 0) return undefined;
+  const inFront = text.slice(prefixAt + prefix.length, suffixAt),
+    atEnd = text.slice(middleAt + middle.length);
+  const layout = atEnd === "" ? prefix : suffix; // Which of the two the text before the cursor follows, or would.
   return {
-    before: text.slice(prefixAt + prefix.length, suffixAt) + text.slice(middleAt + middle.length),
+    before: inFront + atEnd,
     after: text.slice(suffixAt + suffix.length, middleAt),
+    frame: `${text.slice(0, prefixAt)}${layout}${text.slice(suffixAt, middleAt)}`,
   };
 }

@@ -1,5 +1,6 @@
 // Completions that were given, kept for people who type them: while what is typed is what was shown, the rest of it is
 // the answer, and the model is not asked. Pure: no clock, and the memory it takes is bounded.
+import { readInfill } from "./code_around.ts";
 import type { EncodedPrompt } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest, Prompt } from "./request.ts";
 
@@ -124,7 +125,9 @@ function cutAtCursor(prompt: Prompt): { before: string; rest: object } | undefin
     }
     case "text": {
       const { text, ...rest } = prompt;
-      return { before: text, rest };
+      if (!prompt.parseSpecial) return { before: text, rest };
+      const { before, frame } = readInfill(text);
+      return { before, rest: { ...rest, frame } };
     }
     case "tokens":
       return undefined;

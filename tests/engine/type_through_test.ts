@@ -82,6 +82,29 @@ Deno.test("TypeThrough.find() wants all else of the request to be the same, but 
   assert.equal(left(text("f("), pieces, text("f(a")), "b");
 });
 
+Deno.test("TypeThrough.find() finds the cursor in prompts whose infill tokens a client has written", () => {
+  const psm = (before: string, after = "d"): GenerationRequest => ({
+    ...at(""),
+    prompt: {
+      kind: "text",
+      text: `<filename>f<fim_prefix>${before}<fim_suffix>${after}<fim_middle>`,
+      parseSpecial: true,
+    },
+  });
+  const spm = (before: string): GenerationRequest => ({
+    ...at(""),
+    prompt: {
+      kind: "text",
+      text: `<filename>f<fim_prefix><fim_suffix>d<fim_middle>${before}`,
+      parseSpecial: true,
+    },
+  });
+  assert.equal(left(psm("a"), ["bc", ""], psm("ab")), "c");
+  assert.equal(left(spm("a"), ["bc", ""], spm("ab")), "c");
+  assert.equal(left(psm("a"), ["bc", ""], psm("ab", "e")), undefined);
+  assert.equal(left(psm("a"), ["bc", ""], spm("ab")), undefined, "another layout");
+});
+
 Deno.test("TypeThrough keeps what the same request would draw again", () => {
   const warm = { temperature: 0.5 };
   assert.equal(left(at("f(", warm), ["ab"], at("f(a", warm)), undefined);
