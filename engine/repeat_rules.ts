@@ -102,7 +102,8 @@ export class FollowingLines implements OutputStage {
 
   #take(line: string): string {
     const text = this.#withStart(line).trimEnd();
-    const repeats = text === this.#first && !closesItsOwn(this.#kept + this.#held, text);
+    // A line to which the completion adds nothing is not the completion's.
+    const repeats = text === this.#first && line !== "" && !closesItsOwn(this.#kept + this.#held, text);
     if (this.#held !== "" ? text === this.#second : repeats && this.#second === undefined) {
       this.ended = this.acted = true;
       return "";

@@ -73,10 +73,10 @@ export class TypeThrough {
   }
 
   #add(entry: Entry) {
+    if (entry.text === "" || unitsOf(entry) > this.#maxUnits) return;
     for (const other of this.#entries) {
       if (other.key === entry.key && other.before === entry.before) this.#remove(other);
     }
-    if (entry.text === "" || unitsOf(entry) > this.#maxUnits) return;
     this.#entries.add(entry);
     this.#units += unitsOf(entry);
     for (const oldest of this.#entries) {

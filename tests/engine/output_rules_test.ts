@@ -78,6 +78,7 @@ const CASES: [rule: string, rules: OutputRules, cases: Case[]][] = [
     ["cuts the first that follows at the end", ["", "\na\nb\n"], "x\na\n", "x"],
     ["goes on where only the first is the same", ["", "\na\nb\n"], "x\na\nc\n", "x\na\nc\n"],
     ["leaves a bracket that the completion opened", ["", "\n}\n"], "if (x) {\ny\n}\nz", "if (x) {\ny\n}\nz"],
+    ["does not take the line before the cursor for the completion's", ["  end", "\n  end"], "\n  x", "\n  x"],
     ["ends a loop of one line", ["", ""], "a\nb\nb\nb\nc", "a\nb"],
     ["ends a loop of two lines", ["", ""], "a\nb\nc\nb\nc\nb\nc\nd", "a\nb\nc"],
     ["counts the line's beginning", ["  a", ""], "bc\n  abc\n  abc\nd", "bc"],
