@@ -16,6 +16,7 @@ import {
   LINEAR_I8,
   NUM_CALLS,
   QUANTIZE_ROWS,
+  ROWS_PER_TASK,
   SLEEPERS,
   STEP_NUMBER,
   STOPPED,
@@ -23,7 +24,7 @@ import {
   UNFINISHED,
   UNTAKEN,
 } from "./cpu_layout";
-import { numRows, word } from "./cpu_step.wasm";
+import { ceilDiv, numRows, word } from "./cpu_step.wasm";
 import { embedding } from "./embedding/embedding.wasm";
 import { gatherRows } from "./gather_rows/gather_rows.wasm";
 import { layerNorm } from "./layer_norm/layer_norm.wasm";
@@ -111,27 +112,37 @@ function callAt(index: u32): usize {
 function numTasks(call: usize): u32 {
   const kind = word(call, KIND);
   if (kind == LINEAR_I8 || kind == LINEAR_F32) return linearTasks(call);
-  return kind == ATTENTION ? attentionTasks(call) : numRows(call);
+  if (kind == ATTENTION) return attentionTasks(call);
+  return ceilDiv(numRows(call), word(call, ROWS_PER_TASK));
 }
 
 function runTask(call: usize, task: u32, thread: u32): void {
   switch (word(call, KIND)) {
-    case EMBEDDING:
-      return embedding(call, task);
-    case LAYER_NORM:
-      return layerNorm(call, task);
-    case QUANTIZE_ROWS:
-      return quantizeRows(call, task);
     case LINEAR_I8:
       return linearI8(call, task);
     case LINEAR_F32:
       return linearF32(call, task, thread);
-    case STORE_KV:
-      return storeKv(call, task);
     case ATTENTION:
       return attention(call, task, thread);
+    default: {
+      const count = word(call, ROWS_PER_TASK), end = min((task + 1) * count, numRows(call));
+      for (let row = task * count; row < end; row++) runRow(call, row);
+    }
+  }
+}
+
+function runRow(call: usize, row: u32): void {
+  switch (word(call, KIND)) {
+    case EMBEDDING:
+      return embedding(call, row);
+    case LAYER_NORM:
+      return layerNorm(call, row);
+    case QUANTIZE_ROWS:
+      return quantizeRows(call, row);
+    case STORE_KV:
+      return storeKv(call, row);
     case GATHER_ROWS:
-      return gatherRows(call, task);
+      return gatherRows(call, row);
     default:
       unreachable();
   }

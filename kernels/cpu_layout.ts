@@ -34,19 +34,22 @@ export const HEADER_BYTES = 320;
 
 /**
  * A call: one kernel over one step's rows. It begins with two u64 counters, the step's number in their upper halves:
- * tasks that nobody has taken, and tasks that are not finished.
+ * tasks that nobody has taken, and tasks that are not finished. Each has a cache line of its own, for all threads write
+ * the first, and those without a task look at the second.
  */
-export const CALL_BYTES = 128;
+export const CALL_BYTES = 192;
 export const UNTAKEN = 0;
-export const UNFINISHED = 8;
-export const KIND = 64;
+export const UNFINISHED = 64;
+export const KIND = 128;
 /** 0: a row per token; 1: a row per sample. */
-export const ROWS = 68;
+export const ROWS = 132;
 /** Matrices of activations are f32 [rows][stride]; strides are in floats. */
-export const INPUT = 72;
-export const INPUT_STRIDE = 76;
-export const OUTPUT = 80;
-export const OUTPUT_STRIDE = 84;
+export const INPUT = 136;
+export const INPUT_STRIDE = 140;
+export const OUTPUT = 144;
+export const OUTPUT_STRIDE = 148;
+/** Of kernels whose tasks are rows: rows that one task takes. */
+export const ROWS_PER_TASK = 188;
 
 export const EMBEDDING = 1;
 export const LAYER_NORM = 2;
@@ -63,21 +66,20 @@ export const PANEL = 12;
 export const ROW_BLOCK = 64;
 
 /** Of a linear. INPUT is f32, or the limbs that QUANTIZE_ROWS made; BIAS and RESIDUAL are 0 where there is none. */
-export const WEIGHT = 88;
+export const WEIGHT = 152;
 /** f32 [out]: what int8 rows are scaled by. */
-export const WEIGHT_SCALES = 92;
+export const WEIGHT_SCALES = 156;
 /** i32 [out]: LIMB_ZERO times the sum of each row. */
-export const WEIGHT_SUMS = 96;
+export const WEIGHT_SUMS = 160;
 /** f32 [rows]: what limbs are scaled by. */
-export const ROW_SCALES = 100;
-export const IN_WIDTH = 104;
-export const NUM_PANELS = 108;
-export const PANELS_PER_TASK = 112;
-export const BIAS = 116;
+export const ROW_SCALES = 164;
+export const IN_WIDTH = 168;
+export const NUM_PANELS = 172;
+export const BIAS = 180;
 /** 0: none, 1: tanh GELU, 2: exact GELU. */
-export const ACTIVATION = 120;
+export const ACTIVATION = 184;
 /** f32 [rows][OUTPUT_STRIDE] */
-export const RESIDUAL = 124;
+export const RESIDUAL = 176;
 
 /** Of QUANTIZE_ROWS: OUTPUT_STRIDE is in bytes; IN_WIDTH and ROW_SCALES as above. */
 /** A value is split in three limbs of 7 bits, each stored with this added. */
@@ -86,22 +88,22 @@ export const LIMB_ZERO = 64;
 export const LIMB_MAX = 1_040_000;
 
 /** Of LAYER_NORM, beside IN_WIDTH. */
-export const NORM_SCALE = 88;
-export const NORM_BIAS = 92;
-export const NORM_EPSILON = 96;
+export const NORM_SCALE = 152;
+export const NORM_BIAS = 156;
+export const NORM_EPSILON = 160;
 
 /** Of EMBEDDING, beside WEIGHT, WEIGHT_SCALES and IN_WIDTH: 1 where the table is int8; f32 [positions][stride] or 0. */
-export const TABLE_IS_I8 = 116;
-export const POSITION_TABLE = 120;
+export const TABLE_IS_I8 = 180;
+export const POSITION_TABLE = 184;
 
 /** Of STORE_KV and ATTENTION. Keys are f32 [block][KV head][HEAD_SIZE][16], values f32 [block][KV head][16][VALUE_STRIDE]. */
-export const KEYS = 88;
-export const VALUES = 92;
-export const NUM_HEADS = 96;
-export const NUM_KV_HEADS = 100;
-export const HEAD_SIZE = 104;
+export const KEYS = 152;
+export const VALUES = 156;
+export const NUM_HEADS = 160;
+export const NUM_KV_HEADS = 164;
+export const HEAD_SIZE = 168;
 /** HEAD_SIZE rounded up to 8. */
-export const VALUE_STRIDE = 108;
-export const SCORE_SCALE = 112;
+export const VALUE_STRIDE = 172;
+export const SCORE_SCALE = 176;
 /** Room for the scores of one row, floats. */
-export const SCORE_STRIDE = 116;
+export const SCORE_STRIDE = 180;

@@ -43,7 +43,6 @@ export interface CpuKvCache {
 
 /** Everything a lowering may use. */
 export interface CpuContext {
-  readonly numThreads: number;
   readonly int8Form: Int8Form;
   matrix(ref: WeightRef): CpuMatrix;
   /** f32 rows of `rowStride(columns)`. */
@@ -61,6 +60,11 @@ export interface CpuContext {
 /** Floats from one row of a matrix to the next, for rows of `width`: whole panels, since a linear writes such. */
 export function rowStride(width: number): number {
   return Math.ceil(width / PANEL) * PANEL;
+}
+
+/** Rows of `width` that are worth a task: some 2 us. */
+export function rowsPerTask(width: number): number {
+  return Math.max(1, Math.floor(8192 / width));
 }
 
 /** A float as a field of a call. */

@@ -81,7 +81,6 @@ export class CpuPlan implements Disposable {
     const kvCaches = placeKvCaches(graph, limits, arena);
     let scratchBytes = 0;
     const context: CpuContext = {
-      numThreads,
       int8Form: options.int8Form ?? await measureInt8Form(module),
       matrix: (ref) => weights.matrix(ref),
       rows: (ref) => weights.rows(ref),

@@ -5,6 +5,9 @@ library's own key/value cache. The median of the steps is reported, so that one 
 
     python pytorch_decode.py MODEL_DIR [--threads 2] [--batch 1 8] [--context 64 512 1900]
                              [--dtype float32 bfloat16 int8_dynamic] [--steps 16]
+    python pytorch_decode.py MODEL_DIR --check
+
+--check prints how far each dtype's logits lie from float32's, as a share of the largest.
 """
 
 import argparse
@@ -50,6 +53,16 @@ def measure(model, batch, context, steps):
     return statistics.median(durations), min(prefills)
 
 
+def check(model_dir, dtypes):
+    """Largest difference of any logit of 256 prompt positions from float32's, relative to the largest |logit|."""
+    prompt = torch.randint(32, 1000, (1, 256))
+    with torch.inference_mode():
+        exact = load(model_dir, "float32")(input_ids=prompt).logits.float()
+        for dtype in dtypes:
+            difference = (load(model_dir, dtype)(input_ids=prompt).logits.float() - exact).abs().max()
+            print(f"{dtype}: {(difference / exact.abs().max()).item():.1e} of max|logit|", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model_dir")
@@ -58,9 +71,12 @@ def main():
     parser.add_argument("--context", type=int, nargs="+", default=[64, 512, 1900])
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16", "int8_dynamic"])
     parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    if args.check:
+        return check(args.model_dir, args.dtype)
     for dtype in args.dtype:
         model = load(args.model_dir, dtype)
         for batch in args.batch:

@@ -11,13 +11,14 @@ import {
   OUTPUT,
   OUTPUT_STRIDE,
   ROWS,
+  ROWS_PER_TASK,
   SCORE_SCALE,
   SCORE_STRIDE,
   STORE_KV,
   VALUE_STRIDE,
   VALUES,
 } from "../cpu_layout.ts";
-import { type CpuCall, type CpuContext, floatBits } from "../cpu_op.ts";
+import { type CpuCall, type CpuContext, floatBits, rowsPerTask } from "../cpu_op.ts";
 import type { AttentionNode, KvLayer } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 
@@ -40,7 +41,7 @@ export function lowerAttention(node: AttentionNode, context: CpuContext): CpuCal
     [VALUE_STRIDE]: valueStride(node),
   };
   return [
-    { ...shape, [KIND]: STORE_KV },
+    { ...shape, [KIND]: STORE_KV, [ROWS_PER_TASK]: rowsPerTask(2 * node.numKvHeads * node.headSize) },
     {
       ...shape,
       [KIND]: ATTENTION,

@@ -7,11 +7,12 @@ import {
   OUTPUT_STRIDE,
   POSITION_TABLE,
   ROWS,
+  ROWS_PER_TASK,
   TABLE_IS_I8,
   WEIGHT,
   WEIGHT_SCALES,
 } from "../cpu_layout.ts";
-import type { CpuCall, CpuContext } from "../cpu_op.ts";
+import { type CpuCall, type CpuContext, rowsPerTask } from "../cpu_op.ts";
 import type { EmbeddingNode } from "../graph.ts";
 
 export function lowerEmbedding(node: EmbeddingNode, context: CpuContext): CpuCall[] {
@@ -19,6 +20,7 @@ export function lowerEmbedding(node: EmbeddingNode, context: CpuContext): CpuCal
   return [{
     [KIND]: EMBEDDING,
     [ROWS]: 0,
+    [ROWS_PER_TASK]: rowsPerTask(node.output.width),
     [OUTPUT]: output.address,
     [OUTPUT_STRIDE]: output.stride,
     [IN_WIDTH]: node.output.width,

@@ -11,8 +11,9 @@ import {
   OUTPUT,
   OUTPUT_STRIDE,
   ROWS,
+  ROWS_PER_TASK,
 } from "../cpu_layout.ts";
-import { type CpuCall, type CpuContext, floatBits } from "../cpu_op.ts";
+import { type CpuCall, type CpuContext, floatBits, rowsPerTask } from "../cpu_op.ts";
 import type { LayerNormNode } from "../graph.ts";
 
 export function lowerLayerNorm(node: LayerNormNode, context: CpuContext): CpuCall[] {
@@ -20,6 +21,7 @@ export function lowerLayerNorm(node: LayerNormNode, context: CpuContext): CpuCal
   return [{
     [KIND]: LAYER_NORM,
     [ROWS]: node.input.rows === "tokens" ? 0 : 1,
+    [ROWS_PER_TASK]: rowsPerTask(node.input.width),
     [INPUT]: input.address,
     [INPUT_STRIDE]: input.stride,
     [OUTPUT]: output.address,

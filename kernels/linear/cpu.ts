@@ -12,20 +12,17 @@ import {
   OUTPUT,
   OUTPUT_STRIDE,
   PANEL,
-  PANELS_PER_TASK,
   QUANTIZE_ROWS,
   RESIDUAL,
   ROW_SCALES,
   ROWS,
+  ROWS_PER_TASK,
   WEIGHT,
   WEIGHT_SCALES,
   WEIGHT_SUMS,
 } from "../cpu_layout.ts";
-import type { CpuCall, CpuContext } from "../cpu_op.ts";
+import { type CpuCall, type CpuContext, rowsPerTask } from "../cpu_op.ts";
 import type { LinearNode } from "../graph.ts";
-
-/** Tasks per thread that a product is cut in, so that a thread which is held up does not hold up the others for long. */
-const TASKS_PER_THREAD = 8;
 
 const ACTIVATIONS = { gelu_tanh: 1, gelu_erf: 2 };
 
@@ -41,7 +38,6 @@ export function lowerLinear(node: LinearNode, context: CpuContext): CpuCall[] {
     [WEIGHT]: weight.address,
     [IN_WIDTH]: weight.columns,
     [NUM_PANELS]: numPanels,
-    [PANELS_PER_TASK]: Math.max(1, Math.floor(numPanels / (context.numThreads * TASKS_PER_THREAD))),
     [BIAS]: node.bias ? context.rows(node.bias) : 0,
     [ACTIVATION]: node.activation ? ACTIVATIONS[node.activation] : 0,
     [RESIDUAL]: node.residual ? context.activation(node.residual).address : 0,
@@ -61,6 +57,7 @@ export function lowerLinear(node: LinearNode, context: CpuContext): CpuCall[] {
     {
       ...rows,
       [KIND]: QUANTIZE_ROWS,
+      [ROWS_PER_TASK]: rowsPerTask(weight.columns),
       [INPUT]: input.address,
       [INPUT_STRIDE]: input.stride,
       [IN_WIDTH]: weight.columns,

@@ -2,7 +2,7 @@
 //   weight   panels of 12 rows, three vectors of four: i8 [panel][in / 4][3][4 rows][4 of in] or f32 [panel][in][3][4 rows]
 //   int8     in one of two forms, whichever the machine does faster (int8_form.ts): x as three limbs of 7 bits
 //            (quantize_rows.wasm.ts), one dot product of bytes each, put together at the end; or panels made f32 on the way
-//   task     PANELS_PER_TASK panels for ROW_BLOCK rows; a panel stays in the first-level cache for all its rows
+//   task     some panels for up to ROW_BLOCK rows; a panel stays in the first-level cache for all its rows
 // Nine sums live in registers: V8 has sixteen and spills from thirteen on. A row's sums have the same order at every
 // batch size. Reference: linear() in reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
 import {
@@ -12,9 +12,9 @@ import {
   INPUT,
   INPUT_STRIDE,
   NUM_PANELS,
+  NUM_THREADS,
   OUTPUT,
   OUTPUT_STRIDE,
-  PANELS_PER_TASK,
   RESIDUAL,
   ROW_BLOCK,
   ROW_SCALES,
@@ -29,13 +29,23 @@ import { ceilDiv, numRows, rowAt, word } from "../cpu_step.wasm";
 
 const PANEL_BYTES: usize = 48;
 
+/** Rows x panels x columns of a task, at least: some 3 us, against some tenths that taking it costs. */
+const LEAST_WORK: u32 = 8192;
+
 export function linearTasks(call: usize): u32 {
+  if (numRows(call) == 0) return 0;
   return panelTasks(call) * ceilDiv(numRows(call), ROW_BLOCK);
 }
 
 @inline
 function panelTasks(call: usize): u32 {
-  return ceilDiv(word(call, NUM_PANELS), word(call, PANELS_PER_TASK));
+  return ceilDiv(word(call, NUM_PANELS), panelsPerTask(call));
+}
+
+/** Few enough that there is a task for every thread. */
+function panelsPerTask(call: usize): u32 {
+  const worthwhile = ceilDiv(LEAST_WORK, min(numRows(call), ROW_BLOCK) * word(call, IN_WIDTH));
+  return min(worthwhile, ceilDiv(word(call, NUM_PANELS), load<u32>(NUM_THREADS)));
 }
 
 export function linearI8(call: usize, task: u32): void {
@@ -44,8 +54,9 @@ export function linearI8(call: usize, task: u32): void {
   const limbs = <usize>word(call, INPUT), limbBytes = <usize>word(call, INPUT_STRIDE);
   const firstRow = task / panelTasks(call) * ROW_BLOCK;
   const lastRow = min(firstRow + ROW_BLOCK, numRows(call));
-  let panel = task % panelTasks(call) * word(call, PANELS_PER_TASK);
-  const lastPanel = min(panel + word(call, PANELS_PER_TASK), word(call, NUM_PANELS));
+  const count = panelsPerTask(call);
+  let panel = task % panelTasks(call) * count;
+  const lastPanel = min(panel + count, word(call, NUM_PANELS));
   for (; panel < lastPanel; panel++) {
     const weight = <usize>word(call, WEIGHT) + <usize>panel * panelBytes;
     for (let row = firstRow; row < lastRow; row++) {
@@ -103,8 +114,9 @@ export function linearF32(call: usize, task: u32, thread: u32): void {
   const stride = <usize>word(call, INPUT_STRIDE) << 2;
   const firstRow = task / panelTasks(call) * ROW_BLOCK;
   const lastRow = min(firstRow + ROW_BLOCK, numRows(call));
-  let panel = task % panelTasks(call) * word(call, PANELS_PER_TASK);
-  const lastPanel = min(panel + word(call, PANELS_PER_TASK), word(call, NUM_PANELS));
+  const count = panelsPerTask(call);
+  let panel = task % panelTasks(call) * count;
+  const lastPanel = min(panel + count, word(call, NUM_PANELS));
   for (; panel < lastPanel; panel++) {
     let weight = <usize>word(call, WEIGHT) + <usize>panel * storedBytes;
     if (isI8) weight = toF32(weight, storedBytes, scratch);
