@@ -4,8 +4,10 @@ import { fromFileUrl, isAbsolute, join } from "std/path/mod.js";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import type { Profile } from "../device/caps.ts";
 import type { FimTokenNames } from "../engine/fim.ts";
+import type { OutputRules } from "../engine/output_rules.ts";
 import type { FimLayout } from "../engine/request.ts";
 import type { EngineOptions } from "../engine/engine_options.ts";
+import { parseOutputRules } from "./output_rules_flag.ts";
 
 /** The default model, embedded in the repository. */
 export const DEFAULT_MODEL_DIR: string = fromFileUrl(
@@ -24,7 +26,9 @@ export interface ModelFlags {
   readonly maxSequences?: number;
   readonly threads?: number;
   readonly cachePrompt: boolean;
+  readonly typeThrough: boolean;
   readonly fimLayout: FimLayout | "auto";
+  readonly clean: OutputRules;
   readonly fimPrefix?: string;
   readonly fimMiddle?: string;
   readonly fimSuffix?: string;
@@ -74,7 +78,15 @@ export function addModelOptions(command: Command): Command {
       new Option("--fim-layout <name>", "auto: fill-in-the-middle layout by what is cached; else this one")
         .choices(["auto", "psm", "spm"]).default("auto"),
     )
+    .addOption(
+      new Option("--clean <rules>", "clean completions: code for all rules, or some: scope=line,trim_suffix")
+        .argParser(parseOutputRules).default({}, "off"),
+    )
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
+    .option(
+      "--no-type-through",
+      "ask the model also where an earlier completion is being typed as it was given",
+    )
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -98,7 +110,9 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     },
     ...(fimTokens && { fimTokens }),
     ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
+    outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
+    typeThrough: flags.typeThrough,
   };
 }
 

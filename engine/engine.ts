@@ -43,6 +43,8 @@ export interface EngineStats extends StepCounts {
   /** Those of them that the cache had. */
   readonly cachedTokens: number;
   readonly generatedTokens: number;
+  /** Requests answered with what an earlier completion had left; of their tokens none is counted here. */
+  readonly typeThroughHits: number;
   readonly preemptions: number;
   readonly cancelled: number;
   /** The same, by how far the request had got. */

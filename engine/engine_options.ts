@@ -1,6 +1,7 @@
 // What an engine is made from: plain data, so that it can be sent to the worker that owns device and model.
 import type { LoadOptions } from "../models/loaded_model.ts";
 import type { FimTokenNames } from "./fim.ts";
+import type { OutputRules } from "./output_rules.ts";
 import type { FimLayout } from "./request.ts";
 
 export const DEFAULT_MAX_WAITING = 256;
@@ -13,8 +14,12 @@ export interface EngineOptions {
   readonly fimTokens?: FimTokenNames;
   /** False: no request finds anything of an earlier one in the cache. Default true. */
   readonly cachePrompts?: boolean;
+  /** False: no request is answered with what an earlier completion has left. Default true, where prompts are cached. */
+  readonly typeThrough?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
+  /** What is made of the text of requests that do not say otherwise. Default: nothing. */
+  readonly outputRules?: OutputRules;
   /** Most sequences that wait to be started; further requests are refused. Default 256. */
   readonly maxWaiting?: number;
 }

@@ -4,11 +4,13 @@ import type { TokenScore } from "../kernels/step.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { verdictAt } from "./deadlines.ts";
 import { EventQueue } from "./event_queue.ts";
+import type { OutputCleaner } from "./output_rules.ts";
 import type { FimLayout, FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "./request.ts";
 import type { LogitAdjuster } from "./sampling.ts";
 import type { Sequence } from "./sequence.ts";
 import { StopMatcher } from "./stop.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import type { GivenCompletion } from "./type_through.ts";
 
 /** A prompt as the model sees it. */
 export interface EncodedPrompt {
@@ -35,9 +37,13 @@ export interface GenerationOptions {
   readonly samples: readonly Sample[];
   readonly tokenizer: Tokenizer;
   readonly endIds: ReadonlySet<number>;
+  /** The request's output rules, for one sample. */
+  readonly newCleaner: () => OutputCleaner;
   /** Milliseconds on the engine's clock. */
   readonly submittedAt: number;
   readonly onCancel: (generation: Generation) => void;
+  /** Told of every sample that ends by itself. */
+  readonly onFinished?: ((given: GivenCompletion) => void) | undefined;
 }
 
 /** The text of one sample as it grows. */
@@ -45,6 +51,9 @@ class SampleText {
   readonly sample: Sample;
   readonly stop: StopMatcher;
   readonly detokenizer: Detokenizer;
+  readonly cleaner: OutputCleaner;
+  /** As delivered, where somebody is to be told of them in the end. */
+  readonly events: Extract<GenerationEvent, { kind: "token" }>[] = [];
   numTokens = 0;
   firstTokenAt: number | undefined;
   ended = false;
@@ -53,6 +62,7 @@ class SampleText {
     this.sample = sample;
     this.stop = new StopMatcher(options.request.stop ?? []);
     this.detokenizer = new Detokenizer(options.tokenizer);
+    this.cleaner = options.newCleaner();
   }
 }
 
@@ -149,8 +159,11 @@ export class Generation {
     }
     text.numTokens++;
     const { text: piece, stop } = text.stop.push(text.detokenizer.push(id));
-    const event = { kind: "token" as const, sample: text.sample.index, id, text: piece };
+    const cleaned = text.cleaner.push(piece);
+    const event = { kind: "token" as const, sample: text.sample.index, id, text: cleaned };
     this.events.push(score ? { ...event, logprob: this.#tokenLogprob(id, score) } : event);
+    if (this.#options.onFinished) text.events.push(event);
+    if (text.cleaner.ended) return this.#finish(text, "rule", now);
     if (stop !== undefined) return this.#finish(text, "stop", now, stop);
     const { predictMs = Infinity } = this.#options.request.deadlines ?? {};
     if (piece.includes("\n") && now - text.firstTokenAt > predictMs) return this.#finish(text, "length", now);
@@ -176,12 +189,15 @@ export class Generation {
   #pushFinish(text: SampleText, reason: FinishReason, now: number, sample: number, stopString?: string) {
     const startedAt = this.#startedAt ?? now;
     const firstTokenAt = text.firstTokenAt ?? now;
-    this.events.push({
-      kind: "finish",
+    const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
+    const rules = text.cleaner.acted;
+    const finish = {
+      kind: "finish" as const,
       sample,
       reason,
       ...(stopString !== undefined && { stopString }),
-      text: text.stop.flush(),
+      text: rest,
+      ...(rules.length > 0 && { rules }),
       completionTokens: text.numTokens,
       cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
       timings: {
@@ -189,7 +205,9 @@ export class Generation {
         promptMs: firstTokenAt - startedAt,
         predictedMs: now - firstTokenAt,
       },
-    });
+    };
+    this.events.push(finish);
+    this.#options.onFinished?.({ tokens: text.events, finish });
   }
 
   #pushPrompt() {

@@ -10,7 +10,9 @@ import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
-import { Generation } from "./generation.ts";
+import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
+import { type OutputPlan, planOutput } from "./output_plan.ts";
+import type { CacheSpace } from "./prefix_cache.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
@@ -19,10 +21,14 @@ import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import { ServedModel } from "./served_model.ts";
 import { StepStats } from "./step_stats.ts";
+import { answerEvents, type GivenCompletion, TypeThrough } from "./type_through.ts";
 import { validateRequest } from "./validate_request.ts";
 
-export interface LocalEngineOptions
-  extends Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "cachePrompts" | "maxWaiting"> {
+export interface LocalEngineOptions extends
+  Pick<
+    EngineOptions,
+    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "typeThrough" | "cachePrompts" | "maxWaiting"
+  > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -55,17 +61,26 @@ export class LocalEngine implements Engine {
     promptTokens: 0,
     cachedTokens: 0,
     generatedTokens: 0,
+    typeThroughHits: 0,
     preemptions: 0,
     cancelled: 0,
   };
   readonly #cancelledIn = { queue: 0, prefill: 0, decode: 0 };
   readonly #stepStats = new StepStats();
+  readonly #typeThrough: TypeThrough | undefined;
 
   /** Starts to load the model; `state` says how far that is. */
   constructor(options: LocalEngineOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
+      this.#typeThrough = new TypeThrough();
+    }
     this.#loop = this.#run();
+  }
+
+  get #maxWaiting(): number {
+    return this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
   }
 
   get state(): EngineState {
@@ -79,7 +94,10 @@ export class LocalEngine implements Engine {
   submit(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
     try {
       signal?.throwIfAborted();
-      const generation = this.#admit(request);
+      const plan = this.#plan(request);
+      const given = this.#typeThrough?.find(request);
+      if (given) return this.#answer(plan.request, given);
+      const generation = this.#admit(plan, this.#typeThrough?.recorder(request));
       signal?.addEventListener("abort", () => this.#abort(generation, signal.reason), { once: true });
       return generation.events;
     } catch (error) {
@@ -276,10 +294,34 @@ export class LocalEngine implements Engine {
   }
 
   /** @throws {InvalidRequestError | EngineUnavailableError} */
-  #admit(request: GenerationRequest): Generation {
+  #plan(request: GenerationRequest): OutputPlan {
+    const { info, tokenizer } = this.#requireServed();
+    validateRequest(request, { vocabSize: info.vocabSize, maxSamples: this.#maxWaiting });
+    return planOutput(request, this.#options.outputRules, (ids) => tokenizer.decode(ids));
+  }
+
+  /** @throws {InvalidRequestError} when the prompt does not fit the context */
+  #encode(request: GenerationRequest, cacheSpace: CacheSpace): EncodedPrompt {
+    return this.#requireServed().encodePrompt(
+      request,
+      (ids) => this.#scheduler!.countCached(cacheSpace, ids),
+    );
+  }
+
+  /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
+  #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
+    const prompt = this.#encode(request, cacheSpaceOf(request, true));
+    this.#counts.typeThroughHits++;
+    const events = new EventQueue<GenerationEvent>(() => {});
+    for (const event of answerEvents(prompt, given)) events.push(event);
+    events.close();
+    return events;
+  }
+
+  /** @throws {InvalidRequestError | EngineUnavailableError} */
+  #admit({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
     const served = this.#requireServed();
-    const maxWaiting = this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
-    validateRequest(request, { vocabSize: served.info.vocabSize, maxSamples: maxWaiting });
+    const maxWaiting = this.#maxWaiting;
     const numWaiting = this.#scheduler!.waiting.length;
     if (numWaiting + numSequencesOf(request) > maxWaiting) {
       throw new EngineUnavailableError(
@@ -288,15 +330,17 @@ export class LocalEngine implements Engine {
       );
     }
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
-    const prompt = served.encodePrompt(request, (ids) => this.#scheduler!.countCached(cacheSpace, ids));
+    const prompt = this.#encode(request, cacheSpace);
     const generation = new Generation({
       request,
       prompt,
       samples: makeSamples(request, prompt, served, cacheSpace),
       tokenizer: served.tokenizer,
       endIds: served.endIds,
+      newCleaner,
       submittedAt: this.#now(),
       onCancel: (cancelled) => this.#cancel(cancelled),
+      onFinished,
     });
     for (const sequence of generation.sequences) {
       this.#scheduler!.add(sequence);

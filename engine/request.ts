@@ -1,6 +1,8 @@
 // A generation request and what comes back of it, in the engine's own words: no JSON, no HTTP, and nothing that a
 // structured clone cannot carry between threads.
 import type { Deadlines } from "./deadlines.ts";
+import type { OutputRules } from "./output_rules.ts";
+import type { OutputRuleName } from "./output_stage.ts";
 
 /** Fill-in-the-middle layouts: prefix-suffix-middle and suffix-prefix-middle (specs: StarCoder, variant 2). */
 export type FimLayout = "psm" | "spm";
@@ -45,11 +47,13 @@ export interface GenerationRequest {
   readonly seed?: number;
   /** Generation ends before the first of these strings to be complete; it is never delivered. None may be empty. */
   readonly stop?: readonly string[];
+  /** What is made of the text on its way out. A rule that is not set is as the server has it. */
+  readonly outputRules?: OutputRules;
   /** Go on past end-of-text and separator tokens. */
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
-  /** False: take nothing from the prefix cache, and leave nothing in it. */
+  /** False: take nothing from the prefix cache nor from earlier completions, and leave nothing in either. */
   readonly cachePrompt?: boolean;
   /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
   readonly cacheSalt?: string;
@@ -69,8 +73,8 @@ export interface TokenLogprob {
   readonly top: readonly { readonly id: number; readonly text: string; readonly logprob: number }[];
 }
 
-/** eos: an end or separator token. stop: a stop string. length: maxTokens or the context is used up. */
-export type FinishReason = "eos" | "stop" | "length";
+/** eos: an end or separator token. stop: a stop string. rule: an output rule. length: maxTokens or the context is used up. */
+export type FinishReason = "eos" | "stop" | "rule" | "length";
 
 export interface GenerationTimings {
   /** Milliseconds from submission to the first scheduled step. */
@@ -98,7 +102,10 @@ export type GenerationEvent =
     readonly kind: "token";
     readonly sample: number;
     readonly id: number;
-    /** Text that is now certain; empty while a character or a possible stop string is incomplete. */
+    /**
+     * Text that is now certain; empty while a character or a possible stop string is incomplete, and while an output
+     * rule may yet cut it.
+     */
     readonly text: string;
     readonly logprob?: TokenLogprob;
   }
@@ -108,11 +115,15 @@ export type GenerationEvent =
     readonly reason: FinishReason;
     /** The stop string met, for reason "stop". */
     readonly stopString?: string;
-    /** Held-back text that turned out to be no stop string. */
+    /** Held-back text that turned out to be no stop string, and nothing that an output rule cuts. */
     readonly text: string;
+    /** Output rules that changed the text; absent when none did. */
+    readonly rules?: readonly OutputRuleName[];
     /** Token events of this sample: an end token is neither delivered nor counted. */
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
+    /** The text is what an earlier completion had left, and the model was not asked. */
+    readonly cachedCompletion?: true;
     readonly timings: GenerationTimings;
   };

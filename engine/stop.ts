@@ -11,7 +11,7 @@ export interface StopResult {
  * How much of one stop string the text ends with, after Knuth, Morris and Pratt ("Fast Pattern Matching in Strings",
  * 1977): a few operations a character, however long and repetitive the string is.
  */
-class Progress {
+export class Progress {
   readonly stop: string;
   /** Length of the longest beginning of `stop` that the text ends with. */
   length = 0;
@@ -26,6 +26,13 @@ class Progress {
   push(unit: string): boolean {
     this.length = this.#extend(this.length, unit);
     return this.length === this.stop.length;
+  }
+
+  /** All beginnings of the stop string that the text ends with, by length, the longest first. */
+  lengths(): number[] {
+    const lengths: number[] = [];
+    for (let length = this.length; length > 0; length = this.#border(length)) lengths.push(length);
+    return lengths;
   }
 
   #extend(length: number, unit: string): number {

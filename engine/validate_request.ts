@@ -1,6 +1,7 @@
 // Refuses requests that cannot be served whatever the engine's load, naming the field at fault. Pure.
 import { MAX_TOP_LOGPROBS } from "../kernels/step.ts";
 import { InvalidRequestError } from "./errors.ts";
+import { type OutputRules, SCOPES } from "./output_rules.ts";
 import type { GenerationRequest } from "./request.ts";
 
 /** @throws {InvalidRequestError} */
@@ -32,10 +33,17 @@ export function validateRequest(
   if (request.cacheSalt !== undefined && typeof request.cacheSalt !== "string") {
     throw invalid("cacheSalt", "a string", request.cacheSalt);
   }
+  validateRules(request.outputRules ?? {});
   if (request.prompt.kind === "tokens") {
     const wrong = request.prompt.ids.find((id) => !isTokenId(id, vocabSize));
     if (wrong !== undefined) throw invalid("prompt", `token ids from 0 to ${vocabSize - 1}`, wrong);
   }
+}
+
+function validateRules({ scope = "none", minIndent = 0 }: OutputRules) {
+  if (!SCOPES.includes(scope)) throw invalid("outputRules.scope", `one of ${SCOPES.join(", ")}`, scope);
+  if (Number.isSafeInteger(minIndent) && minIndent >= 0) return;
+  throw invalid("outputRules.minIndent", "a whole number of at least 0", minIndent);
 }
 
 /** The prompt and at least `numNew` tokens do not fit the context. */

@@ -48,6 +48,11 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
     "Tokens computed in steps, recomputed ones too.",
     (s) => s.computedTokens,
   ),
+  counter(
+    "hyades_type_through_hits_total",
+    "Requests answered with what an earlier completion had left.",
+    (stats) => stats.typeThroughHits,
+  ),
   ...(["queue", "prefill", "decode"] as const).map((stage) =>
     counter(
       "hyades_cancellations_total",

@@ -21,7 +21,8 @@ export interface InfillPart {
   readonly completion_probabilities?: TokenProbability[];
 }
 
-const STOP_TYPES = { eos: "eos", stop: "word", length: "limit" } as const satisfies Record<
+/** llama.cpp counts its own rule, `n_indent`, among the limits. */
+const STOP_TYPES = { eos: "eos", stop: "word", rule: "limit", length: "limit" } as const satisfies Record<
   FinishReason,
   string
 >;
@@ -91,6 +92,8 @@ export class InfillSample {
       ...(prompt.layout && { fim_layout: prompt.layout }),
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
+      ...(finish.rules && { cleaned: [...finish.rules] }),
+      ...(finish.cachedCompletion && { cached_completion: true }),
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
       timings: toReplyTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&
@@ -125,6 +128,7 @@ function generationSettings(
     frequency_penalty: generation.frequencyPenalty ?? 0,
     stop: [...generation.stop ?? []],
     ignore_eos: generation.ignoreEos ?? false,
+    n_indent: generation.outputRules?.minIndent ?? 0,
     n_probs: generation.logprobs ?? 0,
     n_cmpl: sampleCount(body),
     stream: body.stream,

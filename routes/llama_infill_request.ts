@@ -4,6 +4,7 @@ import type { Deadlines } from "../engine/deadlines.ts";
 import type { GenerationRequest, Prompt } from "../engine/request.ts";
 import { defined } from "./defined.ts";
 import type { InfillRequest } from "./llama_infill_schema.ts";
+import { toOutputRules } from "./output_rule_fields.ts";
 import { engineSeed } from "./seed.ts";
 
 type Sampling = Pick<
@@ -32,6 +33,7 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     logitBias: body.logit_bias && toLogitBias(body.logit_bias),
     seed: RANDOM_SEEDS.includes(body.seed) ? undefined : engineSeed(body.seed),
     stop: [body.stop].flat().filter((text) => text !== ""),
+    outputRules: toOutputRules(body),
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

@@ -1,7 +1,8 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
-import { replyTimings } from "./reply_timings.ts";
+import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
+import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -49,6 +50,7 @@ export const infillRequest = z.object({
     description: "-1 draws one.",
   }),
   ignore_eos: z.boolean().default(false).describe("Go on past the end of the text."),
+  ...outputRuleFields,
   n_probs: z.int().min(0).max(20).optional().describe("Report this many likely tokens for each token."),
   logprobs: z.int().min(0).max(20).optional().describe("Another name of `n_probs`."),
   n_cmpl: z.int().min(1).max(128).optional().describe("Completions; the reply is an array when above 1."),
@@ -70,7 +72,7 @@ export const infillRequest = z.object({
       "fewest tokens have yet to be computed.",
   ),
   cache_prompt: z.boolean().optional().describe(
-    "false takes nothing from the prefix cache and leaves nothing in it.",
+    "false takes nothing from the prefix cache and earlier completions, and leaves nothing in either.",
   ),
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
@@ -104,6 +106,8 @@ export const infillReply = z.object({
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
+  cleaned: cleanedBy,
+  cached_completion: cachedCompletion,
   tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
   timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),

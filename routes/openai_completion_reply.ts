@@ -126,6 +126,8 @@ export class CompletionShaper {
       logprobs: null,
       finish_reason: finishReason(event.reason),
       ...(layout && { fim_layout: layout }),
+      ...(event.rules && { cleaned: [...event.rules] }),
+      ...(event.cachedCompletion && { cached_completion: true }),
     };
   }
 
@@ -153,11 +155,10 @@ export function sumOfDeltas(
 ): CompletionChoice[] {
   const byIndex = Map.groupBy(deltas, (delta) => delta.index);
   return [...byIndex].sort(([a], [b]) => a - b).map(([index, parts]) => ({
+    ...parts.at(-1)!,
     text: parts.map((part) => part.text).join(""),
     index,
     logprobs: withLogprobs ? joinLogprobs(parts.flatMap((part) => part.logprobs ?? [])) : null,
-    finish_reason: parts.at(-1)!.finish_reason,
-    ...(parts.at(-1)!.fim_layout && { fim_layout: parts.at(-1)!.fim_layout }),
   }));
 }
 

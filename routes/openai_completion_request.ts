@@ -3,6 +3,7 @@
 import type { FimLayout, GenerationRequest, Prompt } from "../engine/request.ts";
 import { defined } from "./defined.ts";
 import type { CompletionPrompt, CompletionRequest } from "./openai_completion_schema.ts";
+import { toOutputRules } from "./output_rule_fields.ts";
 import { engineSeed } from "./seed.ts";
 
 /** `eosTokenId` stands for an empty prompt: what a model was shown before the first token of a document. */
@@ -46,6 +47,7 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     logitBias: body.logit_bias && toLogitBias(body.logit_bias),
     seed: body.seed === undefined ? undefined : engineSeed(body.seed),
     stop: toStopStrings(body.stop),
+    outputRules: toOutputRules(body),
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

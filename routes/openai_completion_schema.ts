@@ -2,7 +2,8 @@
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
-import { replyTimings } from "./reply_timings.ts";
+import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
+import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -100,22 +101,24 @@ export const completionRequest = z.object({
   ),
   logit_bias: logitBias.optional().describe("Token id to what is added to its logit, -100 to 100."),
   cache_prompt: z.boolean().optional().describe(
-    "Extension: false takes nothing from the prefix cache and leaves nothing in it.",
+    "Extension: false takes nothing from the prefix cache and earlier completions, and leaves nothing in either.",
   ),
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
+  ...outputRuleFields,
   user: z.string().optional().describe("Accepted and ignored."),
 }).superRefine(checkTogether).openapi("CompletionRequest");
 
-interface Combination {
+interface Combination extends OutputRuleFields {
   readonly n: number;
   readonly max_tokens: number;
   readonly best_of?: number | undefined;
   readonly stream: boolean;
   readonly stream_options?: object | undefined;
   readonly echo: boolean;
+  readonly logprobs?: number | undefined;
   readonly suffix?: string | undefined;
   readonly prompt: CompletionPrompt;
 }
@@ -139,6 +142,13 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
       "prompt",
       `"prompt" and "n" must ask for at most ${DEFAULT_MAX_WAITING} completions together, received ${completions}: ` +
         "send several requests",
+    );
+  }
+  const rule = firstOutputRule(body), raw = body.echo ? "echo" : "logprobs";
+  if (rule && (body.echo || body.logprobs !== undefined)) {
+    reject(
+      rule,
+      `"${rule}" cannot be combined with "${raw}", which shows the text as it was drawn: leave one out`,
     );
   }
   if (body.suffix === undefined) return;
@@ -169,6 +179,8 @@ const choice = z.object({
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
+  cleaned: cleanedBy,
+  cached_completion: cachedCompletion,
 }).openapi("CompletionChoice");
 
 const usage = z.object({

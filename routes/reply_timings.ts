@@ -14,6 +14,12 @@ export const replyTimings = z.object({
   predicted_per_second: z.number(),
 }).openapi("Timings");
 
+/** Of a reply, or one of its choices. */
+export const cachedCompletion = z.boolean().optional().describe(
+  "Extension: true when the text is what an earlier completion has left after what was typed since: the model was not " +
+    "asked, and all tokens of the prompt count as cached. Absent otherwise.",
+);
+
 export type ReplyTimings = z.output<typeof replyTimings>;
 
 /** What a finish event says of a completion. */

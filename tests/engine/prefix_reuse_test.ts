@@ -5,7 +5,16 @@ import fc from "../fast_check.ts";
 import type { Engine } from "../../engine/engine.ts";
 import type { FimLayout, GenerationRequest, Prompt } from "../../engine/request.ts";
 import { Editor, edits } from "./edit_traces.ts";
-import { collect, complete, completionOf, openFakeEngine, request, textPrompt } from "./fake_model.ts";
+import {
+  collect,
+  complete,
+  completionOf,
+  openFakeEngine,
+  request,
+  textPrompt,
+  VOCAB_SIZE,
+} from "./fake_model.ts";
+import { byteIds } from "./tiny_tokenizer.ts";
 
 const FILE = "import os\n\ndef f(x):\n    return x\n\ndef g(x):\n    re";
 const LIMITS = { maxTokens: 24, maxBlocksPerSequence: 16 };
@@ -27,7 +36,9 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
       fc.nat(50),
       async (trace, numBlocks, cursor) => {
         await using cold = await openFakeEngine({ limits: LIMITS }, { cachePrompts: false });
-        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks } });
+        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks } }, {
+          typeThrough: false,
+        });
         const editor = new Editor(FILE, cursor);
         let offered = "";
         for (const { edit, prompt, layout, n, salt } of trace) {
@@ -119,3 +130,32 @@ Deno.test("LocalEngine computes only what is typed where the rest stands before 
   assert.equal(await computed(infill("p", "psm")), 53);
   for (const prefix of typed.slice(1)) assert.equal(await computed(infill(prefix, "psm")), 53);
 });
+
+Deno.test("LocalEngine keeps the state as if accepted warm: the old text with the completion after it is cached", async () => {
+  await using fake = await openFakeEngine({ limits: { maxTokens: 128, maxBlocksPerSequence: 16 } });
+  const wanted = (prefix: string, layout: FimLayout, maxTokens: number): GenerationRequest => ({
+    // Bytes that the tokenizer merges with nothing: the completion's tokens are the text's.
+    prompt: { kind: "infill", prefix, suffix: "s".repeat(30), layout },
+    temperature: 0,
+    maxTokens,
+    logitBias: [...Array(19).keys(), ...outside(byteIds("abcgh"))].map((id) => ({ id, delta: -100 })),
+  });
+  for (const layout of ["spm", "psm"] as const) {
+    const prefix = layout.repeat(3);
+    const first = await complete(fake.engine, wanted(prefix, layout, 20));
+    assert.equal(first.ids.length, 20);
+    const events = await collect(fake.engine.submit(wanted(prefix + first.text, layout, 1)));
+    const promptTokens = events[0].kind === "prompt" ? events[0].tokenIds.length : 0;
+    assert.equal(promptTokens, 3 + 30 + prefix.length + 20);
+    const { cachedTokens } = completionOf(events).finish;
+    // In SPM the last token given is the only one that is not computed. In PSM the completion was written after the
+    // suffix and stands before it now: what is left is the prefix.
+    const expected = layout === "spm" ? promptTokens - 1 : 1 + prefix.length;
+    assert.equal(cachedTokens, expected, layout);
+  }
+});
+
+/** All byte tokens and merges but these. */
+function outside(ids: readonly number[]): number[] {
+  return Array.from({ length: VOCAB_SIZE - 19 }, (_, i) => 19 + i).filter((id) => !ids.includes(id));
+}

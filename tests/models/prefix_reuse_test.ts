@@ -28,6 +28,7 @@ async function openEngine(backend: Partial<LoadOptions>, cachePrompts: boolean):
   const engine = new LocalEngine({
     modelId: "fixture",
     cachePrompts,
+    typeThrough: false,
     openModel: (onProgress) => loadModel(options, onProgress),
     onState: (state) => {
       if (state.phase === "ready") ready.resolve();

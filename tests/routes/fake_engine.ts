@@ -12,6 +12,7 @@ import type {
   Prompt,
   TokenLogprob,
 } from "../../engine/request.ts";
+import type { OutputRuleName } from "../../engine/output_stage.ts";
 import type { SequenceInfo } from "../../engine/sequence_info.ts";
 
 export interface Script {
@@ -22,6 +23,8 @@ export interface Script {
   readonly stopString?: string;
   /** Text held back to the end. */
   readonly heldBack?: string;
+  readonly rules?: readonly OutputRuleName[];
+  readonly cachedCompletion?: true;
   readonly truncated?: boolean;
   readonly layout?: FimLayout;
   /** Tokens of the prompt said to come from the cache. */
@@ -60,6 +63,7 @@ const NO_STATISTICS: EngineStats = {
   promptTokens: 0,
   cachedTokens: 0,
   generatedTokens: 0,
+  typeThroughHits: 0,
   preemptions: 0,
   cancelled: 0,
   cancelledIn: { queue: 0, prefill: 0, decode: 0 },
@@ -219,6 +223,8 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     reason,
     ...(reason === "stop" && { stopString: script.stopString ?? "" }),
     text: script.heldBack ?? "",
+    ...(script.rules && { rules: script.rules }),
+    ...(script.cachedCompletion && { cachedCompletion: script.cachedCompletion }),
     completionTokens: count,
     cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
+import { CODE_RULES } from "../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { infillReply } from "../../routes/llama_infill_schema.ts";
 import { FakeEngine, type Script } from "./fake_engine.ts";
@@ -43,7 +44,6 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["defaults", {}, DEFAULTS],
   ["what it ignores", {
     id_slot: 0,
-    n_indent: 4,
     lora: [{ id: 0, scale: 0.5 }],
     model: "",
   }, DEFAULTS],
@@ -114,6 +114,9 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   }],
   ["logit_bias object", { logit_bias: { 5: 1.5 } }, { ...DEFAULTS, logitBias: [{ id: 5, delta: 1.5 }] }],
   ["ignore_eos", { ignore_eos: true }, { ...DEFAULTS, ignoreEos: true }],
+  ["n_indent", { n_indent: 4 }, { ...DEFAULTS, outputRules: { minIndent: 4 } }],
+  ["n_indent -1 as off", { n_indent: -1 }, { ...DEFAULTS, outputRules: { minIndent: 0 } }],
+  ["clean", { clean: true, n_indent: 4 }, { ...DEFAULTS, outputRules: { ...CODE_RULES, minIndent: 4 } }],
   ["fim_layout", { fim_layout: "spm" }, {
     ...DEFAULTS,
     prompt: { kind: "infill", prefix: "p", suffix: "s", layout: "spm", extra: [] },
@@ -188,6 +191,7 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
       frequency_penalty: 0,
       stop: [],
       ignore_eos: false,
+      n_indent: 0,
       n_probs: 0,
       n_cmpl: 1,
       stream: false,
@@ -372,4 +376,19 @@ Deno.test("/infill is unavailable while the model loads", async () => {
     type: "unavailable_error",
     param: null,
   });
+});
+
+Deno.test("POST /infill counts a rule that ended the completion among the limits, and names it", async () => {
+  const { json } = await infill({ reason: "rule", rules: ["n_indent"] }, { n_indent: 4 });
+  assert.deepEqual([json.stop_type, json.cleaned], ["limit", ["n_indent"]]);
+  assert.equal(json.generation_settings.n_indent, 4);
+  infillReply.parse(json);
+  assert.equal("cleaned" in (await infill({}, { n_indent: 4 })).json, false);
+});
+
+Deno.test("POST /infill says so when the text is what an earlier completion had left", async () => {
+  const { json } = await infill({ cachedCompletion: true });
+  assert.equal(json.cached_completion, true);
+  infillReply.parse(json);
+  assert.equal("cached_completion" in (await infill({})).json, false);
 });

@@ -81,6 +81,7 @@ Deno.test("/metrics tells the engine's counts, under every name, again at every 
     promptTokens: 500,
     cachedTokens: 200,
     generatedTokens: 40,
+    typeThroughHits: 7,
     preemptions: 4,
     cancelled: 6,
     cancelledIn: { queue: 1, prefill: 2, decode: 3 },
@@ -94,6 +95,7 @@ Deno.test("/metrics tells the engine's counts, under every name, again at every 
   engine.statistics = counts;
   const found = await scrape(app);
   const expected: [series: string, value: number][] = [
+    ["hyades_type_through_hits_total", 7],
     [`vllm:num_requests_running{${MODEL}}`, 2],
     [`vllm:num_requests_waiting{${MODEL}}`, 3],
     [`vllm:kv_cache_usage_perc{${MODEL}}`, 0.25],

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
+import { CODE_RULES, NO_RULES } from "../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { createApp } from "../../routes/app.ts";
 import { completionReply } from "../../routes/openai_completion_schema.ts";
@@ -47,6 +48,19 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["empty suffix", { prompt: "a", suffix: "" }, { prompt: { kind: "infill", prefix: "a", suffix: "" } }],
   ["fim_layout", { prompt: "a", suffix: "b", fim_layout: "spm" }, {
     prompt: { kind: "infill", prefix: "a", suffix: "b", layout: "spm" },
+  }],
+  ["clean", { clean: true }, { outputRules: CODE_RULES }],
+  ['clean "code"', { clean: "code" }, { outputRules: CODE_RULES }],
+  ["clean false, whatever the server's", { clean: false }, { outputRules: NO_RULES }],
+  ["single rules", { scope: "line", trim_suffix: true }, {
+    outputRules: { scope: "line", trimSuffix: true },
+  }],
+  ["all rules but one", { clean: true, trim_blanks: false, scope: "block" }, {
+    outputRules: { ...CODE_RULES, trimBlanks: false, scope: "block" },
+  }],
+  ["no rule, with logprobs", { clean: false, scope: "none", logprobs: 1 }, {
+    outputRules: NO_RULES,
+    logprobs: 1,
   }],
   ["max_tokens", { max_tokens: 0 }, { maxTokens: 0 }],
   ["temperature", { temperature: 0.25 }, { temperature: 0.25 }],
@@ -97,6 +111,10 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ prompt: [[1], ["a"]] }, "prompt", /must be a string/],
   [{ prompt: Array(257).fill("a") }, "prompt", /at most 256 completions together, received 257: send sev/],
   [{ prompt: ["a", "b", "c"], n: 128 }, "prompt", /at most 256 completions together, received 384/],
+  [{ clean: "all" }, "clean", /^"clean" must be true, false or "code"$/],
+  [{ scope: "word" }, "scope", /^"scope" must be one of "line", "block", "auto", "none", received "word"$/],
+  [{ clean: true, logprobs: 0 }, "clean", /^"clean" cannot be combined with "logprobs".*: leave one out$/],
+  [{ n_indent: 4, echo: true }, "n_indent", /^"n_indent" cannot be combined with "echo"/],
   [{ prompt: [1], suffix: "b" }, "prompt", /must be text when "suffix" is given/],
   [{ suffix: 1 }, "suffix", /"suffix" must be a string, received 1/],
   [{ fim_layout: "msp" }, "fim_layout", /must be one of "psm", "spm", received "msp"/],
@@ -181,7 +199,12 @@ Deno.test("/v1/completions answers in OpenAI's shape, compact and on one line", 
   completionReply.strict().parse(reply.json);
 });
 
-for (const [reason, expected] of [["eos", "stop"], ["stop", "stop"], ["length", "length"]] as const) {
+for (
+  const [reason, expected] of [["eos", "stop"], ["stop", "stop"], ["rule", "stop"], [
+    "length",
+    "length",
+  ]] as const
+) {
   Deno.test(`/v1/completions calls the engine's "${reason}" ${expected}`, async () => {
     const reply = await complete({ reason }, {});
     assert.equal(reply.json.choices[0].finish_reason, expected);
@@ -196,6 +219,25 @@ Deno.test("/v1/completions names the layout of an infill where its choice ends, 
   const chunks = eventData(streamed.text).slice(0, -1).map((chunk) => JSON.parse(chunk));
   const layouts = chunks.map(({ choices }) => choices[0].fim_layout);
   assert.deepEqual([layouts.at(-1), new Set(layouts.slice(0, -1))], ["spm", new Set([undefined])]);
+});
+
+Deno.test("/v1/completions names the rules that acted where its choice ends, plain and streamed", async () => {
+  const script: Script = { reason: "rule", rules: ["scope", "trim_suffix"] };
+  const plain = await complete(script, { clean: true });
+  completionReply.parse(plain.json);
+  assert.deepEqual(plain.json.choices[0].cleaned, ["scope", "trim_suffix"]);
+  const streamed = await complete(script, { clean: true, stream: true });
+  const chunks = eventData(streamed.text).slice(0, -1).map((data) => JSON.parse(data));
+  assert.deepEqual(chunks.at(-1).choices[0].cleaned, ["scope", "trim_suffix"]);
+  assert.equal("cleaned" in chunks[0].choices[0], false);
+  assert.equal("cleaned" in (await complete({}, {})).json.choices[0], false);
+});
+
+Deno.test("/v1/completions says so when the text is what an earlier completion had left", async () => {
+  const { json } = await complete({ cachedCompletion: true }, {});
+  completionReply.parse(json);
+  assert.equal(json.choices[0].cached_completion, true);
+  assert.equal("cached_completion" in (await complete({}, {})).json.choices[0], false);
 });
 
 Deno.test("/v1/completions counts cached tokens once a prompt", async () => {
