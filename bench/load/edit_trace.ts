@@ -23,7 +23,7 @@ export interface KeyPress {
 /** People type at 200 to 400 ms a key when they write code; thinking takes seconds. */
 const KEY_GAP_MS = 200, KEY_SPREAD = 0.45;
 const THINK_MS = 1500, THINK_SPREAD = 0.5;
-const TYPO = 0.03, DELETE_AND_UNDO = 0.25, ACCEPT = 0.4, ACCEPT_IS_WRONG = 0.4;
+const TYPO = 0.03, DELETE_AND_UNDO = 0.25, ACCEPT = 0.6, ACCEPT_IS_WRONG = 0.4;
 const MAX_REWRITTEN_LINES = 3;
 
 /** Edits of the file of these lines, one after the other without end. */

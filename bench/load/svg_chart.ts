@@ -27,7 +27,7 @@ export interface Chart {
 }
 
 const WIDTH = 640, HEIGHT = 300;
-const LEFT = 56, RIGHT = 16, TOP = 34, BOTTOM = 44, LEGEND_LINE = 17;
+const LEFT = 56, RIGHT = 16, TOP = 34, BOTTOM = 50, LEGEND_LINE = 17;
 const MAX_POINTS = 1500;
 /** Seven that stay apart for most colour-blind eyes, on white as on dark grey. */
 const NUM_COLOURS = 7;
@@ -51,7 +51,7 @@ export function svgChart(chart: Chart): string {
     TOP,
   ]);
   const series = chart.series.filter(({ points }) => points.length > 0);
-  const height = HEIGHT + series.length * LEGEND_LINE + 6;
+  const height = HEIGHT + series.length * LEGEND_LINE + 10;
   return [
     `<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" ` +
     `aria-label="${escapeXml(chart.title)}"><style>${STYLE}</style>`,
@@ -59,7 +59,7 @@ export function svgChart(chart: Chart): string {
     `<text class="title" x="${LEFT}" y="20">${escapeXml(chart.title)}</text>`,
     ...y.ticks.map((value) => horizontal(y.at(value), value)),
     ...x.ticks.map((value) => tickText(x.at(value), HEIGHT - BOTTOM + 16, "middle", value)),
-    `<text class="tick" x="${LEFT}" y="${HEIGHT - 12}">${
+    `<text class="tick" x="${LEFT}" y="${HEIGHT - 16}">${
       escapeXml(`${chart.x.label}; up: ${chart.y.label}`)
     }</text>`,
     ...(chart.marks ?? []).map((mark) => verticalMark(x.at(mark.x), mark.label)),
@@ -165,7 +165,7 @@ function tickText(x: number, y: number, anchor: "middle" | "end", value: number)
 }
 
 function legend(label: string, index: number): string {
-  const top = HEIGHT + index * LEGEND_LINE;
+  const top = HEIGHT + 6 + index * LEGEND_LINE;
   return `<rect x="${LEFT}" y="${top - 8}" width="14" height="4" rx="2" fill="var(--c${
     index % NUM_COLOURS
   })"/>` +
