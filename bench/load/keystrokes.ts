@@ -16,6 +16,8 @@ export interface KeystrokeOptions extends Window {
   readonly keys: number;
   /** A replay ends after this, whatever is left. */
   readonly seconds: number;
+  /** At first, while every editor's file is new to the server, nothing is counted. */
+  readonly settleSeconds: number;
   /** Times human speed. */
   readonly speed: number;
   readonly maxTokens: number;
@@ -63,19 +65,26 @@ export async function replayKeystrokes(
     deadline: performance.now() + options.seconds * 1000,
     accepted: 0,
   };
-  const before = await readCounters(target.endpoint);
+  let before = await readCounters(target.endpoint);
   const startedAt = performance.now();
+  let countedFrom = startedAt;
   await using sampler = new CounterSampler(target.endpoint, SAMPLE_MS);
   let floodCompleted = 0;
   {
     await using flood = new Flood(target.endpoint, { width: options.flood, nextJob: floodJob });
     const all = Array.from({ length: editors }, (_, editor) => replayEditor(run, corpus, editor));
+    const settled = options.settleSeconds > 0 && setTimeout(async () => {
+      before = await readCounters(target.endpoint);
+      countedFrom = performance.now();
+      run.accepted = 0;
+    }, options.settleSeconds * 1000);
     const reporting = setInterval(() => {
       const byTime = (performance.now() - startedAt) / (options.seconds * 1000);
       onProgress(Math.max(byTime, outcomes.length / (editors * options.keys)));
     }, 200);
     await Promise.all(all);
     clearInterval(reporting);
+    if (settled) clearTimeout(settled);
     floodCompleted = flood.outcomes.filter(({ kind }) => kind === "complete").length;
   }
   const after = await readCounters(target.endpoint);
@@ -83,7 +92,7 @@ export async function replayKeystrokes(
     label: target.label,
     editors,
     startedAt,
-    outcomes,
+    outcomes: outcomes.filter(({ sentAt }) => sentAt >= countedFrom),
     accepted: run.accepted,
     floodCompleted,
     before,

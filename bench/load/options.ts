@@ -40,6 +40,7 @@ keystrokes
   --editors LIST    editors at once, a replay for each number (default: 1)
   --keys N          key presses of each editor (default: 200)
   --speed F         times human speed (default: 1)
+  --settle SECONDS  at first, in which nothing is counted (default: 0)
   --keep-superseded leave requests running that a new key press makes out of date, as llama.vim does
   --session-header NAME  header that tells the server which editor asks
   --flood N         each replay again with N batch completions beside it
@@ -90,7 +91,15 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
       ...{ serve: list, url: list, "allow-remote": flag, "api-key": text, dialect: text, suffix: text },
       ...{ model: text, extra: text, seed: text, source: list, before: text, after: text },
       ...{ "max-tokens": text, seconds: text, process: text, rate: text, "max-rate": text, refine: text },
-      ...{ "ttft-bound": text, "total-bound": text, flood: text, editors: text, keys: text, speed: text },
+      ...{
+        "ttft-bound": text,
+        "total-bound": text,
+        flood: text,
+        editors: text,
+        keys: text,
+        speed: text,
+        settle: text,
+      },
       ...{ "keep-superseded": flag, "session-header": text, requests: text, concurrency: text },
       ...{ prompts: text, json: text, report: text, plots: text },
       help: { ...flag, short: "h" },
@@ -135,6 +144,7 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
     ),
     keys: number("keys", 200),
     speed: number("speed", 1, { whole: false, least: 0.01 }),
+    settleSeconds: number("settle", 0, { whole: false, least: 0 }),
     keepSuperseded: values["keep-superseded"] ?? false,
     ...(session !== undefined && { sessionHeader: session }),
     requests: number("requests", 2000),
