@@ -1,0 +1,110 @@
+// What keystroke replays amount to: a row each, and charts with a line each.
+import type { Outcome } from "./client.ts";
+import { counterCharts } from "./counter_charts.ts";
+import type { Replay } from "./keystrokes.ts";
+import { type Findings, percent } from "./load_report.ts";
+import { growth, ratio } from "./server_counters.ts";
+import { distributionOf, quantileOf, spreadOf } from "./statistics.ts";
+import type { Chart } from "./svg_chart.ts";
+
+/** The figures of one replay, by the names of the JSON lines; milliseconds and shares from 0 to 1. */
+export function keystrokeFigures(replay: Replay) {
+  const { outcomes, before, after } = replay;
+  const answered = outcomes.filter(({ firstMs }) => firstMs !== undefined);
+  const first = spreadOf(answered.map(({ firstMs }) => firstMs!));
+  const all = distributionOf(outcomes.map(observation));
+  return {
+    label: replay.label,
+    editors: replay.editors,
+    keys: outcomes.length,
+    prefilledPerKey: ratio(growth("prefilledTokens", before, after), outcomes.length),
+    computedPerKey: ratio(growth("computedPromptTokens", before, after), outcomes.length),
+    cachedShare: cachedShare(replay),
+    answeredShare: ratio(answered.length, outcomes.length),
+    completeShare: ratio(outcomes.filter(({ kind }) => kind === "complete").length, outcomes.length),
+    firstP50: first.p50,
+    firstP95: first.p95,
+    allFirstP50: quantileOf(all, 0.5),
+    allFirstP95: quantileOf(all, 0.95),
+    accepted: replay.accepted,
+    failed: outcomes.filter(({ kind }) => kind === "failed" || kind === "refused").length,
+    floodCompleted: replay.floodCompleted,
+  };
+}
+
+export function keystrokeFindings(replays: readonly Replay[]): Findings {
+  const records = replays.map(keystrokeFigures);
+  const reasons = replays.flatMap(({ outcomes }) => outcomes.flatMap(({ reason }) => reason ?? []));
+  return {
+    records,
+    tables: [{
+      title: "Keystroke replay",
+      columns: [
+        ...["server", "editors", "keys", "prefilled a key", "computed a key", "cached", "answered"],
+        ...["TTFT p50, ms", "TTFT p95, ms", "all p50, ms", "all p95, ms", "accepted", "failed"],
+      ],
+      rows: records.map((r) => [
+        ...[r.label, r.editors, r.keys, r.prefilledPerKey, r.computedPerKey, percent(r.cachedShare)],
+        ...[percent(r.answeredShare), r.firstP50, r.firstP95, r.allFirstP50, r.allFirstP95],
+        ...[r.accepted, r.failed],
+      ]),
+      note:
+        "Prefilled: prompt tokens computed, of prompts that were done (llama.cpp counts so, too). Computed: with " +
+        "those of prompts that the next key broke off. Answered: the first token came before the next key; TTFT is " +
+        "of those. All: of every key, estimated with the others as cut off (Kaplan and Meier); a dash where too " +
+        "many were cut off to tell.",
+    }],
+    charts: [
+      ...firstTokenCharts(replays),
+      ...counterCharts(replays.map((r) => ({ ...r, label: nameOf(r) }))),
+    ],
+    notes: reasons.length > 0 ? [`First failure: ${reasons[0]}`] : [],
+    faults: [],
+  };
+}
+
+function firstTokenCharts(replays: readonly Replay[]): Chart[] {
+  return [
+    {
+      name: "first-token-distribution",
+      title: "Keys whose first token has come",
+      x: { label: "ms after the key", log: true },
+      y: { label: "%", max: 100 },
+      series: replays.map((replay) => ({
+        label: nameOf(replay),
+        steps: true,
+        points: distributionOf(replay.outcomes.map(observation))
+          .map(({ ms, share }) => [Math.max(ms, 1), share * 100] as const),
+      })),
+    },
+    {
+      name: "first-token-over-time",
+      title: "Time to first token",
+      x: { label: "seconds" },
+      y: { label: "ms", log: true },
+      series: replays.map((replay) => ({
+        label: nameOf(replay),
+        dots: true,
+        points: replay.outcomes.filter(({ firstMs }) => firstMs !== undefined)
+          .map(({ sentAt, firstMs }) => [(sentAt - replay.startedAt) / 1000, Math.max(firstMs!, 1)] as const),
+      })),
+    },
+  ];
+}
+
+function observation({ firstMs, totalMs }: Outcome) {
+  return { ms: firstMs ?? totalMs, cutOff: firstMs === undefined };
+}
+
+/** By the server's counters; by the replies' own where it has none for it. */
+function cachedShare({ outcomes, before, after }: Replay): number | undefined {
+  const share = ratio(growth("cachedTokens", before, after), growth("queriedTokens", before, after));
+  if (share !== undefined) return share;
+  const told = outcomes.filter(({ cachedTokens }) => cachedTokens !== undefined);
+  const cached = told.reduce((sum, { cachedTokens }) => sum + cachedTokens!, 0);
+  return ratio(cached, told.reduce((sum, { promptTokens }) => sum + promptTokens!, 0));
+}
+
+function nameOf({ label, editors, floodCompleted }: Replay): string {
+  return `${label}, ${editors} editor${editors > 1 ? "s" : ""}${floodCompleted > 0 ? ", flood" : ""}`;
+}
