@@ -115,8 +115,9 @@ export class Generation {
   }
 
   /** Ends every sample with what it has. */
-  cut(now: number) {
-    for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, "length", now);
+  cut(now: number, reason: "length" | "superseded" = "length") {
+    if (this.#options.request.maxTokens === 0) return this.#finishPrompt(reason, now);
+    for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, reason, now);
   }
 
   start(now: number) {
@@ -131,12 +132,7 @@ export class Generation {
   promptComputed(sequence: Sequence, now: number) {
     if (this.#scoresPrompt && sequence.leader === undefined) this.#pushPrompt();
     this.#promptComputed = true;
-    if (sequence.maxTokens > 0) return;
-    const { n = 1 } = this.#options.request;
-    for (let sample = 0; sample < n; sample++) {
-      this.#pushFinish(this.#texts.get(sequence)!, "length", now, sample);
-    }
-    this.#sampleEnded();
+    if (sequence.maxTokens === 0) this.#finishPrompt("length", now);
   }
 
   /** A drawn token. @returns true when it ends its sample */
@@ -160,6 +156,15 @@ export class Generation {
   get #scoresPrompt(): boolean {
     const { echoPrompt, logprobs } = this.#options.request;
     return echoPrompt === true && logprobs !== undefined;
+  }
+
+  /** Ends a request for no new tokens, whose samples are one sequence. */
+  #finishPrompt(reason: FinishReason, now: number) {
+    const { request: { n = 1 }, samples: [{ sequence }] } = this.#options;
+    for (let sample = 0; sample < n; sample++) {
+      this.#pushFinish(this.#texts.get(sequence)!, reason, now, sample);
+    }
+    this.#sampleEnded();
   }
 
   #finish(text: SampleText, reason: FinishReason, now: number, stopString?: string): true {

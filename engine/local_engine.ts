@@ -13,6 +13,7 @@ import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { Sessions } from "./sessions.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
@@ -59,6 +60,8 @@ export class LocalEngine implements Engine {
     cancelled: 0,
   };
   readonly #cancelledIn = { queue: 0, prefill: 0, decode: 0 };
+  readonly #supersededIn = { queue: 0, prefill: 0, decode: 0 };
+  readonly #sessions = new Sessions<Generation>();
   readonly #stepStats = new StepStats();
 
   /** Starts to load the model; `state` says how far that is. */
@@ -114,6 +117,7 @@ export class LocalEngine implements Engine {
       ...this.#counts,
       ...this.#stepStats.counts,
       cancelledIn: { ...this.#cancelledIn },
+      supersededIn: { ...this.#supersededIn },
       waiting: scheduler?.waiting.length ?? 0,
       running: scheduler?.running.length ?? 0,
       freeBlocks: scheduler?.numFreeBlocks ?? 0,
@@ -268,10 +272,7 @@ export class LocalEngine implements Engine {
     for (const generation of new Set(this.#generations.values())) {
       const verdict = generation.verdictAt(now);
       if (verdict === "fail") this.#end(generation, timeoutError(now - generation.submittedAt));
-      if (verdict === "cut") {
-        generation.cut(now);
-        for (const sequence of generation.sequences) this.#release(sequence);
-      }
+      if (verdict === "cut") this.#cut(generation, "length");
     }
   }
 
@@ -280,7 +281,9 @@ export class LocalEngine implements Engine {
     const served = this.#requireServed();
     const maxWaiting = this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
     validateRequest(request, { vocabSize: served.info.vocabSize, maxSamples: maxWaiting });
-    const numWaiting = this.#scheduler!.waiting.length;
+    const outdated = new Set(this.#sessions.supersededBy(request));
+    const waiting = this.#scheduler!.waiting.filter((one) => !outdated.has(this.#generations.get(one)!));
+    const numWaiting = waiting.length;
     if (numWaiting + numSequencesOf(request) > maxWaiting) {
       throw new EngineUnavailableError(
         `Cannot admit request: ${numWaiting} of at most ${maxWaiting} completions are waiting; try again later`,
@@ -298,10 +301,12 @@ export class LocalEngine implements Engine {
       submittedAt: this.#now(),
       onCancel: (cancelled) => this.#cancel(cancelled),
     });
+    for (const older of outdated) this.#supersede(older);
     for (const sequence of generation.sequences) {
       this.#scheduler!.add(sequence);
       this.#generations.set(sequence, generation);
     }
+    this.#sessions.add(generation, request);
     this.#wake();
     return generation;
   }
@@ -336,6 +341,17 @@ export class LocalEngine implements Engine {
     }
   }
 
+  #supersede(generation: Generation) {
+    this.#supersededIn[generation.stage]++;
+    this.#cut(generation, "superseded");
+  }
+
+  /** Ends a request with what it has; its blocks are free at once. */
+  #cut(generation: Generation, reason: "length" | "superseded") {
+    generation.cut(this.#now(), reason);
+    for (const sequence of generation.sequences) this.#release(sequence);
+  }
+
   #cancel(generation: Generation) {
     this.#counts.cancelled++;
     this.#cancelledIn[generation.stage]++;
@@ -354,7 +370,11 @@ export class LocalEngine implements Engine {
 
   /** Takes a sequence out, wherever it is; its blocks are free at once. */
   #release(sequence: Sequence) {
-    if (this.#generations.delete(sequence)) this.#scheduler!.finish(sequence);
+    const generation = this.#generations.get(sequence);
+    if (!generation) return;
+    this.#generations.delete(sequence);
+    this.#scheduler!.finish(sequence);
+    if (generation.sequences.every((one) => !this.#generations.has(one))) this.#sessions.delete(generation);
   }
 
   #failAll(error: () => Error) {

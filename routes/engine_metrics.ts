@@ -48,14 +48,20 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
     "Tokens computed in steps, recomputed ones too.",
     (s) => s.computedTokens,
   ),
-  ...(["queue", "prefill", "decode"] as const).map((stage) =>
+  ...(["queue", "prefill", "decode"] as const).flatMap((stage) => [
     counter(
       "hyades_cancellations_total",
       "Requests cancelled, by how far they had got.",
       (stats) => stats.cancelledIn[stage],
       { stage },
-    )
-  ),
+    ),
+    counter(
+      "hyades_superseded_total",
+      "Requests that a newer one of their session ended, by how far they had got.",
+      (stats) => stats.supersededIn[stage],
+      { stage },
+    ),
+  ]),
 ];
 
 function gauge(name: string, help: string, value: Value): EngineMetric {

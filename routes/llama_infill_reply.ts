@@ -21,7 +21,12 @@ export interface InfillPart {
   readonly completion_probabilities?: TokenProbability[];
 }
 
-const STOP_TYPES = { eos: "eos", stop: "word", length: "limit" } as const satisfies Record<
+const STOP_TYPES = {
+  eos: "eos",
+  stop: "word",
+  length: "limit",
+  superseded: "limit",
+} as const satisfies Record<
   FinishReason,
   string
 >;
@@ -89,6 +94,7 @@ export class InfillSample {
       has_new_line: this.#content.includes("\n"),
       truncated: prompt.truncated,
       ...(prompt.layout && { fim_layout: prompt.layout }),
+      ...(finish.reason === "superseded" && { superseded: true as const }),
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,

@@ -2,6 +2,7 @@
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
 import { replyTimings } from "./reply_timings.ts";
+import { standingFields, supersededField } from "./standing.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -75,6 +76,7 @@ export const infillRequest = z.object({
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
+  ...standingFields,
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 
@@ -102,6 +104,7 @@ export const infillReply = z.object({
   has_new_line: z.boolean(),
   truncated: z.boolean().describe("The prompt was cut to fit the context."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
+  superseded: supersededField,
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   tokens_cached: z.int().describe("Tokens of the prompt and the completion."),

@@ -126,6 +126,7 @@ export class CompletionShaper {
       logprobs: null,
       finish_reason: finishReason(event.reason),
       ...(layout && { fim_layout: layout }),
+      ...(event.reason === "superseded" && { superseded: true as const }),
     };
   }
 
@@ -158,6 +159,7 @@ export function sumOfDeltas(
     logprobs: withLogprobs ? joinLogprobs(parts.flatMap((part) => part.logprobs ?? [])) : null,
     finish_reason: parts.at(-1)!.finish_reason,
     ...(parts.at(-1)!.fim_layout && { fim_layout: parts.at(-1)!.fim_layout }),
+    ...(parts.at(-1)!.superseded && { superseded: true as const }),
   }));
 }
 
@@ -181,6 +183,7 @@ function finite<T extends number | null>(logprob: T): T {
   return logprob === -Infinity ? LOWEST_LOGPROB as T : logprob;
 }
 
+/** A superseded completion was cut off, as one that reached its limit. */
 function finishReason(reason: FinishReason): "stop" | "length" {
-  return reason === "length" ? "length" : "stop";
+  return reason === "length" || reason === "superseded" ? "length" : "stop";
 }

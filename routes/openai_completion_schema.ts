@@ -3,6 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 import { replyTimings } from "./reply_timings.ts";
+import { standingFields, supersededField } from "./standing.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -106,6 +107,7 @@ export const completionRequest = z.object({
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
+  ...standingFields,
   user: z.string().optional().describe("Accepted and ignored."),
 }).superRefine(checkTogether).openapi("CompletionRequest");
 
@@ -169,6 +171,7 @@ const choice = z.object({
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
+  superseded: supersededField,
 }).openapi("CompletionChoice");
 
 const usage = z.object({
