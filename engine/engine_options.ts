@@ -15,6 +15,6 @@ export interface EngineOptions {
   readonly cachePrompts?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
-  /** Most sequences that wait to be started; further requests are refused. Default 256. */
+  /** Most sequences of a class that wait to be started; further requests of it are refused. Default 256. */
   readonly maxWaiting?: number;
 }

@@ -13,6 +13,7 @@ import { EventQueue } from "./event_queue.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { rankOf } from "./priority.ts";
 import { Sessions } from "./sessions.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
@@ -282,14 +283,7 @@ export class LocalEngine implements Engine {
     const maxWaiting = this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
     validateRequest(request, { vocabSize: served.info.vocabSize, maxSamples: maxWaiting });
     const outdated = new Set(this.#sessions.supersededBy(request));
-    const waiting = this.#scheduler!.waiting.filter((one) => !outdated.has(this.#generations.get(one)!));
-    const numWaiting = waiting.length;
-    if (numWaiting + numSequencesOf(request) > maxWaiting) {
-      throw new EngineUnavailableError(
-        `Cannot admit request: ${numWaiting} of at most ${maxWaiting} completions are waiting; try again later`,
-        "queue_full",
-      );
-    }
+    this.#requireRoom(request, maxWaiting, outdated);
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
     const prompt = served.encodePrompt(request, (ids) => this.#scheduler!.countCached(cacheSpace, ids));
     const generation = new Generation({
@@ -339,6 +333,23 @@ export class LocalEngine implements Engine {
     } catch {
       this.#end(this.#generations.get(sequence), deviceLostError(reason)); // The new device has less memory.
     }
+  }
+
+  /**
+   * Each class has a queue of its own length, so that a flood of one turns nobody of another away.
+   * @throws {EngineUnavailableError} when the class's queue is full, not counting what the request supersedes
+   */
+  #requireRoom(request: GenerationRequest, maxWaiting: number, outdated: ReadonlySet<Generation>) {
+    const { priority = "live" } = request;
+    const waiting = this.#scheduler!.waiting.filter((sequence) =>
+      sequence.rank === rankOf(priority) && !outdated.has(this.#generations.get(sequence)!)
+    );
+    if (waiting.length + numSequencesOf(request) <= maxWaiting) return;
+    throw new EngineUnavailableError(
+      `Cannot admit request: ${waiting.length} of at most ${maxWaiting} ${priority} completions are waiting; ` +
+        "try again later",
+      "queue_full",
+    );
   }
 
   #supersede(generation: Generation) {
