@@ -18,6 +18,8 @@ export const PATIENCE_STEPS = 64;
 const CHUNKS_PER_STEP = 4;
 const ELDER_SHARE = 4;
 const BACKGROUND_SHARE = 16;
+/** Steps with live work, of which one has rows for other work too. */
+export const BACKGROUND_EVERY = 8;
 
 export interface SchedulerOptions {
   /** Most prompt tokens in a step beside decodes. Default: a quarter of the step's budget. */
@@ -127,21 +129,29 @@ export class Scheduler {
     const elder = this.#placeElder();
     this.#reserveDecodes(elder);
     const plan: Plan = { step, budget, elder, admits: true };
-    if (elder && isDecode(elder)) take(elder, budget, step);
+    const turn = elder !== undefined && (elder.rank === 0 || this.#isBackgroundTurn);
+    if (turn && isDecode(elder)) take(elder, budget, step);
     for (const one of this.#running) {
       if (one.rank === 0 && isDecode(one) && one !== elder) take(one, budget, step);
     }
-    if (elder && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
+    if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
     this.#share(0, step.length > 0 ? this.#chunkTokens : budget.tokens, plan);
-    this.#serveBackground(plan);
+    this.#serveBackground(plan, turn);
     return step;
   }
 
-  /** All but live work: a chunk and every decode; beside live work, a few rows. */
-  #serveBackground(plan: Plan) {
+  /** Beside live work, whatever else there is has every eighth step only: each row would hold up whoever waits. */
+  get #isBackgroundTurn(): boolean {
+    return this.#steps % BACKGROUND_EVERY === 0;
+  }
+
+  /** All but live work: a chunk and every decode; beside live work, a few rows now and then. */
+  #serveBackground(plan: Plan, elderServed: boolean) {
     const { step, budget, elder } = plan;
     const besideLive = step.some(({ sequence }) => sequence.rank === 0 && sequence !== elder);
     let rows = besideLive ? Math.ceil(this.#chunkTokens / BACKGROUND_SHARE) : this.#chunkTokens;
+    if (besideLive && !this.#isBackgroundTurn) return;
+    if (elder && !elderServed) take(elder, budget, step, this.#chunkTokens);
     if (!besideLive) {
       const decodes = this.#running.filter((one) => one.rank > 0 && isDecode(one) && one !== elder);
       for (const sequence of decodes) take(sequence, budget, step);

@@ -4,7 +4,12 @@ import fc from "../fast_check.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import type { Flow } from "../../engine/fair_share.ts";
 import { PRIORITIES, type Priority } from "../../engine/priority.ts";
-import { PATIENCE_STEPS, type ScheduledSequence, Scheduler } from "../../engine/scheduler.ts";
+import {
+  BACKGROUND_EVERY,
+  PATIENCE_STEPS,
+  type ScheduledSequence,
+  Scheduler,
+} from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
@@ -73,7 +78,7 @@ Deno.test("Scheduler gives live work a place at once, the youngest batch sequenc
 });
 
 Deno.test("Scheduler takes the blocks that a live sequence lacks from batch work before older live work", () => {
-  const scheduler = new Scheduler({ ...LIMITS, numBlocks: 16 });
+  const scheduler = new Scheduler({ ...LIMITS, maxBlocksPerSequence: 15, numBlocks: 15 });
   const batch = sequence(100, 60, "batch"), live = sequence(100, 40);
   scheduler.add(batch);
   for (let i = 0; i < 8; i++) advance(scheduler);
@@ -102,13 +107,16 @@ Deno.test("Scheduler gives all decodes of live work a row in every step, however
   }
 });
 
-Deno.test("Scheduler leaves other classes a sixteenth of a chunk beside live work, and a chunk without", () => {
+Deno.test("Scheduler leaves other classes a sixteenth of a chunk of every eighth step beside live work, and a chunk without", () => {
   const scheduler = new Scheduler(LIMITS);
   const batch = [1, 2].map(() => sequence(200, 4, "batch")), live = sequence(10, 20);
   for (const one of batch) scheduler.add(one);
   assert.equal(rowsOf(advance(scheduler), ({ rank }) => rank > 0), CHUNK);
   scheduler.add(live);
-  while (live.state !== "finished") assert.equal(rowsOf(advance(scheduler), ({ rank }) => rank > 0), 1);
+  const rows: number[] = [];
+  while (live.state !== "finished") rows.push(rowsOf(advance(scheduler), ({ rank }) => rank > 0));
+  assert.equal(Math.max(...rows), 1);
+  assert.equal(rows.reduce((sum, count) => sum + count, 0), Math.floor((rows.length + 1) / BACKGROUND_EVERY));
 });
 
 Deno.test("Scheduler gives keys that want more than there is equal tokens, and sessions within a key", () => {
@@ -216,7 +224,7 @@ Deno.test("Scheduler lets nobody wait longer than for the work of all who came b
       const alone = ({ promptLength, maxTokens }: Sequence) =>
         Math.ceil((promptLength + maxTokens) / rows) + maxTokens + 1;
       const bound = (_: Sequence, older: readonly Sequence[]) =>
-        PATIENCE_STEPS + 1 + older.reduce((sum, one) => sum + alone(one), 0);
+        PATIENCE_STEPS + 1 + BACKGROUND_EVERY * (1 + older.reduce((sum, one) => sum + alone(one), 0));
       for (const { wait, bound: most } of simulate(trace, limits, bound)) {
         assert.ok(wait! <= most, `waited ${wait} steps, ${most} are stated`);
         longest = Math.max(longest, wait!);
