@@ -49,6 +49,8 @@ export interface EngineStats extends StepCounts {
   readonly cancelled: number;
   /** The same, by how far the request had got. */
   readonly cancelledIn: Readonly<Record<Stage, number>>;
+  /** Requests that a newer one of their session took the place of, by how far they had got. */
+  readonly supersededIn: Readonly<Record<Stage, number>>;
 }
 
 export interface Engine extends AsyncDisposable {

@@ -20,6 +20,6 @@ export interface EngineOptions {
   readonly fimLayout?: FimLayout;
   /** What is made of the text of requests that do not say otherwise. Default: nothing. */
   readonly outputRules?: OutputRules;
-  /** Most sequences that wait to be started; further requests are refused. Default 256. */
+  /** Most sequences of a class that wait to be started; further requests of it are refused. Default 256. */
   readonly maxWaiting?: number;
 }

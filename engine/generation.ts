@@ -73,6 +73,8 @@ export class Generation {
   readonly #promptScores: TokenScore[] = [];
   #startedAt: number | undefined;
   #promptComputed = false;
+  /** Time or a newer request ended it: what there is of it is no completion to be given again. */
+  #cutShort = false;
   #unfinished: number;
 
   constructor(options: GenerationOptions) {
@@ -125,8 +127,10 @@ export class Generation {
   }
 
   /** Ends every sample with what it has. */
-  cut(now: number) {
-    for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, "length", now);
+  cut(now: number, reason: "length" | "superseded" = "length") {
+    this.#cutShort = true;
+    if (this.#options.request.maxTokens === 0) return this.#finishPrompt(reason, now);
+    for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, reason, now);
   }
 
   start(now: number) {
@@ -141,12 +145,7 @@ export class Generation {
   promptComputed(sequence: Sequence, now: number) {
     if (this.#scoresPrompt && sequence.leader === undefined) this.#pushPrompt();
     this.#promptComputed = true;
-    if (sequence.maxTokens > 0) return;
-    const { n = 1 } = this.#options.request;
-    for (let sample = 0; sample < n; sample++) {
-      this.#pushFinish(this.#texts.get(sequence)!, "length", now, sample);
-    }
-    this.#sampleEnded();
+    if (sequence.maxTokens === 0) this.#finishPrompt("length", now);
   }
 
   /** A drawn token. @returns true when it ends its sample */
@@ -166,13 +165,25 @@ export class Generation {
     if (text.cleaner.ended) return this.#finish(text, "rule", now);
     if (stop !== undefined) return this.#finish(text, "stop", now, stop);
     const { predictMs = Infinity } = this.#options.request.deadlines ?? {};
-    if (piece.includes("\n") && now - text.firstTokenAt > predictMs) return this.#finish(text, "length", now);
+    if (piece.includes("\n") && now - text.firstTokenAt > predictMs) {
+      this.#cutShort = true;
+      return this.#finish(text, "length", now);
+    }
     return text.numTokens < sequence.maxTokens ? false : this.#finish(text, "length", now);
   }
 
   get #scoresPrompt(): boolean {
     const { echoPrompt, logprobs } = this.#options.request;
     return echoPrompt === true && logprobs !== undefined;
+  }
+
+  /** Ends a request for no new tokens, whose samples are one sequence. */
+  #finishPrompt(reason: FinishReason, now: number) {
+    const { request: { n = 1 }, samples: [{ sequence }] } = this.#options;
+    for (let sample = 0; sample < n; sample++) {
+      this.#pushFinish(this.#texts.get(sequence)!, reason, now, sample);
+    }
+    this.#sampleEnded();
   }
 
   #finish(text: SampleText, reason: FinishReason, now: number, stopString?: string): true {
@@ -207,7 +218,7 @@ export class Generation {
       },
     };
     this.events.push(finish);
-    this.#options.onFinished?.({ tokens: text.events, finish });
+    if (!this.#cutShort) this.#options.onFinished?.({ tokens: text.events, finish });
   }
 
   #pushPrompt() {

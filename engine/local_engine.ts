@@ -15,6 +15,8 @@ import { type OutputPlan, planOutput } from "./output_plan.ts";
 import type { CacheSpace } from "./prefix_cache.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { rankOf } from "./priority.ts";
+import { Sessions } from "./sessions.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
@@ -66,6 +68,8 @@ export class LocalEngine implements Engine {
     cancelled: 0,
   };
   readonly #cancelledIn = { queue: 0, prefill: 0, decode: 0 };
+  readonly #supersededIn = { queue: 0, prefill: 0, decode: 0 };
+  readonly #sessions = new Sessions<Generation>();
   readonly #stepStats = new StepStats();
   readonly #typeThrough: TypeThrough | undefined;
 
@@ -132,6 +136,7 @@ export class LocalEngine implements Engine {
       ...this.#counts,
       ...this.#stepStats.counts,
       cancelledIn: { ...this.#cancelledIn },
+      supersededIn: { ...this.#supersededIn },
       waiting: scheduler?.waiting.length ?? 0,
       running: scheduler?.running.length ?? 0,
       freeBlocks: scheduler?.numFreeBlocks ?? 0,
@@ -286,10 +291,7 @@ export class LocalEngine implements Engine {
     for (const generation of new Set(this.#generations.values())) {
       const verdict = generation.verdictAt(now);
       if (verdict === "fail") this.#end(generation, timeoutError(now - generation.submittedAt));
-      if (verdict === "cut") {
-        generation.cut(now);
-        for (const sequence of generation.sequences) this.#release(sequence);
-      }
+      if (verdict === "cut") this.#cut(generation, "length");
     }
   }
 
@@ -311,6 +313,7 @@ export class LocalEngine implements Engine {
   /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
   #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
     const prompt = this.#encode(request, cacheSpaceOf(request, true));
+    for (const older of new Set(this.#sessions.supersededBy(request))) this.#supersede(older);
     this.#counts.typeThroughHits++;
     const events = new EventQueue<GenerationEvent>(() => {});
     for (const event of answerEvents(prompt, given)) events.push(event);
@@ -321,14 +324,8 @@ export class LocalEngine implements Engine {
   /** @throws {InvalidRequestError | EngineUnavailableError} */
   #admit({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
     const served = this.#requireServed();
-    const maxWaiting = this.#maxWaiting;
-    const numWaiting = this.#scheduler!.waiting.length;
-    if (numWaiting + numSequencesOf(request) > maxWaiting) {
-      throw new EngineUnavailableError(
-        `Cannot admit request: ${numWaiting} of at most ${maxWaiting} completions are waiting; try again later`,
-        "queue_full",
-      );
-    }
+    const outdated = new Set(this.#sessions.supersededBy(request));
+    this.#requireRoom(request, this.#maxWaiting, outdated);
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
     const prompt = this.#encode(request, cacheSpace);
     const generation = new Generation({
@@ -342,10 +339,12 @@ export class LocalEngine implements Engine {
       onCancel: (cancelled) => this.#cancel(cancelled),
       onFinished,
     });
+    for (const older of outdated) this.#supersede(older);
     for (const sequence of generation.sequences) {
       this.#scheduler!.add(sequence);
       this.#generations.set(sequence, generation);
     }
+    this.#sessions.add(generation, request);
     this.#wake();
     return generation;
   }
@@ -380,6 +379,34 @@ export class LocalEngine implements Engine {
     }
   }
 
+  /**
+   * Each class has a queue of its own length, so that a flood of one turns nobody of another away.
+   * @throws {EngineUnavailableError} when the class's queue is full, not counting what the request supersedes
+   */
+  #requireRoom(request: GenerationRequest, maxWaiting: number, outdated: ReadonlySet<Generation>) {
+    const { priority = "live" } = request;
+    const waiting = this.#scheduler!.waiting.filter((sequence) =>
+      sequence.rank === rankOf(priority) && !outdated.has(this.#generations.get(sequence)!)
+    );
+    if (waiting.length + numSequencesOf(request) <= maxWaiting) return;
+    throw new EngineUnavailableError(
+      `Cannot admit request: ${waiting.length} of at most ${maxWaiting} ${priority} completions are waiting; ` +
+        "try again later",
+      "queue_full",
+    );
+  }
+
+  #supersede(generation: Generation) {
+    this.#supersededIn[generation.stage]++;
+    this.#cut(generation, "superseded");
+  }
+
+  /** Ends a request with what it has; its blocks are free at once. */
+  #cut(generation: Generation, reason: "length" | "superseded") {
+    generation.cut(this.#now(), reason);
+    for (const sequence of generation.sequences) this.#release(sequence);
+  }
+
   #cancel(generation: Generation) {
     this.#counts.cancelled++;
     this.#cancelledIn[generation.stage]++;
@@ -398,7 +425,11 @@ export class LocalEngine implements Engine {
 
   /** Takes a sequence out, wherever it is; its blocks are free at once. */
   #release(sequence: Sequence) {
-    if (this.#generations.delete(sequence)) this.#scheduler!.finish(sequence);
+    const generation = this.#generations.get(sequence);
+    if (!generation) return;
+    this.#generations.delete(sequence);
+    this.#scheduler!.finish(sequence);
+    if (generation.sequences.every((one) => !this.#generations.has(one))) this.#sessions.delete(generation);
   }
 
   #failAll(error: () => Error) {

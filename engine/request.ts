@@ -3,6 +3,7 @@
 import type { Deadlines } from "./deadlines.ts";
 import type { OutputRules } from "./output_rules.ts";
 import type { OutputRuleName } from "./output_stage.ts";
+import type { Priority } from "./priority.ts";
 
 /** Fill-in-the-middle layouts: prefix-suffix-middle and suffix-prefix-middle (specs: StarCoder, variant 2). */
 export type FimLayout = "psm" | "spm";
@@ -27,6 +28,16 @@ export type Prompt =
     readonly extra?: readonly { readonly filename?: string; readonly text: string }[];
     readonly filename?: string;
   };
+
+/** Who asks: among whom the engine shares itself out, and whose newer request makes an older one pointless. */
+export interface Requester {
+  /** Name of the API key it came with. */
+  readonly key?: string;
+  /** Names one editor among those of the key. A newer request of a session supersedes its older ones (`sessions.ts`). */
+  readonly session?: string;
+  /** What is known of a client that names no session, as one string. */
+  readonly client?: string;
+}
 
 export interface GenerationRequest {
   readonly prompt: Prompt;
@@ -62,6 +73,10 @@ export interface GenerationRequest {
   /** Names the request to those who look in from outside; the engine makes nothing else of it. */
   readonly requestId?: string;
   readonly deadlines?: Deadlines;
+  /** Default: live. */
+  readonly priority?: Priority;
+  /** Undefined: it supersedes nothing, and nothing supersedes it. */
+  readonly requester?: Requester;
 }
 
 export interface TokenLogprob {
@@ -73,8 +88,11 @@ export interface TokenLogprob {
   readonly top: readonly { readonly id: number; readonly text: string; readonly logprob: number }[];
 }
 
-/** eos: an end or separator token. stop: a stop string. rule: an output rule. length: maxTokens or the context is used up. */
-export type FinishReason = "eos" | "stop" | "rule" | "length";
+/**
+ * eos: an end or separator token. stop: a stop string. rule: an output rule. length: maxTokens, the context or the time
+ * is used up. superseded: a newer request of the same session took its place; what there was by then was delivered.
+ */
+export type FinishReason = "eos" | "stop" | "rule" | "length" | "superseded";
 
 export interface GenerationTimings {
   /** Milliseconds from submission to the first scheduled step. */

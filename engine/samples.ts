@@ -1,5 +1,6 @@
 // The sequences of a request: one a sample, each with the seed and the logit adjustments of its own.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
+import type { Flow } from "./fair_share.ts";
 import type { EncodedPrompt, Sample } from "./generation.ts";
 import type { CacheSpace } from "./prefix_cache.ts";
 import type { GenerationRequest } from "./request.ts";
@@ -16,6 +17,11 @@ export function numSequencesOf(request: GenerationRequest): number {
 export function cacheSpaceOf(request: GenerationRequest, cachePrompts: boolean): CacheSpace {
   if (!cachePrompts || request.cachePrompt === false) return Symbol("one request");
   return request.cacheSalt ?? "";
+}
+
+/** Without a key all are one key's; without a session the client stands for it. */
+function flowOf({ requester: { key = "", session, client = "" } = {} }: GenerationRequest): Flow {
+  return { key, session: session ?? client };
 }
 
 /** The first sample computes the prompt, and scores it where that is asked for; the others find it in the cache. */
@@ -37,6 +43,8 @@ export function makeSamples(
       maxTokens: Math.min(request.maxTokens ?? room, room),
       params: samplingParams(request, seed, index),
       topLogprobs: request.logprobs ?? -1,
+      priority: request.priority ?? "live",
+      flow: flowOf(request),
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
       adjustments: () => adjuster.adjustments(MAX_ADJUSTMENTS),
       ...(leader && { leader }),

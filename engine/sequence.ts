@@ -1,6 +1,8 @@
 // One sample of one request as the scheduler sees it: token ids, how far the KV cache has got, and the blocks that
 // hold it. Knows no text and no client.
 import { BLOCK_SIZE, type BlockCopy, type SamplingParams, type StepLimits } from "../kernels/step.ts";
+import type { Flow } from "./fair_share.ts";
+import { type Priority, rankOf } from "./priority.ts";
 import type { CachedBlock, CacheSpace } from "./prefix_cache.ts";
 
 /** waiting: holds no blocks. running: admitted, holds blocks for all its tokens. finished: done, failed or cancelled. */
@@ -19,6 +21,10 @@ export interface SequenceOptions {
   readonly leader?: Sequence;
   /** Whose cached blocks it uses and adds to. Default: the leader's, or else the space that all share. */
   readonly cacheSpace?: CacheSpace;
+  /** Default: live. */
+  readonly priority?: Priority;
+  /** Whose work it is. */
+  readonly flow?: Flow;
   /** What to add to single logits before the next token is chosen. */
   readonly adjustments?: () => readonly LogitAdjustment[];
 }
@@ -32,6 +38,8 @@ export interface LogitAdjustment {
 export interface PendingCopy extends BlockCopy {
   readonly source: CachedBlock;
 }
+
+const NOBODY: Flow = { key: "", session: "" };
 
 /** Blocks that hold `numTokens` tokens. */
 export function blocksFor(numTokens: number): number {
@@ -59,9 +67,14 @@ export class Sequence {
   readonly params: SamplingParams;
   readonly topLogprobs: number;
   readonly leader: Sequence | undefined;
+  /** Of its class; 0 is the most urgent. */
+  readonly rank: number;
+  readonly flow: Flow;
   state: SequenceState = "waiting";
   /** Order of arrival over all sequences of a scheduler: the smaller the number, the older. */
   arrival = -1;
+  /** The scheduler's count of steps when it arrived. */
+  queuedAt = -1;
   numComputed = 0;
   /** Prompt tokens whose score was asked for already; recomputing the prompt after a preemption scores none twice. */
   numScored: number;
@@ -84,6 +97,8 @@ export class Sequence {
     this.params = options.params;
     this.topLogprobs = options.topLogprobs ?? -1;
     this.leader = options.leader;
+    this.rank = rankOf(options.priority ?? "live");
+    this.flow = options.flow ?? NOBODY;
     this.cacheSpace = options.cacheSpace ?? options.leader?.cacheSpace ?? "";
     this.#adjustments = options.adjustments;
     this.numScored = options.scorePrompt ? 0 : this.promptLength - 1;

@@ -109,12 +109,15 @@ export function* answerEvents(
 
 /** The request cut into the text before the cursor and all else; undefined as in `recorder`. */
 function typedRequest(request: GenerationRequest): { key: string; before: string } | undefined {
-  const { prompt, requestId: _id, deadlines: _deadlines, ...settings } = request;
+  const { prompt, requester, requestId: _id, deadlines: _deadlines, priority: _priority, ...settings } =
+    request;
   const { n = 1, temperature, seed, logprobs, echoPrompt, cachePrompt, maxTokens } = settings;
   const repeatable = temperature === 0 || seed !== undefined;
   const plain = n === 1 && maxTokens !== 0 && logprobs === undefined && !echoPrompt && cachePrompt !== false;
   const parts = repeatable && plain && cutAtCursor(prompt);
-  return parts ? { before: parts.before, key: JSON.stringify([settings, parts.rest]) } : undefined;
+  return parts
+    ? { before: parts.before, key: JSON.stringify([requester?.key, settings, parts.rest]) }
+    : undefined;
 }
 
 function cutAtCursor(prompt: Prompt): { before: string; rest: object } | undefined {

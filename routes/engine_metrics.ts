@@ -53,14 +53,20 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
     "Requests answered with what an earlier completion had left.",
     (stats) => stats.typeThroughHits,
   ),
-  ...(["queue", "prefill", "decode"] as const).map((stage) =>
+  ...(["queue", "prefill", "decode"] as const).flatMap((stage) => [
     counter(
       "hyades_cancellations_total",
       "Requests cancelled, by how far they had got.",
       (stats) => stats.cancelledIn[stage],
       { stage },
-    )
-  ),
+    ),
+    counter(
+      "hyades_superseded_total",
+      "Requests that a newer one of their session ended, by how far they had got.",
+      (stats) => stats.supersededIn[stage],
+      { stage },
+    ),
+  ]),
 ];
 
 function gauge(name: string, help: string, value: Value): EngineMetric {

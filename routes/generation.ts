@@ -5,6 +5,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
 import { HttpProblem } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Standing } from "./standing.ts";
 
 /** An event, and which of the request's prompts it belongs to. */
 export interface PromptEvent {
@@ -17,6 +18,7 @@ export interface GenerateOptions {
   readonly exchange: Exchange;
   /** Aborted when the client leaves. */
   readonly signal: AbortSignal;
+  readonly standing: Standing;
   /** The server's; a request's own can only be shorter. */
   readonly deadlines: Deadlines;
 }
@@ -29,13 +31,13 @@ export interface GenerateOptions {
 export async function* generate(
   engine: Engine,
   requests: readonly GenerationRequest[],
-  { exchange, signal, deadlines }: GenerateOptions,
+  { exchange, signal, standing, deadlines }: GenerateOptions,
 ): AsyncGenerator<PromptEvent, void, undefined> {
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
     yield* merge(requests.map((request) => {
-      const bound = { ...withinDeadlines(request, deadlines), requestId: exchange.id };
+      const bound = { ...withinDeadlines(request, deadlines), ...standing, requestId: exchange.id };
       return exchange.watch(engine.submit(bound, either), either);
     }));
     signal.throwIfAborted();

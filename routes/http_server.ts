@@ -6,7 +6,12 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-export type FetchHandler = (request: Request) => Response | Promise<Response>;
+/** What a connection tells that its request does not. */
+export interface ConnectionFacts {
+  readonly remoteAddress?: string;
+}
+
+export type FetchHandler = (request: Request, facts: ConnectionFacts) => Response | Promise<Response>;
 
 /** Longer than clients keep idle connections in their pools: who closes first must not be the one who is asked next. */
 const KEEP_ALIVE_MS = 75_000;
@@ -72,7 +77,9 @@ async function answer(fetch: FetchHandler, incoming: IncomingMessage, outgoing: 
   for (const end of [incoming, outgoing]) end.on("error", () => {});
   const request = toRequest(incoming, left.signal);
   try {
-    if (request) await send(await fetch(request), incoming, outgoing, left.signal);
+    const { remoteAddress } = incoming.socket;
+    const facts = remoteAddress === undefined ? {} : { remoteAddress };
+    if (request) await send(await fetch(request, facts), incoming, outgoing, left.signal);
     else outgoing.writeHead(400, { Connection: "close" }).end();
   } catch (error) {
     if (!left.signal.aborted) console.error(`${incoming.method} ${incoming.url} failed:`, error);

@@ -11,6 +11,7 @@ import { sampleCount, toInfillGeneration } from "./llama_infill_request.ts";
 import { infillReply, type InfillRequest, infillRequest } from "./llama_infill_schema.ts";
 import { documentRoute } from "./openapi.ts";
 import type { RouteOptions } from "./route_options.ts";
+import { standingOf, type Wish } from "./standing.ts";
 import { eventStream } from "./sse.ts";
 
 export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono {
@@ -38,6 +39,18 @@ type Output =
   | { readonly kind: "part"; readonly part: InfillPart }
   | { readonly kind: "reply"; readonly index: number; readonly reply: Record<string, unknown> };
 
+/** llama.vim's requests differ in one thing alone: it gives a live one 250 ms, and its look ahead a second. */
+const LLAMA_VIM_AHEAD_MS = 1000;
+
+function wishOf(body: InfillRequest, generation: GenerationRequest): Wish {
+  const { session_id, priority, stream } = body;
+  return {
+    ...{ session_id, priority, stream, numPrompts: 1, n: sampleCount(body), scoresPrompt: false },
+    maxTokens: generation.maxTokens,
+    speculative: body.t_max_predict_ms === LLAMA_VIM_AHEAD_MS && (body.response_fields?.length ?? 0) > 0,
+  };
+}
+
 async function plainReply(
   c: Context,
   engine: Engine,
@@ -47,6 +60,7 @@ async function plainReply(
   const generation = toInfillGeneration(body);
   const events = generate(engine, [generation], {
     exchange: c.get("exchange"),
+    standing: standingOf(c, wishOf(body, generation)),
     signal: clientSignal(c.req.raw).signal,
     deadlines: options.deadlines,
   });
@@ -67,6 +81,7 @@ async function streamReply(
   const client = clientSignal(c.req.raw);
   const events = await awaitFirstToken(generate(engine, [generation], {
     exchange: c.get("exchange"),
+    standing: standingOf(c, wishOf(body, generation)),
     signal: client.signal,
     deadlines: options.deadlines,
   }));

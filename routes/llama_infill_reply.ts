@@ -22,7 +22,13 @@ export interface InfillPart {
 }
 
 /** llama.cpp counts its own rule, `n_indent`, among the limits. */
-const STOP_TYPES = { eos: "eos", stop: "word", rule: "limit", length: "limit" } as const satisfies Record<
+const STOP_TYPES = {
+  eos: "eos",
+  stop: "word",
+  rule: "limit",
+  length: "limit",
+  superseded: "limit",
+} as const satisfies Record<
   FinishReason,
   string
 >;
@@ -90,6 +96,7 @@ export class InfillSample {
       has_new_line: this.#content.includes("\n"),
       truncated: prompt.truncated,
       ...(prompt.layout && { fim_layout: prompt.layout }),
+      ...(finish.reason === "superseded" && { superseded: true as const }),
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       ...(finish.rules && { cleaned: [...finish.rules] }),

@@ -3,6 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
+import { standingFields, supersededField } from "./standing.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -77,6 +78,7 @@ export const infillRequest = z.object({
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
+  ...standingFields,
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");
 
@@ -104,6 +106,7 @@ export const infillReply = z.object({
   has_new_line: z.boolean(),
   truncated: z.boolean().describe("The prompt was cut to fit the context."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
+  superseded: supersededField,
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   cleaned: cleanedBy,

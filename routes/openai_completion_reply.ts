@@ -128,6 +128,7 @@ export class CompletionShaper {
       ...(layout && { fim_layout: layout }),
       ...(event.rules && { cleaned: [...event.rules] }),
       ...(event.cachedCompletion && { cached_completion: true }),
+      ...(event.reason === "superseded" && { superseded: true as const }),
     };
   }
 
@@ -182,6 +183,7 @@ function finite<T extends number | null>(logprob: T): T {
   return logprob === -Infinity ? LOWEST_LOGPROB as T : logprob;
 }
 
+/** A superseded completion was cut off, as one that reached its limit. */
 function finishReason(reason: FinishReason): "stop" | "length" {
-  return reason === "length" ? "length" : "stop";
+  return reason === "length" || reason === "superseded" ? "length" : "stop";
 }

@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
+import { standingFields, supersededField } from "./standing.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -108,6 +109,7 @@ export const completionRequest = z.object({
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
   ...outputRuleFields,
+  ...standingFields,
   user: z.string().optional().describe("Accepted and ignored."),
 }).superRefine(checkTogether).openapi("CompletionRequest");
 
@@ -181,6 +183,7 @@ const choice = z.object({
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
   cleaned: cleanedBy,
   cached_completion: cachedCompletion,
+  superseded: supersededField,
 }).openapi("CompletionChoice");
 
 const usage = z.object({

@@ -15,6 +15,7 @@ import {
 } from "./openai_completion_schema.ts";
 import { documentRoute } from "./openapi.ts";
 import type { RouteOptions } from "./route_options.ts";
+import { standingOf, type Wish } from "./standing.ts";
 import { eventStream, type Frame } from "./sse.ts";
 
 export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
@@ -52,6 +53,12 @@ export function requireServedModel(engine: Engine, id: string | undefined): void
   );
 }
 
+function wishOf(body: CompletionRequest, numPrompts: number): Wish {
+  const { session_id, priority, n, stream, max_tokens: maxTokens } = body;
+  const scoresPrompt = body.echo && body.logprobs !== undefined;
+  return { session_id, priority, numPrompts, n, stream, maxTokens, scoresPrompt, speculative: false };
+}
+
 async function plainReply(
   c: Context,
   engine: Engine,
@@ -64,6 +71,7 @@ async function plainReply(
   for await (
     const event of generate(engine, requests, {
       exchange: c.get("exchange"),
+      standing: standingOf(c, wishOf(body, requests.length)),
       signal: clientSignal(c.req.raw).signal,
       deadlines: options.deadlines,
     })
@@ -84,6 +92,7 @@ async function streamReply(
   const client = clientSignal(c.req.raw);
   const events = await awaitFirstToken(generate(engine, requests, {
     exchange: c.get("exchange"),
+    standing: standingOf(c, wishOf(body, requests.length)),
     signal: client.signal,
     deadlines: options.deadlines,
   }));

@@ -165,5 +165,6 @@ function labels(model: string): { model_name: string; engine: string } {
 }
 
 function finishedReason(reason: FinishReason): Reason {
+  if (reason === "superseded") return "abort";
   return reason === "length" ? "length" : "stop";
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
 import { LocalEngine } from "../../engine/local_engine.ts";
+import { PRIORITIES, type Priority } from "../../engine/priority.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import {
   collect,
@@ -452,4 +453,34 @@ Deno.test("LocalEngine survives random requests, aborts and early returns withou
     }),
     { numRuns: 40 },
   );
+});
+
+Deno.test("LocalEngine.submit() refuses nobody for a flood of another class", async () => {
+  const classes = fc.constantFrom(...PRIORITIES), maxWaiting = 3;
+  const submissions = fc.array(fc.record({ priority: classes, n: fc.integer({ min: 1, max: 2 }) }), {
+    minLength: 6,
+    maxLength: 20,
+  });
+  let refused = 0;
+  await fc.assert(
+    fc.asyncProperty(submissions, async (submissions) => {
+      const gate = new Gate();
+      await using fake = await openFakeEngine({ beforeStep: () => gate.pass() }, { maxWaiting });
+      const counts = new Map<Priority, number>();
+      const outcomes = submissions.map(async ({ priority, n }) => {
+        const waiting = counts.get(priority) ?? 0, fits = waiting + n <= maxWaiting;
+        if (fits) counts.set(priority, waiting + n);
+        else refused++;
+        const wanted = request(textPrompt("x"), { priority, n, maxTokens: 2 });
+        const error = await collect(fake.engine.submit(wanted)).then(() => undefined, (error) => error);
+        if (fits) return assert.equal(error, undefined);
+        assert.ok(error instanceof EngineUnavailableError && error.reason === "queue_full");
+        assert.match(error.message, new RegExp(`at most 3 ${priority} completions`));
+      });
+      gate.open();
+      await Promise.all(outcomes);
+    }),
+    { numRuns: 60 },
+  );
+  assert.ok(refused > 60, `too tame: ${refused} were refused`);
 });

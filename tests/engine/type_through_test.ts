@@ -59,11 +59,12 @@ Deno.test("TypeThrough.find() joins the cursor's line and what stands above it, 
   assert.equal(left(line("a\n", "b"), ["c\nd", ""], line("a\nbc\n", "")), "d");
 });
 
-Deno.test("TypeThrough.find() wants all else of the request to be the same, but its deadlines and its id", () => {
+Deno.test("TypeThrough.find() wants all else of the request to be the same, but its deadlines, its id and its rank", () => {
   const pieces = ["ab", ""];
   const others: Partial<GenerationRequest>[] = [
     { maxTokens: 8 },
     { cacheSalt: "key" },
+    { requester: { key: "another" } },
     { seed: 1 },
     { stop: ["x"] },
     { outputRules: { scope: "line" } },
@@ -77,7 +78,13 @@ Deno.test("TypeThrough.find() wants all else of the request to be the same, but 
   for (const other of others) {
     assert.equal(left(at("f("), pieces, at("f(a", other)), undefined, JSON.stringify(other));
   }
-  assert.equal(left(at("f("), pieces, at("f(a", { requestId: "r", deadlines: { predictMs: 5 } })), "b");
+  const alike = {
+    requestId: "r",
+    deadlines: { predictMs: 5 },
+    priority: "batch",
+    requester: { session: "s" },
+  } as const;
+  assert.equal(left(at("f("), pieces, at("f(a", alike)), "b");
   const text = (text: string): GenerationRequest => ({ ...at(""), prompt: textPrompt(text) });
   assert.equal(left(text("f("), pieces, text("f(a")), "b");
 });
@@ -210,6 +217,24 @@ Deno.test("LocalEngine asks the model each time where type-through or the cache 
   await using fake = await openFakeEngine(continues(4, "abc"));
   for await (const event of fake.engine.submit(wanted("f = "))) if (event.kind === "token") break;
   assert.equal((await complete(fake.engine, wanted("f = a"))).finish.cachedCompletion, undefined);
+});
+
+Deno.test("LocalEngine does not take for whole what a newer request of the session, or time, cut short", async () => {
+  const wanted = (text: string): GenerationRequest => ({
+    prompt: textPrompt(text),
+    temperature: 0,
+    maxTokens: 9,
+    requester: { session: "editor" },
+  });
+  await using fake = await openFakeEngine(continues(4, "abcdefgh"));
+  const older = fake.engine.submit(wanted("f = "))[Symbol.asyncIterator]();
+  for (let tokens = 0; tokens < 2;) if ((await older.next()).value?.kind === "token") tokens++;
+  const newer = fake.engine.submit(wanted("f = a"));
+  const ended = await collect({ [Symbol.asyncIterator]: () => older });
+  assert.deepEqual(ended.map((event) => event.kind === "finish" && event.reason).at(-1), "superseded");
+  assert.equal(completionOf(await collect(newer)).text, "bcdefgh");
+  // Of what the older request had given, a `b` is left here.
+  assert.equal((await complete(fake.engine, wanted("f = a"))).text, "bcdefgh");
 });
 
 Deno.test("LocalEngine gives the cleaned text's rest to whoever types it, line breaks as they were", async () => {

@@ -67,6 +67,7 @@ const NO_STATISTICS: EngineStats = {
   preemptions: 0,
   cancelled: 0,
   cancelledIn: { queue: 0, prefill: 0, decode: 0 },
+  supersededIn: { queue: 0, prefill: 0, decode: 0 },
   batchSize: 0,
   stepSequences: 0,
   computedTokens: 0,
@@ -77,8 +78,10 @@ export class FakeEngine implements Engine {
   state: EngineState = { phase: "ready" };
   script: Script | ((request: GenerationRequest) => Script);
   /** Requests in order of submission, and apart from them their ids, which are new every time. */
-  readonly requests: Omit<GenerationRequest, "requestId">[] = [];
+  readonly requests: Omit<GenerationRequest, "requestId" | "priority" | "requester">[] = [];
   readonly requestIds: (string | undefined)[] = [];
+  /** Who asked, and how urgently, by request. */
+  readonly standings: Pick<GenerationRequest, "priority" | "requester">[] = [];
   /** Requests that have neither ended nor been cancelled. */
   active = 0;
   cancelled = 0;
@@ -98,8 +101,9 @@ export class FakeEngine implements Engine {
   }
 
   async *submit(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
-    const { requestId, ...rest } = request;
+    const { requestId, priority, requester, ...rest } = request;
     this.requests.push(rest);
+    this.standings.push({ ...(priority && { priority }), ...(requester && { requester }) });
     this.requestIds.push(requestId);
     this.active++;
     let complete = false;

@@ -85,6 +85,7 @@ Deno.test("/metrics tells the engine's counts, under every name, again at every 
     preemptions: 4,
     cancelled: 6,
     cancelledIn: { queue: 1, prefill: 2, decode: 3 },
+    supersededIn: { queue: 4, prefill: 5, decode: 6 },
     batchSize: 5,
     stepSequences: 25,
     computedTokens: 340,
@@ -121,6 +122,9 @@ Deno.test("/metrics tells the engine's counts, under every name, again at every 
     ['hyades_cancellations_total{stage="queue"}', 1],
     ['hyades_cancellations_total{stage="prefill"}', 2],
     ['hyades_cancellations_total{stage="decode"}', 3],
+    ['hyades_superseded_total{stage="queue"}', 4],
+    ['hyades_superseded_total{stage="prefill"}', 5],
+    ['hyades_superseded_total{stage="decode"}', 6],
     ["hyades_ready", 1],
   ];
   for (const [series, value] of expected) assert.equal(found.get(series), value, series);

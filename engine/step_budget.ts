@@ -1,0 +1,62 @@
+// The rows of a step, and what a sequence's next rows take of its limits. Pure; knows no other sequence.
+import type { BlockCopy } from "../kernels/step.ts";
+import type { LogitAdjustment, Sequence } from "./sequence.ts";
+
+/** The rows that one sequence contributes to a step. */
+export interface ScheduledSequence {
+  readonly sequence: Sequence;
+  /** Index in the sequence of the first token to compute. */
+  readonly start: number;
+  readonly numTokens: number;
+  /** To be done before the first row: it reads the copied ones. */
+  readonly copy?: BlockCopy;
+  /** The last row yields the next token. */
+  readonly draws: boolean;
+  /** Rows [scoreStart, scoreEnd), by index in the sequence, score the prompt token that follows them. */
+  readonly scoreStart: number;
+  readonly scoreEnd: number;
+  /** For the draw. */
+  readonly adjustments: readonly LogitAdjustment[];
+}
+
+/** What a step has left to give. */
+export interface StepBudget {
+  tokens: number;
+  samples: number;
+  adjustments: number;
+}
+
+/**
+ * Adds as many of the sequence's next tokens to the step as the budget allows, at most `most`.
+ * @returns how many, perhaps none
+ */
+export function take(
+  sequence: Sequence,
+  budget: StepBudget,
+  step: ScheduledSequence[],
+  most = Infinity,
+): number {
+  const start = sequence.numComputed;
+  const scoreStart = Math.max(start, sequence.numScored);
+  const scoreLimit = Math.max(scoreStart, sequence.promptLength - 1);
+  let end = Math.min(sequence.numTokens, start + Math.min(budget.tokens, most));
+  let scoreEnd = Math.max(scoreStart, Math.min(end, scoreLimit));
+  if (scoreEnd - scoreStart > budget.samples) end = scoreEnd = scoreStart + budget.samples;
+  let adjustments: readonly LogitAdjustment[] = [];
+  let draws = end === sequence.numTokens && sequence.numGenerated < sequence.maxTokens;
+  if (draws) {
+    adjustments = sequence.adjustments();
+    const fits = scoreEnd - scoreStart < budget.samples &&
+      (adjustments.length <= budget.adjustments || step.length === 0);
+    // Without room for the draw its row waits for the next step; the rows before it need not.
+    if (!fits) [end, draws, adjustments] = [end - 1, false, []];
+  }
+  if (end <= start) return 0;
+  const samples = scoreEnd - scoreStart + (draws ? 1 : 0);
+  budget.tokens -= end - start;
+  budget.samples -= samples;
+  budget.adjustments -= adjustments.length;
+  const copy = sequence.pendingCopy ? { copy: sequence.pendingCopy } : {};
+  step.push({ sequence, start, numTokens: end - start, ...copy, draws, scoreStart, scoreEnd, adjustments });
+  return end - start;
+}
