@@ -15,7 +15,7 @@ export const USAGE = `Measure decode and prefill against peers on this machine.
   --python PATH   Python with torch, transformers, onnx and onnxruntime (default: python3)
   --contexts LIST tokens of context (default: 64,512,1900)
   --batches LIST  sequences at once (default: 1,8)
-  --threads N     CPU threads, ours and every peer's (default: all cores)
+  --threads N     CPU threads, ours and every peer's (default: all cores, 16 at most, as serve has it)
   --seconds N     time for the timed decode steps of a case (default: 3)
   --json FILE     append the figures to FILE, one JSON line a case`;
 
@@ -47,7 +47,7 @@ export function parseOptions(args: string[]): BenchOptions | undefined {
       python: { ...text, default: "python3" },
       contexts: { ...text, default: "64,512,1900" },
       batches: { ...text, default: "1,8" },
-      threads: { ...text, default: String(navigator.hardwareConcurrency) },
+      threads: { ...text, default: String(Math.min(16, navigator.hardwareConcurrency)) },
       seconds: { ...text, default: "3" },
       json: text,
       help: { type: "boolean", short: "h" },
