@@ -131,18 +131,18 @@ export class LocalEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    const scheduler = this.#scheduler;
+    const places = this.#scheduler?.places;
     return Promise.resolve({
       ...this.#counts,
       ...this.#stepStats.counts,
       cancelledIn: { ...this.#cancelledIn },
       supersededIn: { ...this.#supersededIn },
-      waiting: scheduler?.waiting.length ?? 0,
-      running: scheduler?.running.length ?? 0,
-      freeBlocks: scheduler?.numFreeBlocks ?? 0,
-      cachedBlocks: scheduler?.numCachedBlocks ?? 0,
-      totalBlocks: scheduler?.numBlocks ?? 0,
-      preemptions: this.#counts.preemptions + (scheduler?.numPreemptions ?? 0),
+      waiting: places?.waiting.length ?? 0,
+      running: places?.running.length ?? 0,
+      freeBlocks: places?.numFreeBlocks ?? 0,
+      cachedBlocks: places?.numCachedBlocks ?? 0,
+      totalBlocks: places?.numBlocks ?? 0,
+      preemptions: this.#counts.preemptions + (places?.numPreemptions ?? 0),
     });
   }
 
@@ -150,7 +150,7 @@ export class LocalEngine implements Engine {
   async sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
     const { tokenizer } = this.#requireServed();
     const options = { now: this.#now(), ...(withPrompts && { tokenizer }) };
-    const { running, waiting } = this.#scheduler!;
+    const { running, waiting } = this.#scheduler!.places;
     return [...running, ...waiting].flatMap((sequence) => {
       const generation = this.#generations.get(sequence);
       return generation ? [describeSequence(sequence, generation, options)] : [];
@@ -216,7 +216,7 @@ export class LocalEngine implements Engine {
     this.#enforceDeadlines();
     const step = scheduler.schedule();
     if (step.length === 0) {
-      scheduler.checkIntegrity();
+      scheduler.places.checkIntegrity();
       await new Promise<void>((resolve) => this.#wake = resolve);
       return;
     }
@@ -306,7 +306,7 @@ export class LocalEngine implements Engine {
   #encode(request: GenerationRequest, cacheSpace: CacheSpace): EncodedPrompt {
     return this.#requireServed().encodePrompt(
       request,
-      (ids) => this.#scheduler!.countCached(cacheSpace, ids),
+      (ids) => this.#scheduler!.places.countCached(cacheSpace, ids),
     );
   }
 
@@ -364,9 +364,9 @@ export class LocalEngine implements Engine {
       isClosed: () => this.#closed,
     });
     const before = this.#scheduler!;
-    this.#counts.preemptions += before.numPreemptions;
+    this.#counts.preemptions += before.places.numPreemptions;
     await this.#serve(loaded);
-    for (const sequence of before.waiting) this.#requeue(sequence, reason);
+    for (const sequence of before.places.waiting) this.#requeue(sequence, reason);
     this.#enter({ phase: "ready" });
   }
 
@@ -385,7 +385,7 @@ export class LocalEngine implements Engine {
    */
   #requireRoom(request: GenerationRequest, maxWaiting: number, outdated: ReadonlySet<Generation>) {
     const { priority = "live" } = request;
-    const waiting = this.#scheduler!.waiting.filter((sequence) =>
+    const waiting = this.#scheduler!.places.waiting.filter((sequence) =>
       sequence.rank === rankOf(priority) && !outdated.has(this.#generations.get(sequence)!)
     );
     if (waiting.length + numSequencesOf(request) <= maxWaiting) return;

@@ -59,7 +59,7 @@ export function maxSequenceTokens(limits: StepLimits): number {
  *     | prompt               | generated                   |
  *     0           promptLength                     numTokens
  *
- * Only `scheduler.ts` moves `state`, `numComputed`, `blockTable` and what the cache is concerned with.
+ * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable` and what the cache is concerned with.
  */
 export class Sequence {
   readonly promptLength: number;

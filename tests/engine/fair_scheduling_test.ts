@@ -73,7 +73,7 @@ Deno.test("Scheduler gives live work a place at once, the youngest batch sequenc
   scheduler.add(live);
   assert.ok(advance(scheduler).some(({ sequence }) => sequence === live));
   assert.deepEqual([batch[0].state, batch[1].state], ["running", "waiting"]);
-  while (advance(scheduler).length > 0) scheduler.checkIntegrity();
+  while (advance(scheduler).length > 0) scheduler.places.checkIntegrity();
   for (const one of [...batch, live]) assert.equal(one.numGenerated, one.maxTokens);
 });
 
@@ -86,9 +86,9 @@ Deno.test("Scheduler takes the blocks that a live sequence lacks from batch work
   while (live.state !== "finished") {
     const step = advance(scheduler);
     assert.ok(step.some(({ sequence }) => sequence === live), "it was never the one to go");
-    scheduler.checkIntegrity();
+    scheduler.places.checkIntegrity();
   }
-  assert.ok(scheduler.numPreemptions > 0);
+  assert.ok(scheduler.places.numPreemptions > 0);
   while (advance(scheduler).length > 0);
   assert.equal(batch.numGenerated, 60);
 });
@@ -148,10 +148,10 @@ Deno.test("Scheduler gives a key that comes late a place of the key that has mos
   const late = [1, 2, 3, 4].map(() => sequence(4, 100, "live", { key: "late" }));
   for (const one of late) scheduler.add(one);
   for (let i = 0; i < 6; i++) advance(scheduler);
-  assert.equal(scheduler.running.filter(({ flow }) => flow.key === "late").length, 3);
-  const before = scheduler.numPreemptions;
+  assert.equal(scheduler.places.running.filter(({ flow }) => flow.key === "late").length, 3);
+  const before = scheduler.places.numPreemptions;
   for (let i = 0; i < 20; i++) advance(scheduler);
-  assert.equal(scheduler.numPreemptions, before, "half and half is not fought over");
+  assert.equal(scheduler.places.numPreemptions, before, "half and half is not fought over");
 });
 
 const arrival = fc.record({
@@ -203,8 +203,8 @@ function simulate(
     all.push({ sequence: one, addedAt: step, bound: bound(one, unfinished) });
   }
   for (let i = 0; tick(); i++) assert.ok(i < 20_000, "it never ends");
-  scheduler.checkIntegrity();
-  assert.equal(scheduler.numFreeBlocks, limits.numBlocks);
+  scheduler.places.checkIntegrity();
+  assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
   return all;
 }
 

@@ -28,14 +28,18 @@ function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
     const done = sequence.promptDone && sequence.numGenerated >= sequence.maxTokens;
     if (done) scheduler.finish(sequence);
   }
-  scheduler.checkIntegrity();
+  scheduler.places.checkIntegrity();
   return step.map(({ sequence }) => sequence);
 }
 
 function finishAll(scheduler: Scheduler, runner: FakeRunner, mostSteps = 5000) {
   for (let i = 0; advance(scheduler, runner).length > 0; i++) assert.ok(i < mostSteps, "it never ends");
-  assert.equal(scheduler.waiting.length + scheduler.running.length, 0, "a sequence was left behind");
-  assert.equal(scheduler.numFreeBlocks, scheduler.numBlocks);
+  assert.equal(
+    scheduler.places.waiting.length + scheduler.places.running.length,
+    0,
+    "a sequence was left behind",
+  );
+  assert.equal(scheduler.places.numFreeBlocks, scheduler.places.numBlocks);
 }
 
 function tokens(sequence: Sequence): number[] {
@@ -80,7 +84,7 @@ Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens s
   const all = [sequence(20, 60), sequence(21, 59), sequence(22, 58)];
   for (const one of all) scheduler.add(one);
   finishAll(scheduler, runner);
-  assert.ok(scheduler.numPreemptions > 0);
+  assert.ok(scheduler.places.numPreemptions > 0);
   for (const one of all) assert.deepEqual(tokens(one), aloneTokens(one));
 });
 
@@ -148,7 +152,10 @@ Deno.test("Scheduler leaves nothing cached of a request with a space of its own"
   for (const one of [leader, sequence(40, 4, { leader })]) scheduler.add(one);
   finishAll(scheduler, runner);
   assert.equal(runner.copiedRows, 7, "its samples share all the same");
-  assert.deepEqual([scheduler.numCachedBlocks, scheduler.numFreeBlocks], [0, scheduler.numBlocks]);
+  assert.deepEqual([scheduler.places.numCachedBlocks, scheduler.places.numFreeBlocks], [
+    0,
+    scheduler.places.numBlocks,
+  ]);
 });
 
 Deno.test("Scheduler lets scored prompt rows count as samples, and scores each once", () => {
@@ -202,10 +209,10 @@ Deno.test("Scheduler.finish() frees the blocks of a shared prompt only with its 
   scheduler.add(leader);
   scheduler.add(follower);
   while (follower.state !== "running") advance(scheduler, runner);
-  const free = scheduler.numFreeBlocks;
+  const free = scheduler.places.numFreeBlocks;
   scheduler.finish(leader);
   scheduler.finish(leader);
-  assert.equal(scheduler.numFreeBlocks, free + 1, "two of its three blocks are shared");
+  assert.equal(scheduler.places.numFreeBlocks, free + 1, "two of its three blocks are shared");
   finishAll(scheduler, runner);
   assert.deepEqual(tokens(follower), aloneTokens(follower));
 });
@@ -284,7 +291,9 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
           scheduler.finish(one);
           cancelled++;
         }
-        const [oldest] = [...scheduler.running, ...scheduler.waiting].sort((a, b) => a.arrival - b.arrival);
+        const [oldest] = [...scheduler.places.running, ...scheduler.places.waiting].sort((a, b) =>
+          a.arrival - b.arrival
+        );
         const took = advance(scheduler, runner);
         if (oldest && now - oldest.queuedAt >= PATIENCE_STEPS) {
           idle = took.includes(oldest) ? 0 : idle + 1;
@@ -293,8 +302,8 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
         steps++;
         if (took.length === 0 && now > 25) break;
       }
-      assert.equal(scheduler.numFreeBlocks, limits.numBlocks);
-      preemptions += scheduler.numPreemptions;
+      assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
+      preemptions += scheduler.places.numPreemptions;
       copied += runner.copiedRows;
       for (const one of all) {
         assert.equal(one.state, "finished");

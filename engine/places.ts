@@ -1,0 +1,217 @@
+// Who runs and who waits, and the blocks that those who run hold: admission with reuse of what is cached, a block for
+// every next token, preemption by recomputation. Pure: no device, no clock. Who gets rows of a step, and whose turn it is,
+// is the scheduler's to say.
+import type { StepLimits } from "../kernels/step.ts";
+import { BlockPool } from "./block_pool.ts";
+import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
+import { blocksFor, type Sequence } from "./sequence.ts";
+
+/** What others than the scheduler may look at. */
+export type PlacesView = Pick<
+  Places,
+  | "waiting"
+  | "running"
+  | "numPreemptions"
+  | "numBlocks"
+  | "numFreeBlocks"
+  | "numCachedBlocks"
+  | "countCached"
+  | "checkIntegrity"
+>;
+
+/** Sequences in each list are in order of arrival. */
+export class Places {
+  readonly #pool: BlockPool;
+  readonly #cache: PrefixCache;
+  readonly #limits: StepLimits;
+  /** Few enough that each running sequence gets a row and a sample in every step. */
+  readonly #maxRunning: number;
+  readonly #waiting: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  #arrivals = 0;
+  #preemptions = 0;
+
+  /** @throws {RangeError} for limits of less than 1 */
+  constructor(limits: StepLimits) {
+    this.#limits = limits;
+    this.#maxRunning = Math.min(limits.maxSequences, limits.maxTokens, limits.maxSamples);
+    if (this.#maxRunning < 1) {
+      throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
+    }
+    this.#pool = new BlockPool(limits.numBlocks);
+    this.#cache = new PrefixCache(this.#pool);
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#waiting;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  get numPreemptions(): number {
+    return this.#preemptions;
+  }
+
+  get numBlocks(): number {
+    return this.#pool.numBlocks;
+  }
+
+  /** Blocks that no sequence holds, those that still hold cached tokens included. */
+  get numFreeBlocks(): number {
+    return this.#cache.numAvailable;
+  }
+
+  /** Blocks that hold cached tokens and that no sequence holds. */
+  get numCachedBlocks(): number {
+    return this.#cache.numUnused;
+  }
+
+  /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
+  countCached(space: CacheSpace, promptIds: readonly number[]): number {
+    const tokens = { tokenId: (index: number) => promptIds[index] };
+    return numTokensOf(this.#cache.find(space, tokens, promptIds.length - 1));
+  }
+
+  /**
+   * Queues a sequence.
+   * @throws {RangeError} when its prompt and its completion would not fit an empty pool: it could wait for ever
+   */
+  add(sequence: Sequence) {
+    const blocks = blocksFor(sequence.promptLength + sequence.maxTokens);
+    const most = Math.min(this.#limits.maxBlocksPerSequence, this.#limits.numBlocks);
+    if (blocks > most) {
+      throw new RangeError(
+        `Cannot queue sequence: it must fit ${most} blocks, its full length needs ${blocks}`,
+      );
+    }
+    sequence.arrival = this.#arrivals++;
+    sequence.state = "waiting";
+    this.#waiting.push(sequence);
+  }
+
+  /** Records that rows of a running sequence are computed, and hands full ones to the cache. */
+  record(sequence: Sequence) {
+    this.#releaseCopy(sequence);
+    const { cacheSpace, lastCached, numComputed, blockTable } = sequence;
+    sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, numComputed, blockTable);
+  }
+
+  /** Takes a sequence out, wherever it is, and frees its blocks; a second call does nothing. */
+  finish(sequence: Sequence) {
+    if (sequence.state === "finished") return;
+    const list = sequence.state === "running" ? this.#running : this.#waiting;
+    const index = list.indexOf(sequence);
+    if (index >= 0) list.splice(index, 1);
+    this.#release(sequence);
+    sequence.state = "finished";
+  }
+
+  /** @throws {Error} when a block is lost, held twice, or cached and held by whom the cache does not know */
+  checkIntegrity() {
+    const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
+    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied]);
+  }
+
+  /** A block for the next token of all that decode, the more urgent and the older first. */
+  reserveDecodes(elder: Sequence | undefined) {
+    const decodes = this.#running.filter(isDecode).sort((a, b) =>
+      Number(b === elder) - Number(a === elder) || a.rank - b.rank || a.arrival - b.arrival
+    );
+    for (const sequence of decodes) if (sequence.state === "running") this.#reserve(sequence, elder);
+  }
+
+  #reserve(sequence: Sequence, elder: Sequence | undefined) {
+    const missing = blocksFor(sequence.numTokens) - sequence.blockTable.length;
+    while (missing > 0 && sequence.state === "running") {
+      const blocks = this.#cache.allocate(missing);
+      if (blocks) return void sequence.blockTable.push(...blocks);
+      this.preempt(this.leastUrgent(elder)!);
+    }
+  }
+
+  /** Of the least urgent class that runs, the youngest. */
+  leastUrgent(except: Sequence | undefined): Sequence | undefined {
+    const others = this.#running.filter((one) => one !== except);
+    return others.reduce<Sequence | undefined>((a, b) => a && a.rank > b.rank ? a : b, undefined);
+  }
+
+  /** Who makes place for a sequence: a less urgent one, or the youngest of a key with at least two more that run. */
+  victimOf(sequence: Sequence, elder: Sequence | undefined): Sequence | undefined {
+    const least = this.leastUrgent(elder);
+    if (!least || least.rank > sequence.rank) return least;
+    const peers = Map.groupBy(
+      this.#running.filter(({ rank }) => rank === sequence.rank),
+      ({ flow }) => flow.key,
+    );
+    const own = peers.get(sequence.flow.key)?.length ?? 0;
+    const richest = [...peers.values()].reduce<Sequence[]>((a, b) => b.length > a.length ? b : a, []);
+    return richest.length >= own + 2 ? richest.findLast((one) => one !== elder) : undefined;
+  }
+
+  preempt(sequence: Sequence) {
+    this.#running.splice(this.#running.indexOf(sequence), 1);
+    this.#release(sequence);
+    sequence.state = "waiting";
+    insertByArrival(this.#waiting, sequence);
+    this.#preemptions++;
+  }
+
+  /** Lets go of the sequence's blocks; those with computed rows stay cached. */
+  #release(sequence: Sequence) {
+    this.#releaseCopy(sequence);
+    const { blockTable, lastCached } = sequence;
+    this.#cache.releasePath(lastCached);
+    this.#pool.free(blockTable.slice(lastCached ? lastCached.index + 1 : 0));
+    sequence.blockTable = [];
+    sequence.lastCached = undefined;
+    sequence.numComputed = 0;
+  }
+
+  #releaseCopy(sequence: Sequence) {
+    if (sequence.pendingCopy) this.#cache.release(sequence.pendingCopy.source);
+    sequence.pendingCopy = undefined;
+  }
+
+  /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
+  admit(sequence: Sequence): boolean {
+    if (this.#running.length >= this.#maxRunning) return false;
+    const found = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
+    // A copy needs a block more for as long as it takes, which may be the one that is missing.
+    const hit = [found, { ...found, copy: undefined }].find((hit) => this.#hasRoom(sequence, hit));
+    if (!hit) return false;
+    this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
+    this.#start(sequence, hit);
+    insertByArrival(this.#running, sequence);
+    return true;
+  }
+
+  /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
+  #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
+    const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
+    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numUnusedIn(hit);
+  }
+
+  #start(sequence: Sequence, hit: CacheHit) {
+    const shared = this.#cache.holdPath(hit.last);
+    if (hit.copy) this.#cache.hold(hit.copy.source);
+    const own = this.#cache.allocate(blocksFor(sequence.numTokens) - shared.length)!;
+    sequence.blockTable = [...shared, ...own];
+    sequence.lastCached = hit.last;
+    sequence.pendingCopy = hit.copy && { ...hit.copy, from: hit.copy.source.block, to: own[0] };
+    sequence.numComputed = numTokensOf(hit);
+    sequence.numCachedTokens ??= sequence.numComputed;
+    sequence.state = "running";
+  }
+}
+
+/** All but its last token are computed. */
+export function isDecode(sequence: Sequence): boolean {
+  return sequence.state === "running" && sequence.numUncomputed === 1;
+}
+
+function insertByArrival(list: Sequence[], sequence: Sequence) {
+  const index = list.findLastIndex(({ arrival }) => arrival < sequence.arrival);
+  list.splice(index + 1, 0, sequence);
+}
