@@ -10,13 +10,13 @@ import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
+import { InFlight } from "./in_flight.ts";
 import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
 import { type OutputPlan, planOutput } from "./output_plan.ts";
 import type { CacheSpace } from "./prefix_cache.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import { rankOf } from "./priority.ts";
-import { Sessions } from "./sessions.ts";
 import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
@@ -47,7 +47,7 @@ export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #now: () => number;
   readonly #loop: Promise<void>;
-  readonly #generations = new Map<Sequence, Generation>();
+  readonly #inFlight: InFlight;
   #state: EngineState = { phase: "loading", progress: 0 };
   #served: ServedModel | undefined;
   #runner: ModelRunner | undefined;
@@ -65,11 +65,7 @@ export class LocalEngine implements Engine {
     generatedTokens: 0,
     typeThroughHits: 0,
     preemptions: 0,
-    cancelled: 0,
   };
-  readonly #cancelledIn = { queue: 0, prefill: 0, decode: 0 };
-  readonly #supersededIn = { queue: 0, prefill: 0, decode: 0 };
-  readonly #sessions = new Sessions<Generation>();
   readonly #stepStats = new StepStats();
   readonly #typeThrough: TypeThrough | undefined;
 
@@ -77,6 +73,7 @@ export class LocalEngine implements Engine {
   constructor(options: LocalEngineOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#inFlight = new InFlight(this.#now, (sequence) => this.#scheduler!.finish(sequence));
     if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
       this.#typeThrough = new TypeThrough();
     }
@@ -102,7 +99,9 @@ export class LocalEngine implements Engine {
       const given = this.#typeThrough?.find(request);
       if (given) return this.#answer(plan.request, given);
       const generation = this.#admit(plan, this.#typeThrough?.recorder(request));
-      signal?.addEventListener("abort", () => this.#abort(generation, signal.reason), { once: true });
+      signal?.addEventListener("abort", () => this.#inFlight.abort(generation, signal.reason), {
+        once: true,
+      });
       return generation.events;
     } catch (error) {
       const refused = new EventQueue<GenerationEvent>(() => {});
@@ -135,8 +134,7 @@ export class LocalEngine implements Engine {
     return Promise.resolve({
       ...this.#counts,
       ...this.#stepStats.counts,
-      cancelledIn: { ...this.#cancelledIn },
-      supersededIn: { ...this.#supersededIn },
+      ...this.#inFlight.counts,
       waiting: places?.waiting.length ?? 0,
       running: places?.running.length ?? 0,
       freeBlocks: places?.numFreeBlocks ?? 0,
@@ -152,7 +150,7 @@ export class LocalEngine implements Engine {
     const options = { now: this.#now(), ...(withPrompts && { tokenizer }) };
     const { running, waiting } = this.#scheduler!.places;
     return [...running, ...waiting].flatMap((sequence) => {
-      const generation = this.#generations.get(sequence);
+      const generation = this.#inFlight.of(sequence);
       return generation ? [describeSequence(sequence, generation, options)] : [];
     });
   }
@@ -161,7 +159,7 @@ export class LocalEngine implements Engine {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
-      this.#failAll(() => new EngineUnavailableError("The engine was closed", "closed"));
+      this.#inFlight.failAll(() => new EngineUnavailableError("The engine was closed", "closed"));
       this.#wake();
     }
     await this.#loop;
@@ -213,7 +211,7 @@ export class LocalEngine implements Engine {
   /** One step, or a wait for work. */
   async #advance() {
     const scheduler = this.#scheduler!;
-    this.#enforceDeadlines();
+    this.#inFlight.enforceDeadlines();
     const step = scheduler.schedule();
     if (step.length === 0) {
       scheduler.places.checkIntegrity();
@@ -221,7 +219,7 @@ export class LocalEngine implements Engine {
       return;
     }
     const startedAt = this.#now();
-    for (const { sequence } of step) this.#generations.get(sequence)!.start(startedAt);
+    for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
     if (result) {
       this.#counts.steps++;
@@ -241,7 +239,7 @@ export class LocalEngine implements Engine {
       });
     } catch (error) {
       if (error instanceof DeviceLostError) this.#lost ??= error.message;
-      else for (const { sequence } of step) this.#end(this.#generations.get(sequence), error);
+      else for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
       return undefined;
     }
   }
@@ -254,7 +252,7 @@ export class LocalEngine implements Engine {
     for (const { sequence, scoreStart, scoreEnd, draws } of step) {
       const first = sample;
       sample += scoreEnd - scoreStart + (draws ? 1 : 0);
-      const generation = this.#generations.get(sequence);
+      const generation = this.#inFlight.of(sequence);
       if (!generation) continue; // Cancelled while the step ran.
       for (const score of scores.slice(first, first + scoreEnd - scoreStart)) {
         generation.addPromptScore(score!);
@@ -270,7 +268,7 @@ export class LocalEngine implements Engine {
       this.#counts.cachedTokens += sequence.numCachedTokens ?? 0;
     }
     generation.promptComputed(sequence, now);
-    if (sequence.maxTokens === 0) this.#release(sequence);
+    if (sequence.maxTokens === 0) this.#inFlight.release(sequence);
   }
 
   #addToken(
@@ -282,17 +280,7 @@ export class LocalEngine implements Engine {
   ) {
     this.#counts.generatedTokens++;
     sequence.append(id);
-    if (generation.addToken(sequence, id, score, now)) this.#release(sequence);
-  }
-
-  /** Ends what has waited, or run, for longer than its request allows. */
-  #enforceDeadlines() {
-    const now = this.#now();
-    for (const generation of new Set(this.#generations.values())) {
-      const verdict = generation.verdictAt(now);
-      if (verdict === "fail") this.#end(generation, timeoutError(now - generation.submittedAt));
-      if (verdict === "cut") this.#cut(generation, "length");
-    }
+    if (generation.addToken(sequence, id, score, now)) this.#inFlight.release(sequence);
   }
 
   /** @throws {InvalidRequestError | EngineUnavailableError} */
@@ -313,7 +301,7 @@ export class LocalEngine implements Engine {
   /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
   #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
     const prompt = this.#encode(request, cacheSpaceOf(request, true));
-    for (const older of new Set(this.#sessions.supersededBy(request))) this.#supersede(older);
+    for (const older of this.#inFlight.outdatedBy(request)) this.#inFlight.supersede(older);
     this.#counts.typeThroughHits++;
     const events = new EventQueue<GenerationEvent>(() => {});
     for (const event of answerEvents(prompt, given)) events.push(event);
@@ -324,7 +312,7 @@ export class LocalEngine implements Engine {
   /** @throws {InvalidRequestError | EngineUnavailableError} */
   #admit({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
     const served = this.#requireServed();
-    const outdated = new Set(this.#sessions.supersededBy(request));
+    const outdated = this.#inFlight.outdatedBy(request);
     this.#requireRoom(request, this.#maxWaiting, outdated);
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
     const prompt = this.#encode(request, cacheSpace);
@@ -336,15 +324,12 @@ export class LocalEngine implements Engine {
       endIds: served.endIds,
       newCleaner,
       submittedAt: this.#now(),
-      onCancel: (cancelled) => this.#cancel(cancelled),
+      onCancel: (cancelled) => this.#inFlight.cancel(cancelled),
       onFinished,
     });
-    for (const older of outdated) this.#supersede(older);
-    for (const sequence of generation.sequences) {
-      this.#scheduler!.add(sequence);
-      this.#generations.set(sequence, generation);
-    }
-    this.#sessions.add(generation, request);
+    for (const older of outdated) this.#inFlight.supersede(older);
+    for (const sequence of generation.sequences) this.#scheduler!.add(sequence);
+    this.#inFlight.add(generation, request);
     this.#wake();
     return generation;
   }
@@ -352,8 +337,8 @@ export class LocalEngine implements Engine {
   /** The device is gone: requests that it worked on fail, the model is opened anew, and the queue goes on. */
   async #rebuild(reason: string) {
     this.#enter({ phase: "rebuilding", reason });
-    for (const generation of new Set(this.#generations.values())) {
-      if (generation.started) this.#end(generation, deviceLostError(reason));
+    for (const generation of this.#inFlight.generations) {
+      if (generation.started) this.#inFlight.end(generation, deviceLostError(reason));
     }
     const runner = this.#runner!;
     this.#runner = undefined;
@@ -371,11 +356,11 @@ export class LocalEngine implements Engine {
   }
 
   #requeue(sequence: Sequence, reason: string) {
-    if (!this.#generations.has(sequence)) return; // It went with another sample of its request.
+    if (!this.#inFlight.has(sequence)) return; // It went with another sample of its request.
     try {
       this.#scheduler!.add(sequence);
     } catch {
-      this.#end(this.#generations.get(sequence), deviceLostError(reason)); // The new device has less memory.
+      this.#inFlight.end(this.#inFlight.of(sequence), deviceLostError(reason)); // The new device has less memory.
     }
   }
 
@@ -386,7 +371,7 @@ export class LocalEngine implements Engine {
   #requireRoom(request: GenerationRequest, maxWaiting: number, outdated: ReadonlySet<Generation>) {
     const { priority = "live" } = request;
     const waiting = this.#scheduler!.places.waiting.filter((sequence) =>
-      sequence.rank === rankOf(priority) && !outdated.has(this.#generations.get(sequence)!)
+      sequence.rank === rankOf(priority) && !outdated.has(this.#inFlight.of(sequence)!)
     );
     if (waiting.length + numSequencesOf(request) <= maxWaiting) return;
     throw new EngineUnavailableError(
@@ -396,50 +381,10 @@ export class LocalEngine implements Engine {
     );
   }
 
-  #supersede(generation: Generation) {
-    this.#supersededIn[generation.stage]++;
-    this.#cut(generation, "superseded");
-  }
-
-  /** Ends a request with what it has; its blocks are free at once. */
-  #cut(generation: Generation, reason: "length" | "superseded") {
-    generation.cut(this.#now(), reason);
-    for (const sequence of generation.sequences) this.#release(sequence);
-  }
-
-  #cancel(generation: Generation) {
-    this.#counts.cancelled++;
-    this.#cancelledIn[generation.stage]++;
-    for (const sequence of generation.sequences) this.#release(sequence);
-  }
-
-  #abort(generation: Generation, reason: unknown) {
-    if (generation.sequences.some((sequence) => this.#generations.has(sequence))) this.#cancel(generation);
-    generation.events.abort(reason);
-  }
-
-  #end(generation: Generation | undefined, error: unknown) {
-    for (const sequence of generation?.sequences ?? []) this.#release(sequence);
-    generation?.events.fail(error);
-  }
-
-  /** Takes a sequence out, wherever it is; its blocks are free at once. */
-  #release(sequence: Sequence) {
-    const generation = this.#generations.get(sequence);
-    if (!generation) return;
-    this.#generations.delete(sequence);
-    this.#scheduler!.finish(sequence);
-    if (generation.sequences.every((one) => !this.#generations.has(one))) this.#sessions.delete(generation);
-  }
-
-  #failAll(error: () => Error) {
-    for (const generation of new Set(this.#generations.values())) this.#end(generation, error());
-  }
-
   #fail(error: unknown) {
     const reason = error instanceof Error ? error.message : String(error);
     this.#enter({ phase: "failed", reason });
-    this.#failAll(() => new EngineUnavailableError(`The engine has failed: ${reason}`, "failed"));
+    this.#inFlight.failAll(() => new EngineUnavailableError(`The engine has failed: ${reason}`, "failed"));
   }
 
   /** @throws {EngineUnavailableError} */
@@ -460,12 +405,5 @@ function deviceLostError(reason: string): EngineUnavailableError {
   return new EngineUnavailableError(
     `The device was lost: ${reason}; the request can be sent again`,
     "device_lost",
-  );
-}
-
-function timeoutError(ageMs: number): EngineUnavailableError {
-  return new EngineUnavailableError(
-    `Cannot serve request in time: it had nothing to show after ${Math.round(ageMs)} ms; try again later`,
-    "timeout",
   );
 }
