@@ -1,6 +1,6 @@
 // `complete FILE[:LINE:COL]`: prints the completion at a place in a file, straight from the engine, no server.
-import { Command, InvalidArgumentError, Option } from "commander";
-import type { FimLayout, GenerationRequest } from "../engine/request.ts";
+import { Command, InvalidArgumentError } from "commander";
+import type { GenerationRequest } from "../engine/request.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import {
   addModelOptions,
@@ -17,7 +17,6 @@ interface CompleteFlags extends ModelFlags {
   readonly temperature: number;
   readonly seed?: number;
   readonly line?: boolean;
-  readonly layout?: FimLayout;
 }
 
 const EXAMPLES = `
@@ -35,8 +34,7 @@ export function completeCommand(): Command {
     .option("--max-tokens <n>", "most tokens to generate", parsePositive, 64)
     .option("--temperature <t>", "0 takes the likeliest token", parseTemperature, 0)
     .option("--seed <n>", "seed for temperatures above 0", parseWhole)
-    .option("--line", "stop at the end of the line")
-    .addOption(new Option("--layout <name>", "fill-in-the-middle layout").choices(["psm", "spm"]));
+    .option("--line", "stop at the end of the line");
   return addModelOptions(command).addHelpText("after", EXAMPLES)
     .action((place: string, flags: CompleteFlags) => complete(callersPath(place), flags));
 }
@@ -78,7 +76,7 @@ function generationRequest(
   }
   return {
     prompt: canInfill
-      ? { kind: "infill", prefix, suffix, ...(flags.layout && { layout: flags.layout }) }
+      ? { kind: "infill", prefix, suffix }
       : { kind: "text", text: prefix, parseSpecial: false },
     maxTokens: flags.maxTokens,
     temperature: flags.temperature,

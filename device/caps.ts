@@ -1,7 +1,7 @@
 // What an opened device offers, in one plain record. Kernels choose their variants by it, never by a provider's name.
 
-/** Dawn (npm:webgpu), Deno's built-in WebGPU (wgpu), or onnxruntime-web on the CPU. */
-export type Provider = "dawn" | "webgpu" | "cpu";
+/** Dawn (npm:webgpu), or Deno's built-in WebGPU (wgpu). */
+export type Provider = "dawn" | "webgpu";
 
 /**
  * safe: one kernel form for every batch and chunk size, so that a row's reductions always have the same order, and
@@ -10,7 +10,7 @@ export type Provider = "dawn" | "webgpu" | "cpu";
 export type Profile = "safe" | "fast";
 
 export interface GpuCaps {
-  readonly provider: "dawn" | "webgpu";
+  readonly provider: Provider;
   readonly adapter: string;
   /** A software rasteriser: right for tests, useless for serving. */
   readonly software: boolean;

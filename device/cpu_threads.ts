@@ -53,8 +53,13 @@ export class CpuThreads implements Disposable {
         worker.once("error", reject);
       });
     });
-    await Promise.all(started);
-    return threads;
+    try {
+      await Promise.all(started);
+      return threads;
+    } catch (error) {
+      threads[Symbol.dispose]();
+      throw error;
+    }
   }
 
   step(): void {
@@ -72,6 +77,11 @@ function openMemory(bytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    throw new RangeError(`Cannot reserve memory: the system has no ${pages * PAGE_BYTES} bytes`, { cause });
+    throw new RangeError(
+      `Cannot reserve memory: the system has no ${
+        pages * PAGE_BYTES
+      } bytes; lower --kv-memory or take a smaller model`,
+      { cause },
+    );
   }
 }

@@ -33,7 +33,7 @@ import { quantizeRows } from "./linear/quantize_rows.wasm";
 
 export { multiplyBytes, multiplyFloats } from "./linear/int8_form.wasm";
 
-/** Looks at a number that is about to change before the thread goes to sleep on it: some 20 us. */
+/** Looks at a number that is about to change before the thread goes to sleep on it: some ten microseconds. */
 const SPINS: i32 = 10_000;
 
 /** Runs the step that the header describes; on the thread that wrote it, with the others helping. */

@@ -49,7 +49,7 @@ export const INPUT_STRIDE = 140;
 export const OUTPUT = 144;
 export const OUTPUT_STRIDE = 148;
 /** Of kernels whose tasks are rows: rows that one task takes. */
-export const ROWS_PER_TASK = 188;
+export const ROWS_PER_TASK = 152;
 
 export const EMBEDDING = 1;
 export const LAYER_NORM = 2;
@@ -62,48 +62,52 @@ export const GATHER_ROWS = 8;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
+/** Of one column of an f32 panel, and of four of an int8 one. */
+export const PANEL_BYTES = PANEL * 4;
 /** Rows of activations that a linear task takes at most, so that they stay in the second-level cache. */
 export const ROW_BLOCK = 64;
 
 /** Of a linear. INPUT is f32, or the limbs that QUANTIZE_ROWS made; BIAS and RESIDUAL are 0 where there is none. */
-export const WEIGHT = 152;
+export const WEIGHT = 156;
 /** f32 [out]: what int8 rows are scaled by. */
-export const WEIGHT_SCALES = 156;
+export const WEIGHT_SCALES = 160;
 /** i32 [out]: LIMB_ZERO times the sum of each row. */
-export const WEIGHT_SUMS = 160;
+export const WEIGHT_SUMS = 164;
 /** f32 [rows]: what limbs are scaled by. */
-export const ROW_SCALES = 164;
-export const IN_WIDTH = 168;
-export const NUM_PANELS = 172;
+export const ROW_SCALES = 168;
+export const IN_WIDTH = 172;
+export const NUM_PANELS = 176;
 export const BIAS = 180;
 /** 0: none, 1: tanh GELU, 2: exact GELU. */
 export const ACTIVATION = 184;
 /** f32 [rows][OUTPUT_STRIDE] */
-export const RESIDUAL = 176;
+export const RESIDUAL = 188;
 
-/** Of QUANTIZE_ROWS: OUTPUT_STRIDE is in bytes; IN_WIDTH and ROW_SCALES as above. */
+// Of QUANTIZE_ROWS: OUTPUT_STRIDE is in bytes; IN_WIDTH and ROW_SCALES as above.
 /** A value is split in three limbs of 7 bits, each stored with this added. */
 export const LIMB_ZERO = 64;
 /** The largest |value| is mapped to this; with the zeros added it needs 21 bits. */
 export const LIMB_MAX = 1_040_000;
 
 /** Of LAYER_NORM, beside IN_WIDTH. */
-export const NORM_SCALE = 152;
-export const NORM_BIAS = 156;
-export const NORM_EPSILON = 160;
+export const NORM_SCALE = 156;
+export const NORM_BIAS = 160;
+export const NORM_EPSILON = 164;
 
 /** Of EMBEDDING, beside WEIGHT, WEIGHT_SCALES and IN_WIDTH: 1 where the table is int8; f32 [positions][stride] or 0. */
-export const TABLE_IS_I8 = 180;
-export const POSITION_TABLE = 184;
+export const TABLE_IS_I8 = 184;
+export const POSITION_TABLE = 188;
 
 /** Of STORE_KV and ATTENTION. Keys are f32 [block][KV head][HEAD_SIZE][16], values f32 [block][KV head][16][VALUE_STRIDE]. */
-export const KEYS = 152;
-export const VALUES = 156;
-export const NUM_HEADS = 160;
-export const NUM_KV_HEADS = 164;
-export const HEAD_SIZE = 168;
+export const KEYS = 156;
+export const VALUES = 160;
+export const NUM_HEADS = 164;
+export const NUM_KV_HEADS = 168;
+export const HEAD_SIZE = 172;
 /** HEAD_SIZE rounded up to 8. */
-export const VALUE_STRIDE = 172;
-export const SCORE_SCALE = 176;
+export const VALUE_STRIDE = 176;
+export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
-export const SCORE_STRIDE = 180;
+export const SCORE_STRIDE = 184;
+/** Query rows that one attention task takes at most. */
+export const MOST_QUERY_ROWS = 8;

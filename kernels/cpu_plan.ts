@@ -13,7 +13,7 @@ import {
   SCRATCH,
   SCRATCH_BYTES,
 } from "./cpu_layout.ts";
-import { loadCpuModule, measureInt8Form } from "./cpu_module.ts";
+import { loadCpuModule, productRatesOf } from "./cpu_module.ts";
 import { type CpuActivation, type CpuCall, type CpuContext, type CpuKvCache, rowStride } from "./cpu_op.ts";
 import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
@@ -21,9 +21,10 @@ import { lowerEmbedding } from "./embedding/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
 import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
+import type { HostPlan, OnRow, PlanInputs } from "./host_plan.ts";
 import { lowerLayerNorm } from "./layer_norm/cpu.ts";
 import { lowerLinear } from "./linear/cpu.ts";
-import type { Int8Form } from "./linear/int8_form.ts";
+import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
 import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -37,16 +38,10 @@ export interface CpuPlanOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** Receives row `index` of the graph's output, a sample's or a token's; valid during the call only. */
-export type OnRow = (index: number, row: Float32Array) => void;
-
-/** Activations for the graph's input nodes by name, f32 [tokens, width]. */
-export type PlanInputs = Readonly<Record<string, Float32Array>>;
-
 /** Values of a row that quantize_rows.wasm.ts writes at once. */
 const LIMB_GROUP = 16;
 
-export class CpuPlan implements Disposable {
+export class CpuPlan implements HostPlan {
   readonly #graph: Graph;
   readonly #threads: CpuThreads;
   readonly #step: CpuStep;
@@ -81,7 +76,7 @@ export class CpuPlan implements Disposable {
     const kvCaches = placeKvCaches(graph, limits, arena);
     let scratchBytes = 0;
     const context: CpuContext = {
-      int8Form: options.int8Form ?? await measureInt8Form(module),
+      int8Form: options.int8Form ?? fasterInt8Form(await productRatesOf(module)),
       matrix: (ref) => weights.matrix(ref),
       rows: (ref) => weights.rows(ref),
       activation: (value) => activations.get(value.id)!,
@@ -114,10 +109,7 @@ export class CpuPlan implements Disposable {
     }
   }
 
-  /**
-   * Runs the batch and hands over the rows of the graph's output.
-   * @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then
-   */
+  /** @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then */
   // deno-lint-ignore require-await -- the interface of all plans
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
     this.#step.write(batch);

@@ -74,7 +74,7 @@ function placeMatrix({ name, shape }: WeightRef, dtype: TensorDtype, arena: CpuA
   }
   if (columns > MOST_I8_COLUMNS) {
     throw new RangeError(
-      `Cannot load model: int8 tensor "${name}" may have ${MOST_I8_COLUMNS} columns, received ${columns}`,
+      `Cannot load model: int8 tensor "${name}" may have ${MOST_I8_COLUMNS} columns, received ${columns}; serve the float checkpoint`,
     );
   }
   const address = arena.take(paddedRows * i8Columns(columns));

@@ -10,6 +10,7 @@ import {
 } from "../device/ort.ts";
 import { kvBytesPerToken, KvPages, KvStaging } from "./attention/onnx_kv_cache.ts";
 import type { Graph } from "./graph.ts";
+import type { HostPlan, OnRow, PlanInputs } from "./host_plan.ts";
 import {
   keyInput,
   keyOutput,
@@ -34,12 +35,6 @@ export interface OnnxPlanOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** Receives row `index` of the graph's output, a sample's or a token's; valid during the call only. */
-export type OnRow = (index: number, row: Float32Array) => void;
-
-/** Activations for the graph's input nodes by name, f32 [tokens, width]. */
-export type PlanInputs = Readonly<Record<string, Float32Array>>;
-
 /** A sequence's part of a batch. */
 interface Sequence {
   readonly firstRow: number;
@@ -54,7 +49,7 @@ const WORKING_BYTES = 512 * 2 ** 20;
 /** Attention scores of one run and layer; some three such matrices live at once, within the working memory. */
 const MAX_SCORES = 2 ** 24;
 
-export class OnnxPlan implements Disposable {
+export class OnnxPlan implements HostPlan {
   readonly #graph: Graph;
   readonly #session: OrtSession;
   readonly #pages: KvPages;
@@ -103,7 +98,6 @@ export class OnnxPlan implements Disposable {
     return new OnnxPlan(graph, session, program.outputName, runtime, options);
   }
 
-  /** Runs the batch and hands over the rows of the graph's output, in no particular order. */
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
     for (const copy of batch.copies ?? []) this.#pages.copyRows(copy);
     const sequences = batch.blockTables.map((_, i) => sequenceOf(batch, i));

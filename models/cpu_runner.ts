@@ -2,9 +2,9 @@
 // with sampling on the host.
 import { kvBlockBytes } from "../kernels/attention/cpu.ts";
 import { kvBytesPerToken } from "../kernels/attention/onnx_kv_cache.ts";
-import { CpuPlan, type OnRow } from "../kernels/cpu_plan.ts";
+import { CpuPlan } from "../kernels/cpu_plan.ts";
 import type { Graph } from "../kernels/graph.ts";
-import { OnnxPlan } from "../kernels/onnx_plan.ts";
+import type { HostPlan } from "../kernels/host_plan.ts";
 import { sampleLogits } from "../kernels/sampling/sample_cpu.ts";
 import {
   BLOCK_SIZE,
@@ -29,11 +29,6 @@ export interface CpuRunnerOptions extends RunnerSizes {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** What both runtimes offer. */
-interface Plan extends Disposable {
-  step(batch: StepBatch, onRow: OnRow): Promise<void>;
-}
-
 /** Bytes of onnxruntime's memory for the caches of the sequences that run at once, beyond one of full length. */
 const STAGING_BYTES = 2 ** 30;
 
@@ -42,12 +37,12 @@ export class CpuRunner implements ModelRunner {
   readonly kvBytesPerBlock: number;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
-  readonly #plan: Plan;
+  readonly #plan: HostPlan;
   readonly #vocabSize: number;
   readonly #suppressed: ReadonlySet<number>;
 
   private constructor(
-    plan: Plan,
+    plan: HostPlan,
     graph: Graph,
     limits: StepLimits,
     kvBytesPerBlock: number,
@@ -103,18 +98,20 @@ function createCpuPlan(
   source: TensorSource,
   limits: StepLimits,
   { numThreads, onProgress }: CpuRunnerOptions,
-): Promise<Plan> {
+): Promise<HostPlan> {
   return CpuPlan.create(graph, source, { limits, numThreads, ...(onProgress && { onProgress }) });
 }
 
-function createOnnxPlan(
+async function createOnnxPlan(
   graph: Graph,
   source: TensorSource,
   limits: StepLimits,
   { contextLength, numThreads, onProgress }: CpuRunnerOptions,
-): Promise<Plan> {
+): Promise<HostPlan> {
+  // Only those who ask for onnxruntime load what it takes.
+  const { OnnxPlan } = await import("../kernels/onnx_plan.ts");
   const sequenceBytes = kvBytesPerToken(graph.kvLayers) * contextLength;
-  return OnnxPlan.create(graph, source, {
+  return await OnnxPlan.create(graph, source, {
     threads: numThreads,
     numBlocks: limits.numBlocks,
     stagingBytes: Math.max(sequenceBytes, Math.min(STAGING_BYTES, sequenceBytes * limits.maxSequences)),

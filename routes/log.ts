@@ -37,7 +37,7 @@ export class Log {
   }
 }
 
-/** A line for every request, once it is over. */
+/** A line for every request, once it is over: at `info` for those that ask for work, at `debug` for the others. */
 export function logExchanges(log: Log): ExchangeWatcher {
   return { ended: (exchange) => log.add(levelOf(exchange), "request", describe(exchange)) };
 }

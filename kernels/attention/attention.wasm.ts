@@ -3,7 +3,8 @@
 //   keys    f32 [block][KV head][headSize][16]: one vector holds four keys
 //   values  f32 [block][KV head][16][valueStride]: one vector holds four columns
 //   out     f32 [tokens][stride]
-//   task    up to eight query rows (token and head) of one sequence that share a KV head. Scores of a row are kept
+//   task    up to MOST_QUERY_ROWS query rows (token and head) of one sequence that share a KV head: they pass over the
+//           cache together, a block at a time. Scores of a row are kept
 //           whole, so that a row's sums have one order in every batch and chunk.
 // Reference: attention/reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
 import {
@@ -14,6 +15,7 @@ import {
   INPUT_STRIDE,
   KEYS,
   MAX_BLOCKS,
+  MOST_QUERY_ROWS,
   NUM_HEADS,
   NUM_KV_HEADS,
   NUM_SEQUENCES,
@@ -34,8 +36,6 @@ import { ceilDiv, rowAt, word } from "../cpu_step.wasm";
 
 /** Query rows that are computed together, each key and value loaded once for all. */
 const TILE: u32 = 4;
-/** Query rows of a task: they pass over the cache together, a block at a time. */
-const MOST_ROWS: u32 = 8;
 const BLOCK: u32 = 16;
 
 /** Stores one token's keys and values at its slot. */
@@ -61,7 +61,7 @@ export function attentionTasks(call: usize): u32 {
 
 /** Tasks are large unless that leaves threads without work. */
 function rowsPerTask(call: usize): u32 {
-  return tasksAt(call, MOST_ROWS) >= load<u32>(NUM_THREADS) ? MOST_ROWS : TILE;
+  return tasksAt(call, MOST_QUERY_ROWS) >= load<u32>(NUM_THREADS) ? MOST_QUERY_ROWS : TILE;
 }
 
 function tasksAt(call: usize, rows: u32): u32 {
@@ -108,8 +108,8 @@ export function attention(call: usize, task: u32, thread: u32): void {
   const headBytes = <usize>word(call, HEAD_SIZE) << 2;
   const scoreBytes = <usize>word(call, SCORE_STRIDE) << 2, valueBytes = <usize>word(call, VALUE_STRIDE) << 2;
   const queries = <usize>load<u32>(SCRATCH) + <usize>thread * <usize>load<u32>(SCRATCH_BYTES);
-  const inverseSums = queries + <usize>MOST_ROWS * valueBytes;
-  const scores = inverseSums + (MOST_ROWS << 2);
+  const inverseSums = queries + <usize>MOST_QUERY_ROWS * valueBytes;
+  const scores = inverseSums + (MOST_QUERY_ROWS << 2);
   const blockTable = <usize>load<u32>(BLOCK_TABLES) + (<usize>s * <usize>load<u32>(MAX_BLOCKS) << 2);
 
   const scale = load<f32>(call + SCORE_SCALE);

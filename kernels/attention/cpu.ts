@@ -6,6 +6,7 @@ import {
   INPUT_STRIDE,
   KEYS,
   KIND,
+  MOST_QUERY_ROWS,
   NUM_HEADS,
   NUM_KV_HEADS,
   OUTPUT,
@@ -22,13 +23,11 @@ import { type CpuCall, type CpuContext, floatBits, rowsPerTask } from "../cpu_op
 import type { AttentionNode, KvLayer } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 
-/** Query rows of a task, whose queries, sums and scores lie in the thread's scratch. */
-const MOST_ROWS = 8;
-
 export function lowerAttention(node: AttentionNode, context: CpuContext): CpuCall[] {
   const input = context.activation(node.input), output = context.activation(node.output);
   const cache = context.kvCache(node.layer);
-  context.needScratch(MOST_ROWS * 4 * (valueStride(node) + 1 + context.scoreStride));
+  // Queries, sums and scores of a task's rows.
+  context.needScratch(MOST_QUERY_ROWS * 4 * (valueStride(node) + 1 + context.scoreStride));
   const shape = {
     [ROWS]: 0,
     [INPUT]: input.address,

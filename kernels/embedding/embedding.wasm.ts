@@ -8,6 +8,7 @@ import {
   OUTPUT,
   OUTPUT_STRIDE,
   PANEL,
+  PANEL_BYTES,
   POSITION_TABLE,
   POSITIONS,
   TABLE_IS_I8,
@@ -16,8 +17,6 @@ import {
   WEIGHT_SCALES,
 } from "../cpu_layout";
 import { ceilDiv, rowAt, word } from "../cpu_step.wasm";
-
-const PANEL_BYTES: usize = 48;
 
 export function embedding(call: usize, row: u32): void {
   const width = word(call, IN_WIDTH);

@@ -12,18 +12,34 @@ export interface Int8Probes {
 }
 
 const COUNT = 9_000;
+const CALLS = 10;
 /** For how long each is measured: the compiler that makes fast code of the module takes its time. */
 const PROBE_MS = 40;
 
-/**
- * Measures both. Products of bytes take as long as multiply-adds, or 2.7 times as long (measured on one processor with
- * and without AVX-VNNI); limbs are worth it up to 4 / 3.
- * @param address 48 bytes of the memory that nobody uses
- */
-export function fasterInt8Form(probes: Int8Probes, address: number, now = () => performance.now()): Int8Form {
-  const bytesMs = bestMs(() => probes.multiplyBytes(COUNT, address), now);
-  const floatsMs = bestMs(() => probes.multiplyFloats(COUNT, address), now);
-  return bytesMs < floatsMs * 4 / 3 ? "limbs" : "floats";
+/** Instructions of 128 bits a second, of one thread at its best. */
+export interface ProductRates {
+  /** Products of 16 bytes, summed in fours. */
+  readonly bytes: number;
+  /** Multiply-adds of 4 floats. */
+  readonly floats: number;
+}
+
+/** @param address 48 bytes of the memory that nobody uses */
+export function measureProductRates(
+  probes: Int8Probes,
+  address: number,
+  now = () => performance.now(),
+): ProductRates {
+  const rateOf = (run: () => void) => COUNT * CALLS * 1000 / bestMs(run, now);
+  return {
+    bytes: rateOf(() => probes.multiplyBytes(COUNT, address)),
+    floats: rateOf(() => probes.multiplyFloats(COUNT, address)),
+  };
+}
+
+/** Products of bytes may cost 4 / 3 of what multiply-adds do: without AVX-VNNI it is over twice as much. */
+export function fasterInt8Form({ bytes, floats }: ProductRates): Int8Form {
+  return bytes * 4 / 3 > floats ? "limbs" : "floats";
 }
 
 /** The best of many short trials, so that whatever else runs on the machine hardly counts. */
@@ -31,7 +47,7 @@ function bestMs(run: () => void, now: () => number): number {
   let best = Infinity;
   for (const end = now() + PROBE_MS; now() < end;) {
     const started = now();
-    for (let i = 0; i < 10; i++) run();
+    for (let i = 0; i < CALLS; i++) run();
     best = Math.min(best, now() - started);
   }
   return best;

@@ -15,6 +15,7 @@ import {
   NUM_THREADS,
   OUTPUT,
   OUTPUT_STRIDE,
+  PANEL_BYTES,
   RESIDUAL,
   ROW_BLOCK,
   ROW_SCALES,
@@ -26,8 +27,6 @@ import {
 } from "../cpu_layout";
 import { geluErf4, geluTanh4 } from "../cpu_math.wasm";
 import { ceilDiv, numRows, rowAt, word } from "../cpu_step.wasm";
-
-const PANEL_BYTES: usize = 48;
 
 /** Rows x panels x columns of a task, at least: some 3 us, against some tenths that taking it costs. */
 const LEAST_WORK: u32 = 8192;
@@ -134,7 +133,7 @@ export function linearF32(call: usize, task: u32, thread: u32): void {
 function toF32(panel: usize, bytes: usize, to: usize): usize {
   let out = to;
   for (const end = panel + bytes; panel < end; panel += PANEL_BYTES, out += 4 * PANEL_BYTES) {
-    for (let vector: usize = 0; vector < PANEL_BYTES; vector += 16) {
+    for (let vector = 0; vector < PANEL_BYTES; vector += 16) {
       const w = v128.load(panel + vector);
       v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(w, 24), 24)));
       v128.store(out + vector, f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(w, 16), 24)), 48);

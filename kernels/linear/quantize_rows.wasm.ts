@@ -5,12 +5,12 @@
 //   out  u8 [rows][inWidth / 4][3 limbs, high to low][4 values], limbs with LIMB_ZERO added; f32 [rows] scales
 //   task one row. Tested through linears with int8 weights
 // AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
-import { IN_WIDTH, INPUT, INPUT_STRIDE, LIMB_MAX, OUTPUT, OUTPUT_STRIDE, ROW_SCALES } from "../cpu_layout";
+import { IN_WIDTH, INPUT, INPUT_STRIDE, LIMB_MAX, LIMB_ZERO, OUTPUT, OUTPUT_STRIDE, ROW_SCALES } from "../cpu_layout";
 import { maxLanes, sumLanes } from "../cpu_math.wasm";
 import { rowAt, word } from "../cpu_step.wasm";
 
-/** LIMB_ZERO in each limb: 64 * (2^14 + 2^7 + 1). */
-const ZEROS: i32 = 1_056_832;
+/** LIMB_ZERO in each limb. */
+const ZEROS: i32 = LIMB_ZERO * (1 << 14 | 1 << 7 | 1);
 
 export function quantizeRows(call: usize, row: u32): void {
   const input = rowAt(call, INPUT, INPUT_STRIDE, row);

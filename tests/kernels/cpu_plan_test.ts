@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
 import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
-import { fasterInt8Form, INT8_FORMS } from "../../kernels/linear/int8_form.ts";
+import { fasterInt8Form, INT8_FORMS, measureProductRates } from "../../kernels/linear/int8_form.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random } from "./random.ts";
@@ -98,7 +98,7 @@ Deno.test("fasterInt8Form() takes limbs where a product of bytes costs at most 4
       multiplyBytes: () => void (clock += bytesMs),
       multiplyFloats: () => void (clock += floatsMs),
     };
-    return fasterInt8Form(probes, 0, () => clock += 1e-3);
+    return fasterInt8Form(measureProductRates(probes, 0, () => clock += 1e-3));
   };
   deepStrictEqual([formFor(1, 1), formFor(1.3, 1), formFor(1.4, 1), formFor(2.7, 1)], [
     "limbs",
