@@ -15,6 +15,7 @@ import {
   LINEAR_F32,
   LINEAR_I8,
   NUM_CALLS,
+  NUM_TASKS,
   QUANTIZE_ROWS,
   ROWS_PER_TASK,
   SLEEPERS,
@@ -41,7 +42,8 @@ export function step(): void {
   const number = load<u32>(STEP_NUMBER) + 1;
   const end = callAt(load<u32>(NUM_CALLS));
   for (let call = callAt(0); call < end; call += CALL_BYTES) {
-    const tasks = counter(number, numTasks(call));
+    const count = numTasks(call), tasks = counter(number, count);
+    store<u32>(call, count, NUM_TASKS);
     atomic.store<u64>(call, tasks, UNFINISHED);
     atomic.store<u64>(call, tasks, UNTAKEN);
   }
@@ -83,12 +85,12 @@ function counter(number: u32, tasks: u32): u64 {
   return <u64>number << 32 | <u64>tasks;
 }
 
-/** A task that is this thread's now; negative when none is left, or the step is over. */
+/** A task that is this thread's now, in ascending order: memory is read forwards. Negative: none is left, or the step is over. */
 function takeTask(call: usize, number: u32): i32 {
   let untaken = atomic.load<u64>(call, UNTAKEN);
   while (<u32>(untaken >> 32) == number && <u32>untaken > 0) {
     const found = atomic.cmpxchg<u64>(call, untaken, untaken - 1, UNTAKEN);
-    if (found == untaken) return <i32>untaken - 1;
+    if (found == untaken) return <i32>(load<u32>(call, NUM_TASKS) - <u32>untaken);
     untaken = found;
   }
   return -1;

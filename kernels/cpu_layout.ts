@@ -39,6 +39,8 @@ export const HEADER_BYTES = 320;
  */
 export const CALL_BYTES = 192;
 export const UNTAKEN = 0;
+/** Tasks of the call in this step. */
+export const NUM_TASKS = 8;
 export const UNFINISHED = 64;
 export const KIND = 128;
 /** 0: a row per token; 1: a row per sample. */

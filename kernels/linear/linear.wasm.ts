@@ -3,7 +3,8 @@
 //   int8     in one of two forms, whichever the machine does faster (int8_form.ts): x as three limbs of 7 bits
 //            (quantize_rows.wasm.ts), one dot product of bytes each, put together at the end; or panels made f32 on the way
 //   task     some panels for up to ROW_BLOCK rows; a panel stays in the first-level cache for all its rows
-// Nine sums live in registers: V8 has sixteen and spills from thirteen on. A row's sums have the same order at every
+// Nine sums live in registers: V8 has fifteen to give, and twelve sums beside their
+// operands are too many. A row's sums have the same order at every
 // batch size. Reference: linear() in reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
 import {
   ACTIVATION,
@@ -28,8 +29,8 @@ import {
 import { geluErf4, geluTanh4 } from "../cpu_math.wasm";
 import { ceilDiv, numRows, rowAt, word } from "../cpu_step.wasm";
 
-/** Rows x panels x columns of a task, at least: some 3 us, against some tenths that taking it costs. */
-const LEAST_WORK: u32 = 8192;
+/** Rows x panels x columns of a task, at least: much work against taking it, and a stretch of memory worth reading ahead. */
+const LEAST_WORK: u32 = 24576;
 
 export function linearTasks(call: usize): u32 {
   if (numRows(call) == 0) return 0;
