@@ -3,9 +3,9 @@
 //   int8     in one of two forms, whichever the machine does faster (int8_form.ts): x as three limbs of 7 bits
 //            (quantize_rows.wasm.ts), one dot product of bytes each, put together at the end; or panels made f32 on the way
 //   task     some panels for up to ROW_BLOCK rows; a panel stays in the first-level cache for all its rows
-// Nine sums live in registers: V8 has fifteen to give, and twelve sums beside their
-// operands are too many. A row's sums have the same order at every
-// batch size. Reference: linear() in reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
+// Nine sums live in registers: V8 has fifteen to give, and twelve sums beside their operands are too many. A row's sums
+// have the same order at every batch size. Reference: linear() in reference.ts. AssemblyScript; compiled into cpu.wasm
+// (cpu.wasm.ts).
 import {
   ACTIVATION,
   BIAS,
