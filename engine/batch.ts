@@ -41,7 +41,7 @@ function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSeq
 }
 
 function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row: number) {
-  const { sequence, start, numTokens, draws, scoreStart, scoreEnd, adjustments } = scheduled;
+  const { sequence, start, numTokens, draws, scoreStart, scoreEnd, adjustments, allowed } = scheduled;
   const { params, topLogprobs } = sequence;
   for (let index = scoreStart; index < scoreEnd; index++) {
     const target = sequence.tokenId(index + 1);
@@ -49,6 +49,9 @@ function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row
   }
   if (!draws) return;
   const counter = sequence.numGenerated;
-  const sample = { row: row + numTokens - 1, params, counter, topLogprobs };
-  samples.push(adjustments.length > 0 ? { ...sample, adjustments } : sample);
+  samples.push({
+    ...{ row: row + numTokens - 1, params, counter, topLogprobs },
+    ...(adjustments.length > 0 && { adjustments }),
+    ...(allowed && { allowed }),
+  });
 }

@@ -95,6 +95,7 @@ export class InFlight {
     if (!generation) return;
     this.#generations.delete(sequence);
     this.#finish(sequence);
+    sequence[Symbol.dispose]();
     if (generation.sequences.every((one) => !this.has(one))) this.#sessions.delete(generation);
   }
 

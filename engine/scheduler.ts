@@ -2,6 +2,7 @@
 // first, fair shares within a class, a place for the oldest of all. Who holds which blocks is for places.ts. Pure: no
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
+import { MAX_MASKS } from "../kernels/sampling/token_mask.ts";
 import type { StepLimits } from "../kernels/step.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
@@ -74,6 +75,7 @@ export class Scheduler {
       tokens: this.#limits.maxTokens,
       samples: this.#limits.maxSamples,
       adjustments: MAX_ADJUSTMENTS,
+      masks: MAX_MASKS,
     };
     const step: ScheduledSequence[] = [];
     const elder = this.#placeElder();

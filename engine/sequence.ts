@@ -4,6 +4,7 @@ import { BLOCK_SIZE, type BlockCopy, type SamplingParams, type StepLimits } from
 import type { Flow } from "./fair_share.ts";
 import { type Priority, rankOf } from "./priority.ts";
 import type { CachedBlock, CacheSpace } from "./prefix_cache.ts";
+import type { TokenConstraint } from "./token_constraint.ts";
 
 /** waiting: holds no blocks. running: admitted, holds blocks for all its tokens. finished: done, failed or cancelled. */
 export type SequenceState = "waiting" | "running" | "finished";
@@ -27,6 +28,8 @@ export interface SequenceOptions {
   readonly flow?: Flow;
   /** What to add to single logits before the next token is chosen. */
   readonly adjustments?: () => readonly LogitAdjustment[];
+  /** What may be drawn; the sequence disposes of it. */
+  readonly constraint?: TokenConstraint | undefined;
 }
 
 export interface LogitAdjustment {
@@ -61,7 +64,7 @@ export function maxSequenceTokens(limits: StepLimits): number {
  *
  * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable` and what the cache is concerned with.
  */
-export class Sequence {
+export class Sequence implements Disposable {
   readonly promptLength: number;
   readonly maxTokens: number;
   readonly params: SamplingParams;
@@ -89,6 +92,7 @@ export class Sequence {
   readonly cacheSpace: CacheSpace;
   readonly #tokenIds: number[];
   readonly #adjustments: SequenceOptions["adjustments"];
+  readonly #constraint: TokenConstraint | undefined;
 
   constructor(options: SequenceOptions) {
     this.#tokenIds = [...options.promptIds];
@@ -101,6 +105,7 @@ export class Sequence {
     this.flow = options.flow ?? NOBODY;
     this.cacheSpace = options.cacheSpace ?? options.leader?.cacheSpace ?? "";
     this.#adjustments = options.adjustments;
+    this.#constraint = options.constraint;
     this.numScored = options.scorePrompt ? 0 : this.promptLength - 1;
   }
 
@@ -127,6 +132,28 @@ export class Sequence {
 
   append(id: number) {
     this.#tokenIds.push(id);
+    this.#constraint?.accept(id);
+  }
+
+  /** The next token may not be just any: it is drawn from a mask, one token a step. */
+  get constrained(): boolean {
+    return this.#constraint !== undefined && this.#constraint.next !== "any";
+  }
+
+  /** As `TokenConstraint.next`, with undefined for "any". */
+  get allowed(): Uint32Array | "pending" | undefined {
+    const next = this.#constraint?.next;
+    return next === "any" ? undefined : next;
+  }
+
+  /** No token may follow. */
+  get constraintEnded(): boolean {
+    return this.#constraint?.ended ?? false;
+  }
+
+  /** Gives back what its constraint holds; once it is out of the schedule. */
+  [Symbol.dispose]() {
+    this.#constraint?.[Symbol.dispose]();
   }
 
   adjustments(): readonly LogitAdjustment[] {

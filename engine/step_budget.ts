@@ -17,6 +17,8 @@ export interface ScheduledSequence {
   readonly scoreEnd: number;
   /** For the draw. */
   readonly adjustments: readonly LogitAdjustment[];
+  /** What the draw may choose from, where that is not everything. */
+  readonly allowed?: Uint32Array;
 }
 
 /** What a step has left to give. */
@@ -24,6 +26,7 @@ export interface StepBudget {
   tokens: number;
   samples: number;
   adjustments: number;
+  masks: number;
 }
 
 /**
@@ -43,12 +46,15 @@ export function take(
   let scoreEnd = Math.max(scoreStart, Math.min(end, scoreLimit));
   if (scoreEnd - scoreStart > budget.samples) end = scoreEnd = scoreStart + budget.samples;
   let adjustments: readonly LogitAdjustment[] = [];
+  const { allowed } = sequence;
   let draws = end === sequence.numTokens && sequence.numGenerated < sequence.maxTokens;
   if (draws) {
     adjustments = sequence.adjustments();
-    const fits = scoreEnd - scoreStart < budget.samples &&
-      (adjustments.length <= budget.adjustments || step.length === 0);
-    // Without room for the draw its row waits for the next step; the rows before it need not.
+    const fits = scoreEnd - scoreStart < budget.samples && allowed !== "pending" &&
+      (adjustments.length <= budget.adjustments || step.length === 0) &&
+      (allowed === undefined || budget.masks > 0);
+    // Without room for the draw, or word of what it may choose from, its row waits for the next step; the rows before it
+    // need not.
     if (!fits) [end, draws, adjustments] = [end - 1, false, []];
   }
   if (end <= start) return 0;
@@ -56,7 +62,19 @@ export function take(
   budget.tokens -= end - start;
   budget.samples -= samples;
   budget.adjustments -= adjustments.length;
+  const mask = draws && allowed instanceof Uint32Array ? { allowed } : {};
+  if (mask.allowed) budget.masks--;
   const copy = sequence.pendingCopy ? { copy: sequence.pendingCopy } : {};
-  step.push({ sequence, start, numTokens: end - start, ...copy, draws, scoreStart, scoreEnd, adjustments });
+  step.push({
+    sequence,
+    start,
+    numTokens: end - start,
+    ...copy,
+    draws,
+    scoreStart,
+    scoreEnd,
+    adjustments,
+    ...mask,
+  });
   return end - start;
 }

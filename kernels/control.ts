@@ -1,5 +1,6 @@
 // The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
 // A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
+import { MAX_MASKS } from "./sampling/token_mask.ts";
 import { BLOCK_SIZE, type SampleRequest, type StepBatch, type StepLimits } from "./step.ts";
 
 /** Words per sample record; see `packSample`. */
@@ -8,6 +9,8 @@ export const SAMPLE_WORDS = 16;
 export const TILE_WORDS = 4;
 /** `target` of a sample that is to be drawn. */
 export const NO_TARGET = 0xffffffff;
+/** `mask` of a sample that may choose any token. */
+export const NO_MASK = 0xffffffff;
 /** Most logit adjustments in one step, all samples together. */
 export const MAX_ADJUSTMENTS = 4096;
 
@@ -112,7 +115,8 @@ export function packControl(
   const numTokens = batch.tokenIds.length;
   const numSequences = batch.contextLengths.length;
   const numSamples = batch.samples.length;
-  checkLimits(layout.limits, numTokens, numSequences, numSamples);
+  const numMasked = batch.samples.filter(({ allowed }) => allowed).length;
+  checkLimits(layout.limits, numTokens, numSequences, numSamples, numMasked);
   words.set(batch.tokenIds, layout.tokenIds);
   words.set(batch.positions, layout.positions);
   words.set(batch.slotMapping, layout.slotMapping);
@@ -130,9 +134,9 @@ export function packControl(
     maxContextLength = Math.max(maxContextLength, batch.contextLengths[s]);
     words.set(batch.blockTables[s], layout.blockTables + s * layout.limits.maxBlocksPerSequence);
   }
-  let numAdjustments = 0;
+  let numAdjustments = 0, numMasks = 0;
   batch.samples.forEach((sample, index) => {
-    packSample(words, layout.samples + index * SAMPLE_WORDS, sample);
+    packSample(words, layout.samples + index * SAMPLE_WORDS, sample, sample.allowed ? numMasks++ : NO_MASK);
     for (const { id, delta } of sample.adjustments ?? []) {
       if (numAdjustments === MAX_ADJUSTMENTS) break;
       const record = [index, id, floatBits(delta), 0];
@@ -154,8 +158,8 @@ export function packControl(
   return { shape, used: layout.blockTables + numSequences * layout.limits.maxBlocksPerSequence };
 }
 
-/** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target. */
-function packSample(words: Uint32Array, at: number, sample: SampleRequest) {
+/** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */
+function packSample(words: Uint32Array, at: number, sample: SampleRequest, mask: number) {
   const { params } = sample;
   words[at] = sample.row;
   words[at + 1] = floatBits(params.temperature);
@@ -167,6 +171,7 @@ function packSample(words: Uint32Array, at: number, sample: SampleRequest) {
   words[at + 7] = sample.counter;
   words[at + 8] = sample.topLogprobs >>> 0;
   words[at + 9] = sample.target ?? NO_TARGET;
+  words[at + 10] = mask;
 }
 
 const scratch = new DataView(new ArrayBuffer(4));
@@ -177,12 +182,13 @@ export function floatBits(value: number): number {
   return scratch.getUint32(0);
 }
 
-function checkLimits(limits: StepLimits, tokens: number, sequences: number, samples: number) {
+function checkLimits(limits: StepLimits, tokens: number, sequences: number, samples: number, masks: number) {
   for (
     const [name, got, most] of [
       ["maxTokens", tokens, limits.maxTokens],
       ["maxSequences", sequences, limits.maxSequences],
       ["maxSamples", samples, limits.maxSamples],
+      ["masks", masks, MAX_MASKS],
     ] as const
   ) {
     if (got > most) throw new RangeError(`Cannot run step: ${name} must be at most ${most}, received ${got}`);

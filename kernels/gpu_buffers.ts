@@ -8,6 +8,7 @@ import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
 import type { Graph, Value } from "./graph.ts";
 import { SCORE_WORDS } from "./sampling/scores.ts";
+import { maskWords, MAX_MASKS } from "./sampling/token_mask.ts";
 import { BLOCK_SIZE } from "./step.ts";
 
 export class GpuBuffers implements Disposable {
@@ -16,6 +17,8 @@ export class GpuBuffers implements Disposable {
   readonly tokens: GPUBuffer;
   /** [maxSamples][SCORE_WORDS] */
   readonly scores: GPUBuffer;
+  /** u32 [MAX_MASKS, maskWords(vocabSize)] */
+  readonly masks: GPUBuffer;
   readonly blockCopier: GpuBlockCopier;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
@@ -30,6 +33,11 @@ export class GpuBuffers implements Disposable {
     this.control = this.#create("control", layout.words * 4, GPUBufferUsage.COPY_DST);
     this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
     this.scores = this.#create("scores", maxSamples * SCORE_WORDS * 4, GPUBufferUsage.COPY_SRC);
+    this.masks = this.#create(
+      "masks",
+      MAX_MASKS * maskWords(graph.output.width) * 4,
+      GPUBufferUsage.COPY_DST,
+    );
     this.#activations = this.#assignActivations(graph, layout);
     const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {

@@ -14,7 +14,7 @@ import type { Graph, Node, Value } from "./graph.ts";
 import { lowerLayerNorm } from "./layer_norm/gpu.ts";
 import { lowerLinear } from "./linear/gpu.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
-import { lowerSampling } from "./sampling/gpu.ts";
+import { lowerSampling, writeMasks } from "./sampling/gpu.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
@@ -91,6 +91,7 @@ export class GpuPlan implements Disposable {
     const { shape, used } = packControl(this.#layout, batch, this.#words);
     const { queue } = this.#gpu.device;
     queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
+    writeMasks(queue, this.#buffers.masks, batch.samples);
     this.#writeInputs(inputs);
     const encoder = this.#gpu.device.createCommandEncoder();
     for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(encoder, copy);
@@ -209,12 +210,12 @@ function contextOf(
 function lower(graph: Graph, context: GpuContext, buffers: GpuBuffers, options: PlanOptions): KernelCall[] {
   const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
   if (!options.sampling) return calls;
-  const { tokens, scores } = buffers;
+  const { tokens, scores, masks } = buffers;
   const { suppressed } = options.sampling;
   const vocabSize = graph.output.width;
   return [
     ...calls,
-    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores }, context),
+    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores, masks }, context),
   ];
 }
 

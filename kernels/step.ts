@@ -47,6 +47,11 @@ export interface SampleRequest {
   readonly target?: number;
   /** Added to single logits before the choice (logit_bias, presence and frequency penalties). */
   readonly adjustments?: readonly { readonly id: number; readonly delta: number }[];
+  /**
+   * Choose only from these ids, one bit each: see `token_mask.ts`. A target goes before it. Log-probabilities are of all
+   * tokens, those that may not be chosen included. At least one that is not suppressed must be allowed.
+   */
+  readonly allowed?: Uint32Array;
 }
 
 /**

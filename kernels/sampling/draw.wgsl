@@ -1,4 +1,4 @@
-// Draws the token of every sample with a temperature: top-k, then min-p, then top-p, then the inverse of the cumulative
+// Draws the token of every sample with a temperature, among those of its mask: top-k, then min-p, then top-p, then the inverse of the cumulative
 // distribution in the order of ids.
 // Everything is decided on integers. Thresholds are found digit by digit (radix search) in histograms over the logits'
 // keys, and probabilities are in units of 2^-31, so that sums in any order are the same and a token depends on nothing
@@ -43,6 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let topP = bitcast<f32>(control[record + 3u]);
     let seed = vec2<u32>(control[record + 5u], control[record + 6u]);
     if (!(temperature > 0.0) || control[record + 9u] != NO_TARGET) { return; }
+    useMaskOf(sample);
 
     let mostKey = largestKey(sample, thread);
     let sharpness = LOG2E / max(temperature, 1e-30);

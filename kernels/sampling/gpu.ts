@@ -1,17 +1,19 @@
 // Choosing tokens on the GPU: adjustments, then greedy choices and draws, then scores where asked for. Each sample has a
 // workgroup of its own, so a token depends on its own row, seed and counter alone.
-import { controlConstants, NO_TARGET, type StepShape } from "../control.ts";
+import { controlConstants, NO_MASK, NO_TARGET, type StepShape } from "../control.ts";
 import { type Binding, type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { Value } from "../graph.ts";
-import { MAX_TOP_LOGPROBS } from "../step.ts";
+import { MAX_TOP_LOGPROBS, type SampleRequest } from "../step.ts";
 import { specialise } from "../wgsl.ts";
 import adjustCode from "./adjust.wgsl" with { type: "text" };
+import candidatesCode from "./candidates.wgsl" with { type: "text" };
 import drawCode from "./draw.wgsl" with { type: "text" };
 import greedyCode from "./greedy.wgsl" with { type: "text" };
 import logitKeysCode from "./logit_keys.wgsl" with { type: "text" };
 import philoxCode from "./philox.wgsl" with { type: "text" };
 import { SCORE_WORDS } from "./scores.ts";
 import scoresCode from "./scores.wgsl" with { type: "text" };
+import { maskOf, maskWords } from "./token_mask.ts";
 
 export interface SamplingBuffers {
   /** Logits [samples, rowStride(vocabSize)]; adjustments change them in place. */
@@ -23,6 +25,8 @@ export interface SamplingBuffers {
   readonly tokens: GPUBuffer;
   /** u32 [samples, SCORE_WORDS], written where a sample asks for scores. */
   readonly scores: GPUBuffer;
+  /** u32 [MAX_MASKS, maskWords(vocabSize)]: what the samples that have a mask may choose from, in their order. */
+  readonly masks: GPUBuffer;
 }
 
 /** Calls that turn the step's logits into tokens, and scores where wanted. */
@@ -33,15 +37,21 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     VOCAB: vocabSize,
     ROW_STRIDE: rowStride(vocabSize),
     NO_TARGET,
+    NO_MASK,
+    MASK_WORDS: maskWords(vocabSize),
     SCORE_WORDS,
     MAX_TOP: MAX_TOP_LOGPROBS,
   };
   const control: Binding = { buffer: context.control, access: "read" };
   const logits: Binding = { buffer: context.activation(buffers.logits), access: "read" };
   const tokens: Binding = { buffer: buffers.tokens, access: "readWrite" };
-  const mask: Binding[] = suppressed.length > 0
-    ? [{ buffer: context.uniform(suppressionMask(suppressed, vocabSize)), access: "uniform" }]
-    : [];
+  const masks: Binding[] = [{ buffer: buffers.masks, access: "read" }];
+  if (suppressed.length > 0) {
+    masks.push({
+      buffer: context.uniform(maskOf(suppressed, maskQuads(vocabSize) * 128)),
+      access: "uniform",
+    });
+  }
   const snippets = {
     logitKeys: logitKeysCode,
     candidates: `${logitKeysCode}\n${candidateSnippet(suppressed.length > 0, vocabSize)}`,
@@ -57,12 +67,12 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
   }, {
     label: "sampling greedy",
     code: specialise(greedyCode, constants, snippets),
-    bindings: [control, logits, tokens, ...mask],
+    bindings: [control, logits, tokens, ...masks],
     grid: perSample(() => true),
   }, {
     label: "sampling draw",
     code: specialise(drawCode, constants, snippets),
-    bindings: [control, logits, tokens, ...mask],
+    bindings: [control, logits, tokens, ...masks],
     grid: perSample((shape) => shape.wantsRandom),
   }, {
     label: "sampling scores",
@@ -75,24 +85,30 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
   }];
 }
 
-/** One bit per id, in words. */
-function suppressionMask(suppressed: readonly number[], vocabSize: number): Uint32Array {
-  const words = new Uint32Array(maskQuads(vocabSize) * 4);
-  for (const id of suppressed) if (id < vocabSize) words[id >>> 5] |= 1 << (id & 31);
-  return words;
+/** Uploads the step's masks, each at the place that the control buffer names. */
+export function writeMasks(queue: GPUQueue, masks: GPUBuffer, samples: readonly SampleRequest[]) {
+  let offset = 0;
+  for (const { allowed } of samples) {
+    if (!allowed) continue;
+    queue.writeBuffer(masks, offset, allowed as Uint32Array<ArrayBuffer>);
+    offset += allowed.byteLength;
+  }
 }
 
+/** Groups of four words, as a uniform buffer has them. */
 function maskQuads(vocabSize: number): number {
   return Math.ceil(vocabSize / 128);
 }
 
-/** candidateKey(sample, id): the key of a logit that may be chosen, else 0. */
-function candidateSnippet(masked: boolean, vocabSize: number): string {
-  const key = "keyOf(logits[sample * ROW_STRIDE + id])";
-  if (!masked) return `fn candidateKey(sample: u32, id: u32) -> u32 { return ${key}; }`;
-  return `@group(0) @binding(3) var<uniform> suppressed: array<vec4<u32>, ${maskQuads(vocabSize)}>;
-fn candidateKey(sample: u32, id: u32) -> u32 {
-    let word = suppressed[id / 128u][id / 32u % 4u];
-    return select(${key}, 0u, ((word >> (id % 32u)) & 1u) == 1u);
-}`;
+/**
+ * candidateKey(sample, id): the key of a logit that may be chosen, else 0. useMaskOf(sample), called before, looks the
+ * sample's mask up, once and not for every logit.
+ */
+function candidateSnippet(suppresses: boolean, vocabSize: number): string {
+  const suppressed = suppresses
+    ? `@group(0) @binding(4) var<uniform> suppressed: array<vec4<u32>, ${maskQuads(vocabSize)}>;
+fn isSuppressed(id: u32) -> bool { return ((suppressed[id / 128u][id / 32u % 4u] >> (id % 32u)) & 1u) == 1u; }`
+    : "fn isSuppressed(id: u32) -> bool { return false; }";
+  return `${suppressed}
+${candidatesCode}`;
 }

@@ -21,6 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     if (temperature > 0.0) { return; }
+    useMaskOf(sample);
     var key = 0u;
     var id = thread;
     for (var other = thread; other < VOCAB; other += 256u) {

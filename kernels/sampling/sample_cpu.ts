@@ -3,6 +3,7 @@
 // digit, probabilities are in units of 2^-31. Nothing is sorted.
 import type { SampleRequest, SamplingParams, TokenScore } from "../step.ts";
 import { mulHigh, randomWord } from "./philox.ts";
+import { hasToken } from "./token_mask.ts";
 
 /** Probability 1. */
 const WHOLE = 2 ** 31;
@@ -11,9 +12,9 @@ const MAX_F32 = 3.4028234663852886e38;
 const LARGEST_FINITE = 0x7f7fffff;
 
 /**
- * Chooses one token: the request's target; else the largest logit (lowest id of equals) at temperature 0; else a draw
+ * Chooses one token: the request's target; else, among those of its mask, the largest logit (lowest id of equals) at temperature 0; else a draw
  * after temperature, top-k, min-p and top-p. `score` is set where the request asks for log-probabilities; they are of
- * the logits with adjustments, before temperature, and include suppressed ids. NaN is never chosen; when there is
+ * the logits with adjustments, before temperature, and include ids that may not be chosen. NaN is never chosen; when there is
  * nothing to choose from, the id is 0.
  *
  * @param logits f32 [vocabSize]; the request's adjustments are added in place
@@ -25,14 +26,19 @@ export function sampleLogits(
   suppressed: ReadonlySet<number>,
 ): { id: number; score?: TokenScore } {
   adjust(logits, request);
-  const { params, topLogprobs, target } = request;
+  const { params, topLogprobs, target, allowed } = request;
   if (target === undefined && topLogprobs < 0 && params.temperature === 0) {
-    return { id: indexOfLargestLogit(logits, suppressed) };
+    return {
+      id: allowed
+        ? indexOfLargestAllowed(logits, allowed, suppressed)
+        : indexOfLargestLogit(logits, suppressed),
+    };
   }
   const keys = keysOf(logits);
   const scoring = request.topLogprobs >= 0;
-  const candidates = scoring && suppressed.size > 0 ? keys.slice() : keys;
+  const candidates = scoring && (suppressed.size > 0 || allowed) ? keys.slice() : keys;
   for (const id of suppressed) if (id < candidates.length) candidates[id] = 0;
+  if (allowed) { for (let id = 0; id < keys.length; id++) if (!hasToken(allowed, id)) candidates[id] = 0; }
   const id = request.target ?? choose(candidates, request);
   return scoring ? { id, score: scoreToken(keys, id, request.topLogprobs) } : { id };
 }
@@ -95,6 +101,25 @@ function indexOfLargestLogit(logits: Float32Array, suppressed: ReadonlySet<numbe
       }
     }
     start = end + 1;
+  }
+  return index;
+}
+
+/** The same among the ids of a mask: most masks have few, and words without any are passed over. */
+function indexOfLargestAllowed(
+  logits: Float32Array,
+  allowed: Uint32Array,
+  suppressed: ReadonlySet<number>,
+): number {
+  let largest = -Infinity, index = 0;
+  for (let word = 0; word < allowed.length; word++) {
+    for (let bits = allowed[word]; bits !== 0; bits &= bits - 1) {
+      const id = 32 * word + 31 - Math.clz32(bits & -bits);
+      const logit = Math.min(MAX_F32, Math.max(-MAX_F32, logits[id]));
+      if (!(logit > largest) || suppressed.has(id)) continue;
+      largest = logit;
+      index = id;
+    }
   }
   return index;
 }

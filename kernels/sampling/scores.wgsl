@@ -1,5 +1,6 @@
 // Log-probabilities of the chosen token and of the likeliest ones, for samples that ask for them: a log-softmax of the
-// logits before temperature and truncation. Suppressed ids take part: they were not likely, just not allowed.
+// logits before temperature and truncation. Suppressed ids and those outside a mask take part: how likely they are is not
+// changed by their not being allowed.
 // logits f32 bits [samples, ROW_STRIDE]; tokens [samples]; scores [samples, SCORE_WORDS]: see scores.ts.
 // Grid: samples; 256 threads. Reference: scoreToken in sample_cpu.ts.
 

@@ -10,6 +10,7 @@ import {
   type StepResult,
   type TokenScore,
 } from "../../kernels/step.ts";
+import { hasToken } from "../../kernels/sampling/token_mask.ts";
 import { DeviceLostError } from "../../device/device_lost_error.ts";
 
 interface Slot {
@@ -154,12 +155,13 @@ export class FakeRunner implements ModelRunner {
   #choose(visible: readonly number[], sample: SampleRequest): number {
     const scripted = this.#options.next?.(visible, sample);
     if (scripted !== undefined) return scripted;
+    if (sample.allowed?.every((word) => word === 0)) throw new RangeError("A mask without any token");
     const bias = new Map(sample.adjustments?.map(({ id, delta }) => [id, delta]));
     const seed = sample.params.temperature > 0 ? hash(hash(...sample.params.seed), sample.counter) : 0;
     let state = hash(visible.reduce(hash, 0), seed);
     for (;;) {
       const id = state % this.#vocabSize;
-      if ((bias.get(id) ?? 0) > -50) return id;
+      if ((bias.get(id) ?? 0) > -50 && (!sample.allowed || hasToken(sample.allowed, id))) return id;
       state = hash(state, id);
     }
   }

@@ -1,4 +1,5 @@
 // Requests and logits for the sampling tests. Knows no device, so that the host's sampler and every GPU run the same.
+import { hasToken, maskOf } from "../../kernels/sampling/token_mask.ts";
 import type { SampleRequest, SamplingParams } from "../../kernels/step.ts";
 import type { Random } from "./random.ts";
 
@@ -30,6 +31,28 @@ export function randomLogits(random: Random, vocabSize: number): Float32Array<Ar
   const logits = random.normals(vocabSize, random.normal(0, 5), 1 + 3 * random.uniform());
   for (let i = 0; i < vocabSize / 8; i++) logits[random.below(vocabSize)] = logits[random.below(vocabSize)];
   return logits;
+}
+
+/** A mask of about the given share of the ids, of those outside `suppressed` at least one. */
+export function randomMask(
+  random: Random,
+  vocabSize: number,
+  share: number,
+  suppressed: readonly number[],
+): Uint32Array<ArrayBuffer> {
+  const choosable = Array.from({ length: vocabSize }, (_, id) => id).filter((id) => !suppressed.includes(id));
+  const ids = choosable.filter(() => random.uniform() < share);
+  return maskOf([...ids, choosable[random.below(choosable.length)], suppressed[0] ?? 0], vocabSize);
+}
+
+/** Ids that a sample may not choose, by its mask or because all are suppressed alike. */
+export function forbiddenIds(
+  { allowed }: SampleRequest,
+  vocabSize: number,
+  suppressed: readonly number[],
+): Set<number> {
+  const ids = Array.from({ length: vocabSize }, (_, id) => id);
+  return new Set([...suppressed, ...allowed ? ids.filter((id) => !hasToken(allowed, id)) : []]);
 }
 
 export function randomSeed(random: Random): readonly [number, number] {

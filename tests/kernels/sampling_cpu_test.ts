@@ -2,9 +2,19 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { mulHigh, philox4x32 } from "../../kernels/sampling/philox.ts";
 import { sampleLogits } from "../../kernels/sampling/sample_cpu.ts";
+import { hasToken, maskOf } from "../../kernels/sampling/token_mask.ts";
 import type { SamplingParams } from "../../kernels/step.ts";
 import { Random, testSeed } from "./random.ts";
-import { GREEDY, randomLogits, randomSeed, request, TRUNCATIONS, VOCAB_SIZES } from "./sampling_cases.ts";
+import {
+  forbiddenIds,
+  GREEDY,
+  randomLogits,
+  randomMask,
+  randomSeed,
+  request,
+  TRUNCATIONS,
+  VOCAB_SIZES,
+} from "./sampling_cases.ts";
 import { chiSquareDeviation, keptTokens, logprobsOf } from "./sampling_reference.ts";
 
 const NOTHING: ReadonlySet<number> = new Set();
@@ -75,6 +85,56 @@ Deno.test("sampleLogits() draws just the tokens that are left, each as often as 
     }
   }
   console.log(`  largest chi-square: ${largest.toFixed(1)} standard deviations`);
+});
+
+Deno.test("sampleLogits() chooses among those of its mask alone, each as often as it should", () => {
+  const random = new Random(testSeed());
+  const suppressed = [3, 0];
+  for (const vocabSize of [11, 33, 257]) {
+    for (const share of [0.05, 0.5, 1]) {
+      for (const truncation of [...TRUNCATIONS, { temperature: 0 }]) {
+        const logits = randomLogits(random, vocabSize);
+        const allowed = randomMask(random, vocabSize, share, suppressed);
+        const params: SamplingParams = { ...GREEDY, ...truncation, seed: randomSeed(random) };
+        const numDraws = params.temperature > 0 ? 2000 : 1;
+        const sample = (counter: number) =>
+          request(params, { counter, allowed, topLogprobs: counter % 2 - 1 });
+        const draws = Array.from(
+          { length: numDraws },
+          (_, counter) => sampleLogits(logits, sample(counter), new Set(suppressed)).id,
+        );
+        const forbidden = forbiddenIds(sample(0), vocabSize, suppressed);
+        const reference = params.temperature > 0 ? params : { ...params, temperature: 1, topK: 1 };
+        const kept = keptTokens(logits, reference, forbidden);
+        const what = `vocabulary ${vocabSize}, share ${share}, ${JSON.stringify(params)}`;
+        if (params.temperature === 0) strictEqual(draws[0], kept[0].id, what);
+        else ok(chiSquareDeviation(draws, kept) < 5, what);
+      }
+    }
+  }
+});
+
+Deno.test("sampleLogits() scores by all tokens, those outside the mask included", () => {
+  const random = new Random(testSeed()), vocabSize = 257;
+  const logits = randomLogits(random, vocabSize), allowed = randomMask(random, vocabSize, 0.01, [5]);
+  const expected = logprobsOf(logits);
+  const { id, score } = sampleLogits(logits, request({}, { allowed, topLogprobs: 3 }), new Set([5]));
+  ok(hasToken(allowed, id) && id !== 5);
+  ok(Math.abs(score!.logprob - expected[id]) < 1e-5);
+  const order = [...expected.keys()].sort((a, b) => expected[b] - expected[a] || a - b);
+  deepStrictEqual(score!.top.map((top) => top.id), order.slice(0, 3));
+});
+
+Deno.test("sampleLogits() takes id 0 where a mask has nothing that may be chosen", () => {
+  const logits = () => Float32Array.of(1, 2, NaN);
+  for (const ids of [[], [1], [2]]) {
+    for (const temperature of [0, 1]) {
+      for (const topLogprobs of [-1, 1]) {
+        const sample = request({ temperature }, { allowed: maskOf(ids, 3), topLogprobs });
+        strictEqual(sampleLogits(logits(), sample, new Set([1])).id, 0);
+      }
+    }
+  }
 });
 
 Deno.test("The draws' comparison notices a wrong sampler", () => {

@@ -1,19 +1,31 @@
 // The sampling kernels on every GPU, against the definition in float64 and against the host's sampler.
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { GraphBuilder } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { randomWord } from "../../kernels/sampling/philox.ts";
 import { sampleLogits } from "../../kernels/sampling/sample_cpu.ts";
+import { maskOf, MAX_MASKS } from "../../kernels/sampling/token_mask.ts";
 import type { SampleRequest, StepResult } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
-import { randomLogits, randomSeed, request, TRUNCATIONS, VOCAB_SIZES } from "./sampling_cases.ts";
+import {
+  forbiddenIds,
+  GREEDY,
+  randomLogits,
+  randomMask,
+  randomSeed,
+  request,
+  TRUNCATIONS,
+  VOCAB_SIZES,
+} from "./sampling_cases.ts";
 import { distanceFromShare, keptTokens, logprobsOf } from "./sampling_reference.ts";
 
 const SUPPRESSED = [3, 0, 10];
-const MOST_SAMPLES = 16;
+const MOST_SAMPLES = 24;
+/** Keeps one token, the largest logit. */
+const LIKELIEST = { ...GREEDY, temperature: 1, topK: 1 };
 /** Rounding of probabilities to f32 shifts the shares by about this much. */
 const SHARE_TOLERANCE = 2e-5;
 
@@ -37,7 +49,7 @@ for (const vocabSize of VOCAB_SIZES) {
   });
 }
 
-/** Every truncation once, and greedy choices and targets with scores and adjustments, for 16 rows in all. */
+/** Every truncation once, greedy choices and targets with scores and adjustments, and masks with all of them. */
 function randomRequests(random: Random, vocabSize: number): SampleRequest[] {
   const scored = { topLogprobs: Math.min(20, vocabSize) };
   const adjustments = Array.from({ length: 9 }, () => ({ id: random.below(11), delta: random.normal(0, 4) }));
@@ -54,6 +66,21 @@ function randomRequests(random: Random, vocabSize: number): SampleRequest[] {
     request({}, { ...scored, adjustments }),
     request({ temperature: 1 }, { ...scored, target: vocabSize - 1 }),
     request({}, { topLogprobs: 1, target: SUPPRESSED[0] }),
+    ...maskedRequests(random, vocabSize),
+  ];
+}
+
+function maskedRequests(random: Random, vocabSize: number): SampleRequest[] {
+  const masked = (share: number) => ({ allowed: randomMask(random, vocabSize, share, SUPPRESSED) });
+  const seeded = () => ({ temperature: 1, seed: randomSeed(random) });
+  return [
+    request({}, masked(0.3)),
+    request({}, { ...masked(0), topLogprobs: Math.min(20, vocabSize) }),
+    request(seeded(), masked(0.5)),
+    request({ ...seeded(), topP: 0.8 }, { ...masked(0.1), topLogprobs: 3 }),
+    request({ ...seeded(), topK: 4, minP: 0.02 }, { ...masked(0.5), counter: random.word() }),
+    request(seeded(), masked(3 / vocabSize)),
+    request({}, { ...masked(0), topLogprobs: 0, target: vocabSize - 1 }),
   ];
 }
 
@@ -66,12 +93,13 @@ function checkSample(
 ): void {
   const adjusted = logits.slice();
   const host = sampleLogits(adjusted, sample, new Set(SUPPRESSED));
+  const forbidden = forbiddenIds(sample, logits.length, SUPPRESSED);
   const id = result.tokenIds[index], score = result.scores[index];
   if (sample.params.temperature > 0 && sample.target === undefined) {
     const { topP } = sample.params;
     // Rounding may also keep or drop the last token of top-p, where its mass ends next to the limit.
     const [kept, ...roundings] = (topP < 1 ? [topP, topP - SHARE_TOLERANCE, topP + SHARE_TOLERANCE] : [topP])
-      .map((limit) => keptTokens(adjusted, { ...sample.params, topP: limit }, new Set(SUPPRESSED)));
+      .map((limit) => keptTokens(adjusted, { ...sample.params, topP: limit }, forbidden));
     const draw = randomWord(sample.params.seed, sample.counter) / 2 ** 32;
     const tolerance = SHARE_TOLERANCE + (topP < 1 ? 2 * kept.at(-1)!.probability : 0);
     for (const token of [id, host.id]) {
@@ -83,6 +111,7 @@ function checkSample(
     }
   } else {
     strictEqual(id, host.id, JSON.stringify(sample));
+    if (sample.target === undefined) strictEqual(id, keptTokens(adjusted, LIKELIEST, forbidden)[0].id);
   }
   strictEqual(score === undefined, host.score === undefined);
   if (!score) return;
@@ -102,7 +131,7 @@ gpuTest("Sampling a row gives the same bits alone and anywhere in a batch", {}, 
   const reversed = await runSamples(plan, samples.toReversed(), rows.toReversed());
   deepStrictEqual(reversed.tokenIds.toReversed(), together.tokenIds);
   deepStrictEqual(reversed.scores.toReversed(), together.scores);
-  for (const i of [0, 4, 13]) {
+  for (const i of [0, 4, 13, 19]) {
     const alone = await runSamples(plan, [samples[i]], [rows[i]]);
     strictEqual(alone.tokenIds[0], together.tokenIds[i]);
     deepStrictEqual(alone.scores[0], together.scores[i]);
@@ -114,6 +143,12 @@ gpuTest(
   {},
   async (gpu) => {
     using plan = await samplingPlan(gpu, 3, [1]);
+    const nothing = await runSamples(
+      plan,
+      [request({}, { allowed: maskOf([], 3) }), request({ temperature: 1 }, { allowed: maskOf([1], 3) })],
+      [Float32Array.of(1, 2, 3), Float32Array.of(1, 2, 3)],
+    );
+    deepStrictEqual([...nothing.tokenIds], [0, 0]);
     const rows = [[NaN, 5, 2], [-Infinity, 0, -Infinity], [1, Infinity, Infinity], [NaN, 1, NaN], [-0, 9, 0]];
     const greedy = await runSamples(
       plan,
@@ -129,6 +164,16 @@ gpuTest(
   },
 );
 
+gpuTest("A step refuses more masks than its buffer has room for", {}, async (gpu) => {
+  const most = MAX_MASKS + 1;
+  using plan = await samplingPlan(gpu, 3, [], most);
+  const masked = Array.from({ length: most }, () => request({}, { allowed: maskOf([1], 3) }));
+  const rows = masked.map(() => Float32Array.of(1, 2, 3));
+  const full = await runSamples(plan, masked.slice(1), rows.slice(1));
+  ok(full.tokenIds.every((id) => id === 1));
+  await rejects(runSamples(plan, masked, rows), /masks must be at most 64, received 65/);
+});
+
 function seededRandom(): Random {
   const seed = testSeed();
   console.log(`  HYADES_TEST_SEED=${seed}`);
@@ -136,15 +181,20 @@ function seededRandom(): Random {
 }
 
 /** A plan that does nothing but sample from its input. */
-function samplingPlan(gpu: GpuDevice, vocabSize: number, suppressed: readonly number[]): Promise<GpuPlan> {
+function samplingPlan(
+  gpu: GpuDevice,
+  vocabSize: number,
+  suppressed: readonly number[],
+  most = MOST_SAMPLES,
+): Promise<GpuPlan> {
   const builder = new GraphBuilder();
   const graph = builder.build(builder.input("logits", vocabSize, "samples"));
   const limits = {
-    maxTokens: MOST_SAMPLES,
-    maxSequences: MOST_SAMPLES,
-    maxSamples: MOST_SAMPLES,
+    maxTokens: most,
+    maxSequences: most,
+    maxSamples: most,
     maxBlocksPerSequence: 1,
-    numBlocks: MOST_SAMPLES,
+    numBlocks: most,
   };
   return GpuPlan.create(gpu, graph, new MemorySource(), { limits, kvType: "f32", sampling: { suppressed } });
 }
