@@ -29,6 +29,7 @@ export interface ModelFlags {
   readonly typeThrough: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
+  readonly tokenHealing?: boolean;
   readonly fimPrefix?: string;
   readonly fimMiddle?: string;
   readonly fimSuffix?: string;
@@ -82,6 +83,11 @@ export function addModelOptions(command: Command): Command {
       new Option("--clean <rules>", "clean completions: code for all rules, or some: scope=line,trim_suffix")
         .argParser(parseOutputRules).default({}, "off"),
     )
+    .option(
+      "--token-healing",
+      "back up every prompt that ends within a token (default: infills as the model has it)",
+    )
+    .option("--no-token-healing", "back up none")
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option(
       "--no-type-through",
@@ -111,6 +117,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     ...(fimTokens && { fimTokens }),
     ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
     outputRules: flags.clean,
+    ...(flags.tokenHealing !== undefined && { tokenHealing: flags.tokenHealing }),
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
   };

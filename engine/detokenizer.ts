@@ -5,9 +5,17 @@ import type { Tokenizer } from "./tokenizer.ts";
 export class Detokenizer {
   readonly #tokenizer: Tokenizer;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  #typed: number;
 
-  constructor(tokenizer: Tokenizer) {
+  /** @param typed bytes at the beginning that are the prompt's (`token_healing.ts`), and not delivered */
+  constructor(tokenizer: Tokenizer, typed = 0) {
     this.#tokenizer = tokenizer;
+    this.#typed = typed;
+  }
+
+  /** Whether `id`, as the next token, brings nothing but bytes that are the prompt's. */
+  isTyped(id: number): boolean {
+    return this.#typed > 0 && this.#tokenizer.bytes(id).length <= this.#typed;
   }
 
   /**
@@ -16,6 +24,8 @@ export class Detokenizer {
    */
   push(id: number): string {
     if (this.#tokenizer.isControl(id)) return "";
-    return this.#decoder.decode(this.#tokenizer.bytes(id), { stream: true });
+    const bytes = this.#tokenizer.bytes(id), typed = Math.min(this.#typed, bytes.length);
+    this.#typed -= typed;
+    return this.#decoder.decode(bytes.subarray(typed), { stream: true });
   }
 }

@@ -18,6 +18,8 @@ export interface EngineOptions {
   readonly typeThrough?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
+  /** Backs up the prompts of requests that do not say otherwise; true: infills too. Default: all but infills, and those as the model has it. */
+  readonly tokenHealing?: boolean;
   /** What is made of the text of requests that do not say otherwise. Default: nothing. */
   readonly outputRules?: OutputRules;
   /** Most sequences of a class that wait to be started; further requests of it are refused. Default 256. */

@@ -19,6 +19,13 @@ export interface EncodedPrompt {
   readonly truncated: boolean;
   /** The text it was made from, where there is one. */
   readonly text?: string;
+  /** Where it was backed up (`token_healing.ts`): `ids` are what is left of it. */
+  readonly healing?: { readonly bytes: string; readonly wholeIds: readonly number[] };
+}
+
+/** The prompt's own tokens, whether or not it was backed up. */
+export function wholePromptIds({ ids, healing }: EncodedPrompt): readonly number[] {
+  return healing?.wholeIds ?? ids;
 }
 
 /** Where a request, or one of its sequences, is on its way. */
@@ -61,7 +68,7 @@ class SampleText {
   constructor(sample: Sample, options: GenerationOptions) {
     this.sample = sample;
     this.stop = new StopMatcher(options.request.stop ?? []);
-    this.detokenizer = new Detokenizer(options.tokenizer);
+    this.detokenizer = new Detokenizer(options.tokenizer, options.prompt.healing?.bytes.length);
     this.cleaner = options.newCleaner();
   }
 }
@@ -151,8 +158,12 @@ export class Generation {
   /** A drawn token. @returns true when it ends its sample */
   addToken(sequence: Sequence, id: number, score: TokenScore | undefined, now: number): boolean {
     const text = this.#texts.get(sequence)!;
-    text.firstTokenAt ??= now;
     text.sample.adjuster.count(id);
+    if (text.detokenizer.isTyped(id)) {
+      text.detokenizer.push(id);
+      return this.#finishAtLimit(text, sequence, now);
+    }
+    text.firstTokenAt ??= now;
     if (this.#options.endIds.has(id) && !this.#options.request.ignoreEos) {
       return this.#finish(text, "eos", now);
     }
@@ -169,7 +180,15 @@ export class Generation {
       this.#cutShort = true;
       return this.#finish(text, "length", now);
     }
-    return text.numTokens < sequence.maxTokens ? false : this.#finish(text, "length", now);
+    return this.#finishAtLimit(text, sequence, now);
+  }
+
+  /** Ends a sample whose last token leaves no room for another. @returns whether it did */
+  #finishAtLimit(text: SampleText, sequence: Sequence, now: number): boolean {
+    if (sequence.constraintEnded) return this.#finish(text, "eos", now);
+    const { maxTokens = Infinity } = this.#options.request;
+    if (text.numTokens < maxTokens && sequence.numGenerated < sequence.maxTokens) return false;
+    return this.#finish(text, "length", now);
   }
 
   get #scoresPrompt(): boolean {
@@ -223,12 +242,14 @@ export class Generation {
 
   #pushPrompt() {
     const { prompt, request, tokenizer } = this.#options;
+    const tokenIds = wholePromptIds(prompt);
     this.events.push({
       kind: "prompt",
-      tokenIds: prompt.ids,
+      tokenIds,
       ...(prompt.layout && { layout: prompt.layout }),
       truncated: prompt.truncated,
-      ...(request.echoPrompt && { text: prompt.text ?? tokenizer.decode(prompt.ids) }),
+      ...(prompt.healing && { healed: prompt.healing.bytes.length }),
+      ...(request.echoPrompt && { text: prompt.text ?? tokenizer.decode(tokenIds) }),
       ...(this.#scoresPrompt && { tokens: this.#promptTokens() }),
     });
   }

@@ -1,7 +1,9 @@
 // An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
 import { type Cut, keepEnd, keepStart } from "./anchored_cut.ts";
 import { type FileForm, type FimSupport, layOut } from "./fim.ts";
+import type { EncodedPrompt } from "./generation.ts";
 import type { FimLayout, Prompt } from "./request.ts";
+import type { Backup } from "./token_healing.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 type InfillRequest = Extract<Prompt, { kind: "infill" }>;
@@ -11,7 +13,11 @@ export interface InfillPrompt {
   readonly layout: FimLayout;
   /** Something was cut off to fit. */
   readonly truncated: boolean;
+  readonly healing?: NonNullable<EncodedPrompt["healing"]>;
 }
+
+/** By how much the text before the cursor is to be backed up. */
+export type FindBackup = (ids: readonly number[]) => Backup | undefined;
 
 /** Name of the file being completed where the request gives none but other files have theirs. */
 const UNNAMED_FILE = "filename";
@@ -35,6 +41,7 @@ export function buildInfillPrompt(
   request: InfillRequest,
   budget: number,
   countCached: CountCached = () => 0,
+  findBackup: FindBackup = () => undefined,
 ): InfillPrompt {
   const tokens = fim.tokens;
   if (!tokens) throw new TypeError("Cannot lay out infill prompt: the vocabulary has no infill tokens");
@@ -45,13 +52,19 @@ export function buildInfillPrompt(
   const used = parts.prefix.ids.length + parts.suffix.ids.length;
   const files = otherFiles(tokenizer, fim.fileForm, request.extra ?? [], room - used);
   const outside = fim.fileForm.kind === "outside";
-  const prefix = [...(outside ? [] : files.ids), ...header.inside, ...parts.prefix.ids];
-  const candidates = (request.layout ? [request.layout] : fim.layouts).map((layout) => {
+  const whole = [...(outside ? [] : files.ids), ...header.inside, ...parts.prefix.ids];
+  const around = (layout: FimLayout, prefix: readonly number[]) => {
     const ids = layOut(tokens, layout, { prefix, suffix: parts.suffix.ids });
-    return { layout, ids: outside ? [...files.ids, ...header.before, ...ids] : ids };
-  });
+    return outside ? [...files.ids, ...header.before, ...ids] : ids;
+  };
+  const backup = findBackup(parts.prefix.ids);
+  const read = backup ? whole.slice(0, whole.length - backup.numTokens) : whole;
+  const candidates = (request.layout ? [request.layout] : fim.layouts)
+    .map((layout) => ({ layout, ids: around(layout, read) }));
+  const chosen = leastBy(candidates, ({ ids }) => ids.length - countCached(ids));
   return {
-    ...leastBy(candidates, ({ ids }) => ids.length - countCached(ids)),
+    ...chosen,
+    ...(backup && { healing: { bytes: backup.bytes, wholeIds: around(chosen.layout, whole) } }),
     truncated: parts.prefix.truncated || parts.suffix.truncated || files.truncated,
   };
 }

@@ -24,7 +24,14 @@ import { TypeThrough } from "./type_through.ts";
 export interface LocalEngineOptions extends
   Pick<
     EngineOptions,
-    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "typeThrough" | "cachePrompts" | "maxWaiting"
+    | "modelId"
+    | "fimTokens"
+    | "fimLayout"
+    | "tokenHealing"
+    | "outputRules"
+    | "typeThrough"
+    | "cachePrompts"
+    | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;

@@ -60,6 +60,11 @@ export interface GenerationRequest {
   readonly stop?: readonly string[];
   /** What is made of the text on its way out. A rule that is not set is as the server has it. */
   readonly outputRules?: OutputRules;
+  /**
+   * Back the prompt up where it ends within a longer token (`token_healing.ts`). Undefined: as the server, or else the
+   * model has it. Never done to token ids, where nothing is drawn, nor to prompts to be scored.
+   */
+  readonly tokenHealing?: boolean;
   /** Go on past end-of-text and separator tokens. */
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
@@ -107,11 +112,14 @@ export interface GenerationTimings {
 export type GenerationEvent =
   | {
     readonly kind: "prompt";
+    /** All of its tokens, what was healed included. */
     readonly tokenIds: readonly number[];
     /** Layout used, for infill. */
     readonly layout?: FimLayout;
     /** True when an infill prompt was cut to the context. */
     readonly truncated: boolean;
+    /** Bytes of the text before the cursor that the model did not read but drew again, as parts of longer tokens. */
+    readonly healed?: number;
     /** With `echoPrompt`: the prompt's text, and its tokens when `logprobs` was set too. */
     readonly text?: string;
     readonly tokens?: readonly TokenLogprob[];
@@ -137,7 +145,7 @@ export type GenerationEvent =
     readonly text: string;
     /** Output rules that changed the text; absent when none did. */
     readonly rules?: readonly OutputRuleName[];
-    /** Token events of this sample: an end token is neither delivered nor counted. */
+    /** Token events of this sample: an end token is neither delivered nor counted, nor is one that only healed. */
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;

@@ -7,6 +7,7 @@ import type { GenerationRequest } from "./request.ts";
 import { LogitAdjuster, randomSeed, samplingParams } from "./sampling.ts";
 import { Sequence } from "./sequence.ts";
 import type { ServedModel } from "./served_model.ts";
+import { HealingConstraint } from "./token_healing.ts";
 
 /** Sequences that a request takes; without new tokens all its samples are the same prompt. */
 export function numSequencesOf(request: GenerationRequest): number {
@@ -37,10 +38,12 @@ export function makeSamples(
   for (let index = 0; index < numSequencesOf(request); index++) {
     const adjuster = new LogitAdjuster(request);
     const leader = samples[0]?.sequence;
+    const { healing } = prompt;
     const sequence = new Sequence({
       promptIds: prompt.ids,
       cacheSpace,
-      maxTokens: Math.min(request.maxTokens ?? room, room),
+      // Tokens that only spell what was typed are none of the completion's.
+      maxTokens: Math.min((request.maxTokens ?? room) + (healing?.bytes.length ?? 0), room),
       params: samplingParams(request, seed, index),
       topLogprobs: request.logprobs ?? -1,
       priority: request.priority ?? "live",
@@ -48,6 +51,8 @@ export function makeSamples(
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
       adjustments: () => adjuster.adjustments(MAX_ADJUSTMENTS),
       ...(leader && { leader }),
+      ...(healing &&
+        { constraint: new HealingConstraint(healing.bytes, served.tokenizer, served.tokenIndex) }),
     });
     samples.push({ index, sequence, adjuster });
   }

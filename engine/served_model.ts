@@ -9,6 +9,8 @@ import type { EncodedPrompt } from "./generation.ts";
 import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
 import type { GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
+import { backupOf } from "./token_healing.ts";
+import { TokenIndex } from "./token_index.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import {
   contextLengthError,
@@ -17,6 +19,8 @@ import {
   unknownTokenError,
 } from "./validate_request.ts";
 
+type ServedModelOptions = Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "tokenHealing">;
+
 export class ServedModel {
   readonly info: ModelInfo;
   readonly runner: ModelRunner;
@@ -24,15 +28,20 @@ export class ServedModel {
   /** Ids that end a generation. */
   readonly endIds: ReadonlySet<number>;
   readonly #fim: FimSupport;
+  readonly #options: ServedModelOptions;
+  readonly #loaded: LoadedModel;
+  #tokenIndex: TokenIndex | undefined;
 
   /**
    * @throws {SyntaxError} when the tokenizer is no byte-level BPE
    * @throws {RangeError} when the vocabulary lacks a token that the options name
    */
-  constructor(loaded: LoadedModel, options: Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout">) {
+  constructor(loaded: LoadedModel, options: ServedModelOptions) {
     const { tokenizerJson, tokenizerConfig } = loaded.tokenizer;
     const { fimTokens, fimLayout, modelId } = options;
     const controlTokens = Object.values(fimTokens ?? {});
+    this.#options = options;
+    this.#loaded = loaded;
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
     const fim = detectFim(this.tokenizer, fimTokens);
@@ -52,6 +61,17 @@ export class ServedModel {
     };
   }
 
+  /** The tokens that a text can go on with: none that ends it, and none that is never drawn. Made when first asked for. */
+  get tokenIndex(): TokenIndex {
+    const { vocabSize, suppressedTokens } = this.#loaded;
+    const suppressed = new Set(suppressedTokens);
+    return this.#tokenIndex ??= new TokenIndex(
+      this.tokenizer,
+      vocabSize,
+      (id) => !this.tokenizer.isControl(id) && !this.endIds.has(id) && !suppressed.has(id),
+    );
+  }
+
   /**
    * The prompt's tokens, which leave room for at least one new token unless the request wants none.
    * @param countCached by which the layout of an infill is chosen
@@ -69,14 +89,21 @@ export class ServedModel {
     return prompt;
   }
 
-  #encode({ prompt, maxTokens }: GenerationRequest, numNew: number, countCached: CountCached): EncodedPrompt {
+  #encode(request: GenerationRequest, numNew: number, countCached: CountCached): EncodedPrompt {
+    const { prompt, maxTokens } = request;
     switch (prompt.kind) {
       case "tokens":
         return { ids: [...prompt.ids], truncated: false };
       case "text": {
         this.#requireShort(prompt.text, numNew);
         const ids = this.tokenizer.encode(prompt.text, { parseSpecial: prompt.parseSpecial });
-        return { ids, truncated: false, text: prompt.text };
+        const encoded = { ids, truncated: false, text: prompt.text };
+        const isInfill = this.#fim.tokens !== undefined && ids.includes(this.#fim.tokens.middle);
+        // One token has to be left to follow on.
+        const backup = this.#heals(request, isInfill) && this.#backupOf(ids.slice(1));
+        if (!backup) return encoded;
+        const kept = ids.slice(0, ids.length - backup.numTokens);
+        return { ...encoded, ids: kept, healing: { bytes: backup.bytes, wholeIds: ids } };
       }
       case "infill":
         if (!this.#fim.tokens) throw fimUnsupportedError(this.#fim.missing);
@@ -87,8 +114,21 @@ export class ServedModel {
           prompt,
           this.#infillBudget(maxTokens),
           countCached,
+          this.#heals(request, true) ? (ids) => this.#backupOf(ids) : undefined,
         );
     }
+  }
+
+  #heals(request: GenerationRequest, isInfill: boolean): boolean {
+    const { maxTokens, echoPrompt, logprobs, tokenHealing = this.#options.tokenHealing } = request;
+    if (maxTokens === 0 || (echoPrompt && logprobs !== undefined)) return false;
+    // Who reads log-probabilities wants tokens as they were drawn, unless he says that he knows.
+    if (logprobs !== undefined && !request.tokenHealing) return false;
+    return tokenHealing ?? (!isInfill || (this.#loaded.healsInfills ?? false));
+  }
+
+  #backupOf(ids: readonly number[]) {
+    return backupOf(ids, this.tokenizer, this.tokenIndex);
   }
 
   /** Room for the prompt: the completion's share is what was asked for, but at most half; unasked, a quarter. */

@@ -1,7 +1,7 @@
 // Completions that were given, kept for people who type them: while what is typed is what was shown, the rest of it is
 // the answer, and the model is not asked. Pure: no clock, and the memory it takes is bounded.
 import { readInfill } from "./code_around.ts";
-import type { EncodedPrompt } from "./generation.ts";
+import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GenerationEvent, GenerationRequest, Prompt } from "./request.ts";
 
 type TokenEvent = Extract<GenerationEvent, { kind: "token" }>;
@@ -93,9 +93,10 @@ export class TypeThrough {
 
 /** The events that answer a request with what is left of a completion. */
 export function* answerEvents(
-  { ids, layout, truncated }: EncodedPrompt,
+  prompt: EncodedPrompt,
   { tokens, finish }: GivenCompletion,
 ): Generator<GenerationEvent> {
+  const { layout, truncated } = prompt, ids = wholePromptIds(prompt);
   yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated };
   yield* tokens;
   yield {

@@ -21,6 +21,8 @@ export interface Checkpoint extends Disposable {
   readonly eosTokenId: number;
   /** Never drawn: `suppress_tokens` of generation_config.json, and rows of the head that no token maps to. */
   readonly suppressedTokens: readonly number[];
+  /** `infill_token_healing` of generation_config.json, a field of ours. */
+  readonly healsInfills?: boolean;
   readonly tokenizer: { readonly tokenizerJson: unknown; readonly tokenizerConfig: unknown };
 }
 
@@ -34,7 +36,11 @@ const configSchema = z.object({
   eos_token_id: endTokens,
   quantization_config: quantizationSchema.optional(),
 });
-const generationSchema = z.object({ eos_token_id: endTokens, suppress_tokens: z.array(tokenId).nullish() });
+const generationSchema = z.object({
+  eos_token_id: endTokens,
+  suppress_tokens: z.array(tokenId).nullish(),
+  infill_token_healing: z.boolean().nullish(),
+});
 
 /** transformers' default for a configuration that names no end token. */
 const DEFAULT_EOS = 50_256;
@@ -70,6 +76,8 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
       weightBytes: tensors.numBytes,
       eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id) ?? DEFAULT_EOS,
       suppressedTokens: suppressedTokens(tokenizerJson, network.vocabSize, generation.suppress_tokens ?? []),
+      ...(typeof generation.infill_token_healing === "boolean" &&
+        { healsInfills: generation.infill_token_healing }),
       tokenizer: { tokenizerJson, tokenizerConfig },
       [Symbol.dispose]: () => tensors[Symbol.dispose](),
     };

@@ -47,6 +47,7 @@ export async function loadModel(
     adapter: gpu === "cpu" ? cpuName(options) : gpu.caps.adapter,
     eosTokenId: checkpoint.eosTokenId,
     suppressedTokens: checkpoint.suppressedTokens,
+    ...(checkpoint.healsInfills !== undefined && { healsInfills: checkpoint.healsInfills }),
     tokenizer,
   };
 }

@@ -44,6 +44,8 @@ export interface LoadedModel {
   readonly eosTokenId: number;
   /** Never drawn; the runner masks them. */
   readonly suppressedTokens: readonly number[];
+  /** Whether infills are the better for token healing, as generation_config.json says; absent: they are not. */
+  readonly healsInfills?: boolean;
   /** tokenizer.json and tokenizer_config.json as parsed; the latter `{}` where it is missing. */
   readonly tokenizer: { readonly tokenizerJson: unknown; readonly tokenizerConfig: unknown };
 }

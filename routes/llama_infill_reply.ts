@@ -100,6 +100,7 @@ export class InfillSample {
       stop_type: STOP_TYPES[finish.reason],
       stopping_word: finish.stopString ?? "",
       ...(finish.rules && { cleaned: [...finish.rules] }),
+      ...(prompt.healed !== undefined && { healed: prompt.healed }),
       ...(finish.cachedCompletion && { cached_completion: true }),
       tokens_cached: prompt.tokenIds.length + finish.completionTokens,
       timings: toReplyTimings(prompt.tokenIds.length, finish),

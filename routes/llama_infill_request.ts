@@ -34,6 +34,7 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     seed: RANDOM_SEEDS.includes(body.seed) ? undefined : engineSeed(body.seed),
     stop: [body.stop].flat().filter((text) => text !== ""),
     outputRules: toOutputRules(body),
+    tokenHealing: body.token_healing,
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

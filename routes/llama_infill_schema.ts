@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
+import { healedBytes, tokenHealingField } from "./token_healing_fields.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -51,6 +52,7 @@ export const infillRequest = z.object({
     description: "-1 draws one.",
   }),
   ignore_eos: z.boolean().default(false).describe("Go on past the end of the text."),
+  token_healing: tokenHealingField,
   ...outputRuleFields,
   n_probs: z.int().min(0).max(20).optional().describe("Report this many likely tokens for each token."),
   logprobs: z.int().min(0).max(20).optional().describe("Another name of `n_probs`."),
@@ -110,6 +112,7 @@ export const infillReply = z.object({
   stop_type: z.enum(["none", "eos", "limit", "word"]),
   stopping_word: z.string(),
   cleaned: cleanedBy,
+  healed: healedBytes,
   cached_completion: cachedCompletion,
   tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
   timings: replyTimings,

@@ -1,13 +1,7 @@
 // From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
 // by one, a plain reply is their sum.
 import type { ModelInfo } from "../engine/engine.ts";
-import type {
-  FimLayout,
-  FinishReason,
-  GenerationEvent,
-  GenerationTimings,
-  TokenLogprob,
-} from "../engine/request.ts";
+import type { FinishReason, GenerationEvent, GenerationTimings, TokenLogprob } from "../engine/request.ts";
 import type { PromptEvent } from "./generation.ts";
 import type {
   CompletionChoice,
@@ -34,8 +28,8 @@ export class CompletionShaper {
   /** Of the slowest prompt and the slowest sample so far. */
   #slowest: Pick<GenerationTimings, "promptMs" | "predictedMs"> = { promptMs: 0, predictedMs: 0 };
   readonly #promptLengths: number[] = [];
-  /** Of infills, by prompt. */
-  readonly #layouts = new Map<number, FimLayout>();
+  /** What the model read, by prompt. */
+  readonly #prompts = new Map<number, Pick<PromptRead, "layout" | "healed">>();
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
 
@@ -96,7 +90,7 @@ export class CompletionShaper {
   /** Every sample of an echoed prompt begins with it. */
   #promptDeltas(prompt: number, event: PromptRead): CompletionChoice[] {
     this.#promptTokens += event.tokenIds.length;
-    if (event.layout) this.#layouts.set(prompt, event.layout);
+    this.#prompts.set(prompt, event);
     const { text } = event;
     if (text === undefined) return [];
     return Array.from({ length: this.#n }, (_, sample) => {
@@ -112,7 +106,8 @@ export class CompletionShaper {
   }
 
   #finishDelta(prompt: number, event: Finish): CompletionChoice {
-    const index = prompt * this.#n + event.sample, layout = this.#layouts.get(prompt);
+    const index = prompt * this.#n + event.sample;
+    const { layout, healed } = this.#prompts.get(prompt) ?? {};
     this.#completionTokens += event.completionTokens;
     const { promptMs, predictedMs } = event.timings;
     this.#slowest = {
@@ -126,6 +121,7 @@ export class CompletionShaper {
       logprobs: null,
       finish_reason: finishReason(event.reason),
       ...(layout && { fim_layout: layout }),
+      ...(healed !== undefined && { healed }),
       ...(event.rules && { cleaned: [...event.rules] }),
       ...(event.cachedCompletion && { cached_completion: true }),
       ...(event.reason === "superseded" && { superseded: true as const }),

@@ -48,6 +48,7 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     seed: body.seed === undefined ? undefined : engineSeed(body.seed),
     stop: toStopStrings(body.stop),
     outputRules: toOutputRules(body),
+    tokenHealing: body.token_healing,
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

@@ -5,6 +5,7 @@ import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
+import { healedBytes, tokenHealingField } from "./token_healing_fields.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -108,6 +109,7 @@ export const completionRequest = z.object({
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
+  token_healing: tokenHealingField,
   ...outputRuleFields,
   ...standingFields,
   user: z.string().optional().describe("Accepted and ignored."),
@@ -123,6 +125,7 @@ interface Combination extends OutputRuleFields {
   readonly logprobs?: number | undefined;
   readonly suffix?: string | undefined;
   readonly prompt: CompletionPrompt;
+  readonly token_healing?: boolean | undefined;
 }
 
 /** What each field allows alone and not together with another. */
@@ -144,6 +147,12 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
       "prompt",
       `"prompt" and "n" must ask for at most ${DEFAULT_MAX_WAITING} completions together, received ${completions}: ` +
         "send several requests",
+    );
+  }
+  if (body.token_healing && body.logprobs !== undefined) {
+    reject(
+      "token_healing",
+      '"token_healing" cannot be combined with "logprobs", which shows whole tokens: leave one out',
     );
   }
   const rule = firstOutputRule(body), raw = body.echo ? "echo" : "logprobs";
@@ -182,6 +191,7 @@ const choice = z.object({
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
   cleaned: cleanedBy,
+  healed: healedBytes,
   cached_completion: cachedCompletion,
   superseded: supersededField,
 }).openapi("CompletionChoice");

@@ -40,6 +40,7 @@ export async function openFakeEngine(
   const ready = Promise.withResolvers<void>();
   const engine = new LocalEngine({
     modelId: "fake",
+    tokenHealing: false, // Scripted runners write what they are told to; token_healing_test.ts switches it on.
     openModel: () => {
       runners.push(new FakeRunner({ vocabSize: VOCAB_SIZE, ...runnerOptions }));
       return Promise.resolve(fakeModel(runners[runners.length - 1]));
@@ -69,6 +70,7 @@ export async function collect(events: AsyncIterable<GenerationEvent>): Promise<G
 }
 
 export interface Completion {
+  readonly prompt: Extract<GenerationEvent, { kind: "prompt" }>;
   readonly ids: number[];
   readonly text: string;
   /** Text of each token event. */
@@ -81,8 +83,9 @@ export function completionOf(events: readonly GenerationEvent[], sample = 0): Co
   const tokens = events.filter((event) => event.kind === "token").filter((event) => event.sample === sample);
   const finish = events.filter((event) => event.kind === "finish").find((event) => event.sample === sample);
   if (!finish) throw new Error(`sample ${sample} has no finish event`);
+  const prompt = events.find((event) => event.kind === "prompt")!;
   const pieces = tokens.map(({ text }) => text);
-  return { ids: tokens.map(({ id }) => id), text: pieces.join("") + finish.text, pieces, finish };
+  return { prompt, ids: tokens.map(({ id }) => id), text: pieces.join("") + finish.text, pieces, finish };
 }
 
 export async function complete(engine: Engine, wanted: GenerationRequest): Promise<Completion> {

@@ -1,0 +1,122 @@
+// How often the rest of a line is guessed exactly, with token healing and without, in each layout and from the prefix
+// alone, through this repository's own server: `deno run -A bench/infill_accuracy.ts --source DIR`.
+import { parseArgs } from "node:util";
+import { digHoles, type Hole, PLACES } from "./infill_holes.ts";
+import { readCorpus } from "./load/code_corpus.ts";
+import { OwnServer } from "./load/own_server.ts";
+import { SeededRandom } from "./load/seeded_random.ts";
+import { describeMachine } from "./machine.ts";
+
+const USAGE = `Measure single-line infilling with token healing and without.
+
+  deno run -A bench/infill_accuracy.ts --source DIR [--holes 300] [--seed 1] [--serve FLAGS]
+
+  --source DIR    code that the model has not seen (may be repeated)
+  --holes N       holes to fill (default: 300)
+  --seed N        chooses the holes (default: 1)
+  --serve FLAGS   flags of the server (default: --device cpu)`;
+
+/** Each is asked for with healing and without. */
+const FORMS = ["psm", "spm", "prefix alone"] as const;
+type Form = (typeof FORMS)[number];
+
+const MAX_TOKENS = 48;
+
+/** Of one hole, by form: whether the rest of the line was guessed. */
+interface Guess {
+  readonly hole: Hole;
+  readonly form: Form;
+  readonly plain: boolean;
+  readonly healed: boolean;
+  /** The prompt did end inside a longer token. */
+  readonly acted: boolean;
+}
+
+if (import.meta.main) await main(Deno.args);
+
+async function main(args: string[]): Promise<void> {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    args,
+    options: {
+      source: { ...text, multiple: true },
+      holes: { ...text, default: "300" },
+      seed: { ...text, default: "1" },
+      serve: { ...text, default: "--device cpu" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help || !values.source) return console.log(USAGE);
+  const random = new SeededRandom(Number(values.seed));
+  const holes = digHoles(await readCorpus(values.source, random), Number(values.holes), random);
+  await using server = await OwnServer.start(values.serve);
+  const guesses: Guess[] = [];
+  for (const [index, hole] of holes.entries()) {
+    for (const form of FORMS) guesses.push(await guess(server.url, hole, form));
+    if (Deno.stderr.isTerminal()) {
+      Deno.stderr.writeSync(new TextEncoder().encode(`\r${index + 1} of ${holes.length}`));
+    }
+  }
+  const { cpu, commit, date } = await describeMachine();
+  console.log(`${cpu}. Commit ${commit}, ${date}. ${holes.length} holes, seed ${values.seed}.\n`);
+  console.log(report(guesses));
+}
+
+async function guess(url: string, hole: Hole, form: Form): Promise<Guess> {
+  const [plain, healed] = [await complete(url, hole, form, false), await complete(url, hole, form, true)];
+  return {
+    ...{ hole, form },
+    plain: plain.text.trimEnd() === hole.rest,
+    healed: healed.text.trimEnd() === hole.rest,
+    acted: healed.healed !== undefined,
+  };
+}
+
+async function complete(
+  url: string,
+  { prefix, suffix }: Hole,
+  form: Form,
+  healing: boolean,
+): Promise<{ text: string; healed?: number }> {
+  const body = {
+    prompt: prefix,
+    ...(form !== "prefix alone" && { suffix, fim_layout: form }),
+    ...{ token_healing: healing, max_tokens: MAX_TOKENS, temperature: 0, stop: "\n" },
+  };
+  const response = await fetch(`${url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`Cannot fill in: ${response.status} ${await response.text()}`);
+  return (await response.json()).choices[0];
+}
+
+/** A row a form and place. "only": holes that one of both guessed and the other did not. */
+function report(guesses: readonly Guess[]): string {
+  const head = [
+    "prompt",
+    "cursor",
+    "holes",
+    "backed up",
+    "exact, plain",
+    "exact, healed",
+    "only plain",
+    "only healed",
+  ];
+  const rows = FORMS.flatMap((form) =>
+    [undefined, ...PLACES].map((place) => {
+      const some = guesses.filter((guess) => guess.form === form && (!place || guess.hole.place === place));
+      const count = (is: (guess: Guess) => boolean) => some.filter(is).length;
+      const share = (n: number) => `${(100 * n / Math.max(1, some.length)).toFixed(1)} %`;
+      return [
+        ...[form, place ?? "all", some.length, count(({ acted }) => acted)],
+        ...[share(count(({ plain }) => plain)), share(count(({ healed }) => healed))],
+        count(({ plain, healed }) => plain && !healed),
+        count(({ plain, healed }) => healed && !plain),
+      ];
+    })
+  );
+  const line = (cells: readonly (string | number)[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
