@@ -4,6 +4,7 @@ import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
+import type { GrammarPool } from "./grammar_pool.ts";
 import type { InFlight } from "./in_flight.ts";
 import { type OutputPlan, planOutput } from "./output_plan.ts";
 import type { CacheSpace } from "./prefix_cache.ts";
@@ -19,6 +20,7 @@ export interface AdmissionOptions extends Pick<EngineOptions, "outputRules" | "c
   readonly served: ServedModel;
   readonly scheduler: Scheduler;
   readonly inFlight: InFlight;
+  readonly grammars: GrammarPool;
   readonly typeThrough: TypeThrough | undefined;
   /** Milliseconds on the engine's clock. */
   readonly now: () => number;
@@ -74,15 +76,17 @@ export class Admission {
   }
 
   #queue({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
-    const { served, scheduler, inFlight, now } = this.#options;
+    const { served, scheduler, inFlight, grammars, now } = this.#options;
     const outdated = inFlight.outdatedBy(request);
     this.#requireRoom(request, outdated);
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
     const prompt = this.#encode(request, cacheSpace);
-    const generation = new Generation({
+    const { grammar } = request;
+    const openGrammar = () => grammar && grammars.open(grammar, (error) => inFlight.end(generation, error));
+    const generation: Generation = new Generation({
       request,
       prompt,
-      samples: makeSamples(request, prompt, served, cacheSpace),
+      samples: makeSamples(request, prompt, served, cacheSpace, openGrammar),
       tokenizer: served.tokenizer,
       endIds: served.endIds,
       newCleaner,

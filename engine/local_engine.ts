@@ -11,8 +11,9 @@ import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
+import { GrammarPool } from "./grammar_pool.ts";
 import { InFlight } from "./in_flight.ts";
-import { disposeQuietly, reopenModel } from "./reopen_model.ts";
+import { DEFAULT_REOPEN_DELAYS_MS, disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
@@ -43,13 +44,12 @@ export interface LocalEngineOptions extends
   readonly reopenDelaysMs?: readonly number[];
 }
 
-const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
-
 export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #now: () => number;
   readonly #loop: Promise<void>;
   readonly #inFlight: InFlight;
+  readonly #grammars = new GrammarPool(() => this.#served!.grammarVocabulary(), () => this.#wake());
   #state: EngineState = { phase: "loading", progress: 0 };
   #served: ServedModel | undefined;
   #runner: ModelRunner | undefined;
@@ -115,10 +115,7 @@ export class LocalEngine implements Engine {
     if (wrong === undefined) return tokenizer.decode(ids);
     throw new InvalidRequestError(
       `Cannot detokenize: ids must be from 0 to ${info.vocabSize - 1}, received ${wrong}`,
-      {
-        field: "tokens",
-        reason: "invalid_value",
-      },
+      { field: "tokens", reason: "invalid_value" },
     );
   }
 
@@ -168,6 +165,7 @@ export class LocalEngine implements Engine {
     } catch (error) {
       this.#fail(error);
     } finally {
+      this.#grammars[Symbol.dispose]();
       if (this.#runner) await disposeQuietly(this.#runner);
     }
   }
@@ -192,6 +190,7 @@ export class LocalEngine implements Engine {
         served,
         scheduler,
         inFlight: this.#inFlight,
+        grammars: this.#grammars,
         typeThrough: this.#typeThrough,
         now: this.#now,
       });
@@ -226,6 +225,7 @@ export class LocalEngine implements Engine {
     if (result) this.#delivery.deliver(scheduler, step, result);
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
+    await this.#grammars.settle();
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */

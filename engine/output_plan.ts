@@ -11,7 +11,7 @@ export interface OutputPlan {
 }
 
 /**
- * @param server rules of requests that do not say otherwise, and do not want their tokens as they were drawn
+ * @param server rules of requests that do not say otherwise, and do not want their text as it was drawn
  * @param decode text of a prompt that came as token ids
  */
 export function planOutput(
@@ -26,8 +26,8 @@ export function planOutput(
   return { request: rules.keepCrlf && code.crlf ? withoutCrsIn(request) : request, newCleaner };
 }
 
-function wantsRawTokens({ logprobs, echoPrompt }: GenerationRequest): boolean {
-  return logprobs !== undefined || echoPrompt === true;
+function wantsRawTokens({ logprobs, echoPrompt, grammar }: GenerationRequest): boolean {
+  return logprobs !== undefined || echoPrompt === true || grammar !== undefined;
 }
 
 function withoutCrsIn(request: GenerationRequest): GenerationRequest {

@@ -3,6 +3,8 @@ import type { LoadedModel } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import { EngineUnavailableError } from "./errors.ts";
 
+export const DEFAULT_REOPEN_DELAYS_MS: readonly number[] = [0, 1_000, 5_000];
+
 export interface ReopenOptions {
   readonly openModel: () => Promise<LoadedModel>;
   /** Wait before each attempt: a driver that resets takes its time. */

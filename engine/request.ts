@@ -1,6 +1,7 @@
 // A generation request and what comes back of it, in the engine's own words: no JSON, no HTTP, and nothing that a
 // structured clone cannot carry between threads.
 import type { Deadlines } from "./deadlines.ts";
+import type { Grammar } from "./grammar.ts";
 import type { OutputRules } from "./output_rules.ts";
 import type { OutputRuleName } from "./output_stage.ts";
 import type { Priority } from "./priority.ts";
@@ -65,6 +66,8 @@ export interface GenerationRequest {
    * model has it. Never done to token ids, where nothing is drawn, nor to prompts to be scored.
    */
   readonly tokenHealing?: boolean;
+  /** The completion follows it from its first character to its last; no prompt is healed then. */
+  readonly grammar?: Grammar;
   /** Go on past end-of-text and separator tokens. */
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */

@@ -7,6 +7,7 @@ import type { GenerationRequest } from "./request.ts";
 import { LogitAdjuster, randomSeed, samplingParams } from "./sampling.ts";
 import { Sequence } from "./sequence.ts";
 import type { ServedModel } from "./served_model.ts";
+import type { TokenConstraint } from "./token_constraint.ts";
 import { HealingConstraint } from "./token_healing.ts";
 
 /** Sequences that a request takes; without new tokens all its samples are the same prompt. */
@@ -25,12 +26,16 @@ function flowOf({ requester: { key = "", session, client = "" } = {} }: Generati
   return { key, session: session ?? client };
 }
 
-/** The first sample computes the prompt, and scores it where that is asked for; the others find it in the cache. */
+/**
+ * The first sample computes the prompt, and scores it where that is asked for; the others find it in the cache.
+ * @param openGrammar the constraint of a request with a grammar, one a sample
+ */
 export function makeSamples(
   request: GenerationRequest,
   prompt: EncodedPrompt,
   served: ServedModel,
   cacheSpace: CacheSpace,
+  openGrammar: () => TokenConstraint | undefined,
 ): Sample[] {
   const seed = request.seed === undefined ? randomSeed() : BigInt(request.seed);
   const room = served.info.contextLength - prompt.ids.length;
@@ -51,8 +56,9 @@ export function makeSamples(
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
       adjustments: () => adjuster.adjustments(MAX_ADJUSTMENTS),
       ...(leader && { leader }),
-      ...(healing &&
-        { constraint: new HealingConstraint(healing.bytes, served.tokenizer, served.tokenIndex) }),
+      constraint: healing
+        ? new HealingConstraint(healing.bytes, served.tokenizer, served.tokenIndex)
+        : openGrammar(),
     });
     samples.push({ index, sequence, adjuster });
   }

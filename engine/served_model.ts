@@ -6,9 +6,11 @@ import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
+import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
 import type { GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
+import { byteLevelAlphabet } from "./token_bytes.ts";
 import { backupOf } from "./token_healing.ts";
 import { TokenIndex } from "./token_index.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -72,6 +74,20 @@ export class ServedModel {
     );
   }
 
+  /** The same for grammars, spelled as in tokenizer.json, and what may end a completion that follows one. */
+  grammarVocabulary(): GrammarVocabulary {
+    const { vocabSize, suppressedTokens: suppressed } = this.#loaded;
+    const letters = new Map(Array.from(byteLevelAlphabet(), ([letter, byte]) => [byte, letter]));
+    const spell = (id: number) => Array.from(this.tokenizer.bytes(id), (byte) => letters.get(byte)).join("");
+    const isText = (id: number) => !this.tokenizer.isControl(id) && !this.endIds.has(id);
+    return {
+      tokens: Array.from({ length: vocabSize }, (_, id) => isText(id) ? spell(id) : ""),
+      vocabSize,
+      endIds: [...this.endIds].filter((id) => !suppressed.includes(id)),
+      suppressed,
+    };
+  }
+
   /**
    * The prompt's tokens, which leave room for at least one new token unless the request wants none.
    * @param countCached by which the layout of an infill is chosen
@@ -120,8 +136,8 @@ export class ServedModel {
   }
 
   #heals(request: GenerationRequest, isInfill: boolean): boolean {
-    const { maxTokens, echoPrompt, logprobs, tokenHealing = this.#options.tokenHealing } = request;
-    if (maxTokens === 0 || (echoPrompt && logprobs !== undefined)) return false;
+    const { maxTokens, echoPrompt, logprobs, grammar, tokenHealing = this.#options.tokenHealing } = request;
+    if (maxTokens === 0 || grammar || (echoPrompt && logprobs !== undefined)) return false;
     // Who reads log-probabilities wants tokens as they were drawn, unless he says that he knows.
     if (logprobs !== undefined && !request.tokenHealing) return false;
     return tokenHealing ?? (!isInfill || (this.#loaded.healsInfills ?? false));

@@ -112,9 +112,11 @@ export function* answerEvents(
 function typedRequest(request: GenerationRequest): { key: string; before: string } | undefined {
   const { prompt, requester, requestId: _id, deadlines: _deadlines, priority: _priority, ...settings } =
     request;
-  const { n = 1, temperature, seed, logprobs, echoPrompt, cachePrompt, maxTokens } = settings;
+  const { n = 1, temperature, seed, logprobs, echoPrompt, cachePrompt, maxTokens, grammar } = settings;
   const repeatable = temperature === 0 || seed !== undefined;
-  const plain = n === 1 && maxTokens !== 0 && logprobs === undefined && !echoPrompt && cachePrompt !== false;
+  const plain = n === 1 && maxTokens !== 0 && logprobs === undefined && !echoPrompt &&
+    cachePrompt !== false &&
+    grammar === undefined; // What is left of one completion does not follow its grammar.
   const parts = repeatable && plain && cutAtCursor(prompt);
   return parts
     ? { before: parts.before, key: JSON.stringify([requester?.key, settings, parts.rest]) }

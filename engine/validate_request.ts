@@ -1,6 +1,8 @@
 // Refuses requests that cannot be served whatever the engine's load, naming the field at fault. Pure.
 import { MAX_TOP_LOGPROBS } from "../kernels/step.ts";
 import { InvalidRequestError } from "./errors.ts";
+import type { Grammar } from "./grammar.ts";
+import { unsupportedInSchema } from "./json_schema_support.ts";
 import { type OutputRules, SCOPES } from "./output_rules.ts";
 import type { GenerationRequest } from "./request.ts";
 
@@ -34,6 +36,7 @@ export function validateRequest(
     throw invalid("cacheSalt", "a string", request.cacheSalt);
   }
   validateRules(request.outputRules ?? {});
+  if (request.grammar) validateGrammar(request.grammar);
   if (request.prompt.kind === "tokens") {
     const wrong = request.prompt.ids.find((id) => !isTokenId(id, vocabSize));
     if (wrong !== undefined) throw invalid("prompt", `token ids from 0 to ${vocabSize - 1}`, wrong);
@@ -44,6 +47,24 @@ function validateRules({ scope = "none", minIndent = 0 }: OutputRules) {
   if (!SCOPES.includes(scope)) throw invalid("outputRules.scope", `one of ${SCOPES.join(", ")}`, scope);
   if (Number.isSafeInteger(minIndent) && minIndent >= 0) return;
   throw invalid("outputRules.minIndent", "a whole number of at least 0", minIndent);
+}
+
+/** Longer ones are refused: compiling takes more than in proportion. */
+const MAX_GRAMMAR_UNITS = 65_536;
+
+function validateGrammar(grammar: Grammar) {
+  const { field } = grammar;
+  const text = "schema" in grammar ? grammar.schema : "pattern" in grammar ? grammar.pattern : grammar.text;
+  if (text.length > MAX_GRAMMAR_UNITS) {
+    throw invalid(field, `at most ${MAX_GRAMMAR_UNITS} characters long`, text.length);
+  }
+  if (text === "") throw invalid(field, "more than an empty text", '""');
+  const fault = grammar.kind === "jsonSchema" ? unsupportedInSchema(JSON.parse(text)) : undefined;
+  if (fault === undefined) return;
+  throw new InvalidRequestError(`Cannot admit request: ${field} asks for what cannot be kept: ${fault}`, {
+    field,
+    reason: "invalid_value",
+  });
 }
 
 /** The prompt and at least `numNew` tokens do not fit the context. */

@@ -3,6 +3,7 @@
 import type { Deadlines } from "../engine/deadlines.ts";
 import type { GenerationRequest, Prompt } from "../engine/request.ts";
 import { defined } from "./defined.ts";
+import { toGrammar } from "./grammar_fields.ts";
 import type { InfillRequest } from "./llama_infill_schema.ts";
 import { toOutputRules } from "./output_rule_fields.ts";
 import { engineSeed } from "./seed.ts";
@@ -35,6 +36,7 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     stop: [body.stop].flat().filter((text) => text !== ""),
     outputRules: toOutputRules(body),
     tokenHealing: body.token_healing,
+    grammar: toGrammar(body),
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

@@ -1,6 +1,7 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
+import { llamaGrammarFields } from "./grammar_fields.ts";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
@@ -53,6 +54,7 @@ export const infillRequest = z.object({
   }),
   ignore_eos: z.boolean().default(false).describe("Go on past the end of the text."),
   token_healing: tokenHealingField,
+  ...llamaGrammarFields,
   ...outputRuleFields,
   n_probs: z.int().min(0).max(20).optional().describe("Report this many likely tokens for each token."),
   logprobs: z.int().min(0).max(20).optional().describe("Another name of `n_probs`."),

@@ -3,6 +3,7 @@
 import type { FimLayout, GenerationRequest, Prompt } from "../engine/request.ts";
 import { defined } from "./defined.ts";
 import type { CompletionPrompt, CompletionRequest } from "./openai_completion_schema.ts";
+import { toGrammar } from "./grammar_fields.ts";
 import { toOutputRules } from "./output_rule_fields.ts";
 import { engineSeed } from "./seed.ts";
 
@@ -49,6 +50,7 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     stop: toStopStrings(body.stop),
     outputRules: toOutputRules(body),
     tokenHealing: body.token_healing,
+    grammar: toGrammar(body),
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,

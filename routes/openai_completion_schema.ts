@@ -2,6 +2,7 @@
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
+import { openAiGrammarFields } from "./grammar_fields.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
@@ -110,6 +111,7 @@ export const completionRequest = z.object({
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
   token_healing: tokenHealingField,
+  ...openAiGrammarFields,
   ...outputRuleFields,
   ...standingFields,
   user: z.string().optional().describe("Accepted and ignored."),

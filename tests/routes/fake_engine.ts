@@ -27,6 +27,7 @@ export interface Script {
   readonly cachedCompletion?: true;
   readonly truncated?: boolean;
   readonly layout?: FimLayout;
+  readonly healed?: number;
   /** Tokens of the prompt said to come from the cache. */
   readonly cachedTokens?: number;
   /** Milliseconds before each token. */
@@ -175,6 +176,7 @@ function promptEvent(script: Script, request: GenerationRequest): GenerationEven
     tokenIds: characters.map((character) => character.codePointAt(0)!),
     truncated: script.truncated ?? false,
     ...(script.layout && { layout: script.layout }),
+    ...(script.healed && { healed: script.healed }),
     ...(request.echoPrompt && { text }),
     ...(request.echoPrompt && request.logprobs !== undefined && {
       tokens: characters.map((character, i) =>

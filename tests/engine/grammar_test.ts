@@ -1,0 +1,305 @@
+// Completions held to a grammar by the real library: what comes out follows it, whatever is drawn; what cannot be followed is
+// refused; and nothing that a grammar does holds the engine up.
+import assert from "node:assert/strict";
+import type { GrammarText } from "../../engine/grammar.ts";
+import { GrammarPool, type GrammarPoolLimits } from "../../engine/grammar_pool.ts";
+import { unsupportedInSchema } from "../../engine/json_schema_support.ts";
+import type { GenerationRequest } from "../../engine/request.ts";
+import { ServedModel } from "../../engine/served_model.ts";
+import type { TokenConstraint } from "../../engine/token_constraint.ts";
+import { Tokenizer } from "../../engine/tokenizer.ts";
+import { hasToken } from "../../kernels/sampling/token_mask.ts";
+import { Random, testSeed } from "../kernels/random.ts";
+import { collect, complete, fakeModel, openFakeEngine, textPrompt, until } from "./fake_model.ts";
+import { FakeRunner } from "./fake_runner.ts";
+
+const TOKENIZER_JSON = JSON.parse(
+  Deno.readTextFileSync("weights/hyades-starcoder-31m/tokenizer.json"),
+);
+const TOKENIZER = new Tokenizer(TOKENIZER_JSON);
+const MODEL = new ServedModel({
+  ...fakeModel(new FakeRunner()),
+  vocabSize: 16384,
+  suppressedTokens: [1, 2, 3, 4],
+  tokenizer: { tokenizerJson: TOKENIZER_JSON, tokenizerConfig: {} },
+}, { modelId: "fake" });
+
+function makePool(limits: GrammarPoolLimits = {}): GrammarPool {
+  return new GrammarPool(() => MODEL.grammarVocabulary(), () => {}, limits);
+}
+
+/** A constraint and a way to wait for its mask. */
+function open(pool: GrammarPool, grammar: GrammarText) {
+  let failure: Error | undefined;
+  const constraint = pool.open({ field: "guided", ...grammar }, (error) => failure = error);
+  const mask = async (): Promise<Uint32Array> => {
+    await until(() => constraint.next !== "pending" || failure !== undefined);
+    if (failure) throw failure;
+    return constraint.next as Uint32Array;
+  };
+  return { constraint, mask };
+}
+
+/**
+ * A random walk through the grammar: any token that is allowed, but the end as soon as it is. Of whole characters where
+ * there are any: XGrammar lets three bytes make a surrogate, which is no character.
+ */
+async function walk(pool: GrammarPool, grammar: GrammarText, random: Random): Promise<string> {
+  const { constraint, mask } = open(pool, grammar);
+  using _ = constraint as TokenConstraint;
+  const ids: number[] = [];
+  while (ids.length < 200) {
+    const allowed = await mask();
+    const choices = Array.from({ length: 16384 }, (_, id) => id).filter((id) => hasToken(allowed, id));
+    assert.ok(choices.length > 0 && !choices.some((id) => id >= 1 && id <= 4));
+    const end = choices.find((id) => MODEL.endIds.has(id));
+    if (end !== undefined) {
+      constraint.accept(end);
+      assert.ok(constraint.ended);
+      return TOKENIZER.decode(ids);
+    }
+    const whole = choices.filter((id) => !TOKENIZER.decode([id]).includes("\ufffd"));
+    // What closes something, now and then, or free texts would have no end.
+    const closing = random.uniform() < 0.3
+      ? whole.filter((id) => /^["}\]]/.test(TOKENIZER.decode([id])))
+      : [];
+    const among = [closing, whole, choices].find(({ length }) => length > 0)!;
+    ids.push(among[random.below(among.length)]);
+    constraint.accept(ids[ids.length - 1]);
+  }
+  throw new Error(`A walk without end: ${TOKENIZER.decode(ids)}`);
+}
+
+/** Whether a text can be drawn, token by token as it is encoded, and may end there. */
+async function accepts(pool: GrammarPool, grammar: GrammarText, text: string): Promise<boolean> {
+  const { constraint, mask } = open(pool, grammar);
+  using _ = constraint as TokenConstraint;
+  for (const id of TOKENIZER.encode(text)) {
+    if (!hasToken(await mask(), id)) return false;
+    constraint.accept(id);
+  }
+  const last = await mask();
+  return [...MODEL.endIds].some((id) => hasToken(last, id));
+}
+
+const schema = (value: unknown): GrammarText => ({ kind: "jsonSchema", schema: JSON.stringify(value) });
+
+// deno-lint-ignore no-explicit-any -- JSON of any form
+type Json = any;
+
+/** Schemas of every keyword that is let through: what they must yield, texts that fit, and texts that do not. */
+const SCHEMAS: readonly (readonly [unknown, (value: Json) => boolean, string[], string[]])[] = [
+  [{ type: "boolean" }, (v) => typeof v === "boolean", ["true"], ["1", '"true"']],
+  [{ type: ["integer", "null"] }, (v) => v === null || Number.isInteger(v), ["null", "-12"], ["1.5"]],
+  [
+    { type: "string", minLength: 2, maxLength: 3 },
+    (v) => [...v].length >= 2 && [...v].length <= 3,
+    ['"ab"'],
+    [
+      '"a"',
+      '"abcd"',
+    ],
+  ],
+  [{ type: "string", pattern: "^[a-f]{2}\\d$" }, (v) => /^[a-f]{2}\d$/.test(v), ['"ab1"'], ['"a1"']],
+  [{ type: "string", format: "date" }, (v) => /^\d{4}-\d\d-\d\d$/.test(v), ['"2026-11-24"'], ['"today"']],
+  [{ enum: ["é", 1.5, null, 'a"b'] }, (v) => ["é", 1.5, null, 'a"b'].includes(v), ['"é"', '"a\\"b"'], ["2"]],
+  [{ type: "integer", const: 7 }, (v) => v === 7, ["7"], ["8"]],
+  [
+    { type: "array", items: { enum: [1, 2] }, minItems: 1, maxItems: 3 },
+    (v) => v.length >= 1 && v.length <= 3 && v.every((x: Json) => x === 1 || x === 2),
+    ["[1]", "[1, 2, 1]"],
+    ["[]", "[1, 1, 1, 1]", "[3]"],
+  ],
+  [
+    { type: "array", prefixItems: [{ type: "boolean" }, { type: "null" }], items: false },
+    (v) => v.length <= 2 && typeof v[0] === "boolean" && (v.length < 2 || v[1] === null),
+    ["[true, null]"],
+    ["[null]", "[true, null, 1]"],
+  ],
+  [
+    {
+      title: "T",
+      type: "object",
+      properties: { a: { const: 1, description: "d" }, b: { type: "boolean" } },
+      required: ["b"],
+    },
+    (v) =>
+      typeof v.b === "boolean" && (v.a === undefined || v.a === 1) &&
+      Object.keys(v).every((k) => "ab".includes(k)),
+    ['{"a": 1, "b": true}', '{"b": false}'],
+    ["{}", '{"a": 2, "b": true}', '{"b": true, "c": 1}'],
+  ],
+  [
+    { type: "object", properties: { a: { const: 1 }, b: { const: 2 } }, minProperties: 1, maxProperties: 1 },
+    (v) => Object.keys(v).length === 1,
+    ['{"b": 2}'],
+    ["{}", '{"a": 1, "b": 2}'],
+  ],
+  [
+    { anyOf: [{ type: "null" }, { $ref: "#/$defs/n" }], $defs: { n: { allOf: [{ enum: ["x"] }] } } },
+    (v) => v === null || v === "x",
+    ["null", '"x"'],
+    ['"y"'],
+  ],
+  [
+    { type: "object", additionalProperties: { type: "boolean" } },
+    (v) => Object.values(v).every((x) => x === true || x === false),
+    [
+      '{"any": true}',
+      "{}",
+    ],
+    ['{"any": 1}'],
+  ],
+];
+
+Deno.test("A JSON schema that is let through is kept to, whatever is drawn, and keeps nothing out that fits", async () => {
+  const random = new Random(testSeed());
+  for (const [value, fits, good, bad] of SCHEMAS) {
+    assert.equal(unsupportedInSchema(value), undefined);
+    using pool = makePool();
+    for (let turn = 0; turn < 4; turn++) {
+      const text = await walk(pool, schema(value), random);
+      assert.ok(fits(JSON.parse(text)), `${JSON.stringify(value)}: ${text}`);
+    }
+    for (const text of good) {
+      assert.ok(await accepts(pool, schema(value), text), `${JSON.stringify(value)}: ${text}`);
+    }
+    for (const text of bad) {
+      assert.ok(!await accepts(pool, schema(value), text), `${JSON.stringify(value)}: ${text}`);
+    }
+  }
+});
+
+Deno.test("A regular expression is matched as a whole, and a grammar from its root", async () => {
+  const random = new Random(testSeed());
+  using pool = makePool();
+  for (const pattern of ["[a-z]{3,6}\\d{2}", "(?:ab|é🙂){1,3}x?", "self\\.[a-z_]{1,9}\\(\\)"]) {
+    for (let turn = 0; turn < 5; turn++) {
+      const text = await walk(pool, { kind: "regex", pattern }, random);
+      assert.match(text, new RegExp(`^(?:${pattern})$`, "u"));
+    }
+  }
+  const ebnf = 'root ::= expr # a comment\nexpr ::= "(" expr ")" | item\nitem ::= [a-c] item?\n';
+  for (let turn = 0; turn < 5; turn++) {
+    assert.match(await walk(pool, { kind: "ebnf", text: ebnf }, random), /^\(*[a-c]+\)*$/);
+  }
+  assert.ok(await accepts(pool, { kind: "ebnf", text: ebnf }, "((abc))"));
+  assert.ok(!await accepts(pool, { kind: "ebnf", text: ebnf }, "((abc)"));
+});
+
+Deno.test("unsupportedInSchema() names what the library passes over or takes wrongly", () => {
+  const cases: [unknown, RegExp][] = [
+    [{ type: "integer", minimum: 3 }, /# has "minimum" with type "integer"/],
+    [{ type: "object", properties: { a: { not: {} } } }, /#\/properties\/a has "not" without a "type"/],
+    [{ properties: {} }, /# has "properties" without a "type"/],
+    [{ type: "array", items: { type: "string" }, uniqueItems: true }, /"uniqueItems"/],
+    [
+      { type: "object", properties: { a: true }, additionalProperties: true },
+      /"additionalProperties" beside/,
+    ],
+    [{ type: "object", required: ["b"] }, /requires "b"/],
+    [{ type: "object", properties: { 'a"b': true } }, /quotes and backslashes/],
+    [{ oneOf: [{ type: "null" }] }, /"oneOf"/],
+    [{ allOf: [{}, {}] }, /"allOf" with other than one/],
+    [{ anyOf: [{ type: "null" }], type: "null" }, /# has "type" beside "anyOf"/],
+    [{ $ref: "https://example.org/x" }, /"\$ref"/],
+    [{ type: "integer", enum: ["a"] }, /allows "a", which is not of its type/],
+    [{ type: "string", pattern: "a", minLength: 1 }, /more than one of/],
+    [{ type: "text" }, /has the type "text"/],
+    [{ type: "array", items: false }, /#\/items is false/],
+    [{ $defs: { x: { if: {} } }, type: "null" }, /#\/\$defs\/x has "if"/],
+    [false, /# is false/],
+    [3, /must be an object/],
+    [JSON.parse(`${'{"anyOf":['.repeat(80)}true${"]}".repeat(80)}`), /nested more than 64 deep/],
+  ];
+  for (const [value, message] of cases) assert.match(unsupportedInSchema(value) ?? "", message);
+});
+
+Deno.test("GrammarPool says what is wrong with a grammar, in the library's words, and takes the next one", async () => {
+  using pool = makePool();
+  const faults: [GrammarText, RegExp][] = [
+    [{ kind: "regex", pattern: "(ab" }, /regular expression cannot be followed: .*parenthesis is not closed/],
+    [{ kind: "regex", pattern: "(?=a)b" }, /Lookahead is not supported/],
+    [{ kind: "ebnf", text: 'root ::= "a" b' }, /grammar cannot be followed: .*Rule "b" is not defined/],
+    [schema({ $ref: "#/$defs/none" }), /JSON schema cannot be followed/],
+  ];
+  for (const [grammar, message] of faults) {
+    await assert.rejects(open(pool, grammar).mask(), message);
+    assert.equal(pool.size, 0);
+  }
+  assert.ok(await accepts(pool, { kind: "regex", pattern: "ab" }, "ab"));
+});
+
+Deno.test("GrammarPool ends a grammar that takes too long, and keeps no more than it has room for", async () => {
+  using slow = makePool({ compileTimeoutMs: 50 });
+  await assert.rejects(
+    open(slow, { kind: "regex", pattern: "a" }).mask(),
+    /took more than 0.05 s to compile/,
+  );
+  assert.equal(slow.size, 0);
+  using pool = makePool({ maxGrammars: 2 });
+  const [a, b] = ["a", "b"].map((pattern) => open(pool, { kind: "regex", pattern }));
+  await Promise.all([a.mask(), b.mask()]);
+  assert.throws(() => open(pool, { kind: "regex", pattern: "c" }), /2 other grammars are in use/);
+  const again = open(pool, { kind: "regex", pattern: "a" });
+  await again.mask();
+  for (const { constraint } of [a, again]) constraint[Symbol.dispose]();
+  await open(pool, { kind: "regex", pattern: "c" }).mask();
+  assert.equal(pool.size, 2, "the one that nobody used made room");
+});
+
+function wanted(pattern: string, options: Partial<GenerationRequest> = {}): GenerationRequest {
+  const grammar = { field: "guided_regex", kind: "regex", pattern } as const;
+  return { prompt: textPrompt("x = "), maxTokens: 30, temperature: 0, grammar, ...options };
+}
+
+Deno.test("LocalEngine follows a grammar to its end, in every sample, whatever end tokens are to be ignored", async () => {
+  await using fake = await openFakeEngine({}, { tokenHealing: true });
+  const { text, finish, prompt } = await complete(fake.engine, wanted("[a-c]{3}d"));
+  assert.match(text, /^[a-c]{3}d$/);
+  assert.deepEqual([finish.reason, prompt.healed], ["eos", undefined], "a grammar goes before healing");
+  const events = await collect(
+    fake.engine.submit(wanted("[a-c]{3}d", { n: 3, temperature: 1, seed: 7, ignoreEos: true, logprobs: 1 })),
+  );
+  for (let sample = 0; sample < 3; sample++) {
+    const tokens = events.filter((event) => event.kind === "token" && event.sample === sample);
+    assert.match(tokens.map((event) => event.kind === "token" ? event.text : "").join(""), /^[a-c]{3}d$/);
+  }
+  const { freeBlocks, totalBlocks, running, waiting } = await fake.engine.stats();
+  assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
+});
+
+Deno.test("LocalEngine serves others while a grammar is compiled, and refuses one that is none as the request's fault", async () => {
+  await using fake = await openFakeEngine();
+  const held = complete(fake.engine, wanted("[a-c]{2}"));
+  const ended: string[] = [];
+  await Promise.all([
+    held.then(() => ended.push("held")),
+    complete(fake.engine, { prompt: textPrompt("y"), maxTokens: 5, ignoreEos: true }).then(() =>
+      ended.push("free")
+    ),
+  ]);
+  assert.deepEqual(ended, ["free", "held"]);
+  await assert.rejects(complete(fake.engine, wanted("(")), {
+    name: "InvalidRequestError",
+    field: "guided_regex",
+  });
+  await assert.rejects(
+    complete(fake.engine, wanted("", { grammar: { field: "f", kind: "jsonSchema", schema: '{"not":{}}' } })),
+    /f asks for what cannot be kept: # has "not"/,
+  );
+  await assert.rejects(complete(fake.engine, wanted("a".repeat(70_000))), /at most 65536 characters/);
+});
+
+Deno.test("LocalEngine lets a request with a grammar be cancelled at any time", async () => {
+  await using fake = await openFakeEngine();
+  for (const delay of [0, 5, 2000]) {
+    const controller = new AbortController();
+    const events = collect(fake.engine.submit(wanted("[a-c]{400}", { maxTokens: 100 }), controller.signal));
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    controller.abort(new Error("left"));
+    await events.catch(() => {});
+  }
+  const { freeBlocks, totalBlocks, running, waiting } = await fake.engine.stats();
+  assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
+});
