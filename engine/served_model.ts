@@ -5,7 +5,7 @@ import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
-import type { EncodedPrompt } from "./generation.ts";
+import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
 import type { GenerationRequest } from "./request.ts";
@@ -97,11 +97,10 @@ export class ServedModel {
     const { contextLength } = this.info;
     const numNew = request.maxTokens === 0 ? 0 : 1;
     const prompt = this.#encode(request, numNew, countCached);
-    if (prompt.ids.length === 0) throw emptyPromptError();
-    this.#requireKnown(prompt.ids);
-    if (prompt.ids.length > contextLength - numNew) {
-      throw contextLengthError(prompt.ids.length, contextLength, { numNew });
-    }
+    const ids = wholePromptIds(prompt);
+    if (ids.length === 0) throw emptyPromptError();
+    this.#requireKnown(ids);
+    if (ids.length > contextLength - numNew) throw contextLengthError(ids.length, contextLength, { numNew });
     return prompt;
   }
 

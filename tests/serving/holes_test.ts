@@ -56,6 +56,7 @@ function body(hole: Hole, layout: "psm" | "spm", stream: boolean): RequestInit {
     fim_layout: layout,
     max_tokens: 48,
     temperature: 0,
+    token_healing: false, // As transformers has it.
     stream,
     stream_options: stream ? { include_usage: true } : null,
   };
@@ -92,4 +93,36 @@ Deno.test("a streamed middle arrives token by token and adds up to the whole", a
   ok(events.length > hole.psm.ids.length / 2, `${events.length} events for ${hole.psm.ids.length} tokens`);
   ok(parts.length > 2, `all arrived in ${parts.length} parts`);
   deepStrictEqual(parsed.at(-1).usage.prompt_tokens, hole.psm.promptIds.length);
+});
+
+Deno.test("healed middles over HTTP go on from the character that was typed last, in both layouts", async () => {
+  await using server = await startServer();
+  let healed = 0;
+  for (const [index, hole] of HOLES.entries()) {
+    const column = 1 + index % 7, prefix = hole.prefix.slice(0, hole.prefix.length - column);
+    const typed = prefix.slice(prefix.lastIndexOf("\n") + 1);
+    const request = {
+      ...{
+        input_prefix: prefix.slice(0, prefix.length - typed.length),
+        prompt: typed,
+        input_suffix: hole.suffix,
+      },
+      ...{ fim_layout: index % 2 ? "psm" : "spm", n_predict: 12, temperature: 0, return_tokens: true },
+    };
+    const reply = await (await fetch(`${server.url}/infill`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(request),
+    })).json();
+    const drawn = await server.engine.detokenize(reply.tokens);
+    ok(
+      drawn.endsWith(reply.content),
+      `${hole.file}: ${JSON.stringify(reply.content)} of ${JSON.stringify(drawn)}`,
+    );
+    const again = drawn.slice(0, drawn.length - reply.content.length);
+    ok(prefix.endsWith(again), `${hole.file}: ${JSON.stringify(again)} was not typed`);
+    ok(reply.tokens.length <= 12 && (reply.healed ?? 0) >= again.length);
+    healed += reply.healed ? 1 : 0;
+  }
+  ok(healed >= HOLES.length / 2, `${healed} prompts were healed`);
 });
