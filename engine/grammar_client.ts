@@ -65,7 +65,9 @@ export class GrammarClient implements Disposable {
         this.#watch(MASK_TIMEOUT_MS);
       },
       close: () => {
-        if (this.#matchers.delete(matcher)) this.#post({ kind: "close", matcher });
+        if (!this.#matchers.delete(matcher)) return;
+        if (this.#compiled || this.inUse) this.#post({ kind: "close", matcher });
+        else this.#abandon(); // Nobody waits for it any more: it could compile for long.
       },
     });
     this.#matchers.set(matcher, constraint);
@@ -113,9 +115,13 @@ export class GrammarClient implements Disposable {
     }, timeoutMs);
   }
 
-  #fail(error: Error) {
+  #abandon() {
     this[Symbol.dispose]();
     this.#options.onEnded();
+  }
+
+  #fail(error: Error) {
+    this.#abandon();
     const failed = [...this.#matchers.values()];
     this.#matchers.clear();
     for (const constraint of failed) constraint.fail(error);

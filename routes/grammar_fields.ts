@@ -16,9 +16,11 @@ const FOLLOWED =
 const responseFormat = z.object({
   type: z.enum(["text", "json_object", "json_schema"]),
   json_schema: z.looseObject({ schema: jsonSchema.optional() }).nullish(),
+  schema: jsonSchema.nullish().describe("With `json_object`, as llama.cpp has it."),
 });
 
-const structuredOutputs = z.object({
+/** Strict: what vLLM has beyond these changes the text, and must not be passed over. */
+const structuredOutputs = z.strictObject({
   regex: z.string().nullish(),
   json: jsonSchema.nullish(),
   json_object: z.boolean().nullish(),
@@ -104,7 +106,7 @@ function grammars(fields: GrammarFields): Grammar[] {
 
 function wantedSchema(format: GrammarFields["response_format"]): unknown {
   if (!format || format.type === "text") return undefined;
-  if (format.type === "json_object") return ANY_OBJECT;
+  if (format.type === "json_object") return format.schema ?? ANY_OBJECT;
   if (format.json_schema?.schema !== undefined) return format.json_schema.schema;
   throw new HttpProblem("invalid", '"response_format.json_schema" must have a "schema"', {
     param: "response_format",

@@ -237,6 +237,14 @@ Deno.test("GrammarPool ends a grammar that takes too long, and keeps no more tha
     /took more than 0.05 s to compile/,
   );
   assert.equal(slow.size, 0);
+  using left = makePool();
+  const [one, other] = [1, 2].map(() =>
+    open(left, { kind: "regex", pattern: "((a{1,999}){1,999}){1,999}" }).constraint
+  );
+  one[Symbol.dispose]();
+  assert.equal(left.size, 1);
+  other[Symbol.dispose]();
+  assert.equal(left.size, 0, "nobody waits for what is still being compiled");
   using pool = makePool({ maxGrammars: 2 });
   const [a, b] = ["a", "b"].map((pattern) => open(pool, { kind: "regex", pattern }));
   await Promise.all([a.mask(), b.mask()]);

@@ -17,6 +17,11 @@ Deno.test("toGrammar() knows OpenAI's, vLLM's and llama.cpp's fields", () => {
       kind: "jsonSchema",
       schema: ANY_OBJECT,
     }],
+    [{ response_format: { type: "json_object", schema } }, {
+      field: "response_format",
+      kind: "jsonSchema",
+      schema: '{"type":"null"}',
+    }],
     [{ response_format: { type: "json_schema", json_schema: { name: "n", strict: true, schema } } }, {
       field: "response_format",
       kind: "jsonSchema",
@@ -76,6 +81,7 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
       "response_format",
     ],
     ["/v1/completions", { prompt: "a", response_format: { type: "yaml" } }, "response_format.type"],
+    ["/v1/completions", { prompt: "a", structured_outputs: { structural_tag: "x" } }, "structured_outputs"],
     ["/infill", { ...body, json_schema: "{" }, "json_schema"],
   ] as const;
   for (const [path, sent, param] of wrong) {
