@@ -36,6 +36,8 @@ export interface Replay {
   readonly startedAt: number;
   readonly outcomes: readonly Outcome[];
   readonly accepted: number;
+  /** Batch completions at once beside the editors, and how many were done. */
+  readonly flood: number;
   readonly floodCompleted: number;
   readonly before: ServerCounters | undefined;
   readonly after: ServerCounters | undefined;
@@ -94,6 +96,7 @@ export async function replayKeystrokes(
     startedAt,
     outcomes: outcomes.filter(({ sentAt }) => sentAt >= countedFrom),
     accepted: run.accepted,
+    flood: options.flood,
     floodCompleted,
     before,
     after,
