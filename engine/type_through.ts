@@ -91,12 +91,14 @@ export class TypeThrough {
   }
 }
 
-/** The events that answer a request with what is left of a completion. */
+/** The events that answer a request with what is left of a completion; `promptText` where the request wants it. */
 export function* answerEvents(
   { ids, layout, truncated }: EncodedPrompt,
   { tokens, finish }: GivenCompletion,
+  promptText?: string,
 ): Generator<GenerationEvent> {
-  yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated };
+  const text = promptText === undefined ? {} : { text: promptText };
+  yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated, ...text };
   yield* tokens;
   yield {
     ...finish,
@@ -109,8 +111,15 @@ export function* answerEvents(
 
 /** The request cut into the text before the cursor and all else; undefined as in `recorder`. */
 function typedRequest(request: GenerationRequest): { key: string; before: string } | undefined {
-  const { prompt, requester, requestId: _id, deadlines: _deadlines, priority: _priority, ...settings } =
-    request;
+  const {
+    prompt,
+    requester,
+    requestId: _id,
+    deadlines: _deadlines,
+    priority: _priority,
+    promptText: _text,
+    ...settings
+  } = request;
   const { n = 1, temperature, seed, logprobs, echoPrompt, cachePrompt, maxTokens } = settings;
   const repeatable = temperature === 0 || seed !== undefined;
   const plain = n === 1 && maxTokens !== 0 && logprobs === undefined && !echoPrompt && cachePrompt !== false;

@@ -13,7 +13,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
   assert.deepEqual(await engine.sequences(), []);
   const completions = Promise.all([
     collect(engine.submit(request(textPrompt("p".repeat(30)), { requestId: "first" }))),
-    collect(engine.submit(request(textPrompt("secret"), { temperature: 0.5, topK: 4 }))),
+    collect(engine.submit(request(textPrompt("secret"), { temperature: 0.5, topK: 4, priority: "batch" }))),
   ]);
   completions.catch(() => {}); // Or a failed assertion would be hidden behind the engine's end.
   await until(() => gate.waiting === 1);
