@@ -41,6 +41,8 @@ export interface LocalEngineOptions extends
 const TYPING_MS = 5_000;
 /** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
 const BACKGROUND_STEP_MS = 8;
+/** Where one row alone takes longer than that, this much longer than the one row. */
+const BACKGROUND_STRETCH = 1.25;
 /** Longest step of live prompts: half a step is what the next editor's request waits on average. */
 const PROMPT_STEP_MS = 50;
 const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
@@ -240,9 +242,10 @@ export class LocalEngine implements Engine {
   /** Nobody can interrupt a step: who asks while one runs waits for its end. So none may be long while people type. */
   #pace(): StepPace {
     const typing = this.#now() - this.#lastLiveAt < TYPING_MS;
+    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#stepCost.msOf(1));
     return {
       promptRows: this.#stepCost.rowsWithin(PROMPT_STEP_MS),
-      backgroundRows: typing ? this.#stepCost.rowsWithin(BACKGROUND_STEP_MS) : Infinity,
+      backgroundRows: typing ? this.#stepCost.rowsWithin(backgroundMs) : Infinity,
     };
   }
 

@@ -25,6 +25,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     arrival: 0,
     sample: 0,
     stage: "prefill",
+    priority: "live",
     ageMs: 250,
     promptTokens: 30,
     computedTokens: 0,
@@ -37,6 +38,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     arrival: 1,
     sample: 0,
     stage: "queue",
+    priority: "batch",
     ageMs: 250,
     promptTokens: 4, // The tiny vocabulary has merges.
     computedTokens: 0,
