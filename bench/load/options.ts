@@ -44,6 +44,7 @@ keystrokes
   --rounds N        replays of each number, each with other edits, the servers taking turns (default: 1)
   --speed F         times human speed (default: 1)
   --settle SECONDS  at first, in which nothing is counted (default: 0)
+  --patient         press a key only when the one before is answered: what keys cost, however slow the server
   --keep-superseded leave requests running that a new key press makes out of date, as llama.vim does
   --session-header NAME  header that tells the server which editor asks
   --flood N         each replay again with N batch completions beside it
@@ -106,7 +107,13 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
         speed: text,
         settle: text,
       },
-      ...{ "keep-superseded": flag, "session-header": text, requests: text, concurrency: text },
+      ...{
+        patient: flag,
+        "keep-superseded": flag,
+        "session-header": text,
+        requests: text,
+        concurrency: text,
+      },
       ...{ prompts: text, json: text, report: text, plots: text },
       help: { ...flag, short: "h" },
     },
@@ -154,6 +161,7 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
     keys: number("keys", 200),
     speed: number("speed", 1, { whole: false, least: 0.01 }),
     settleSeconds: number("settle", 0, { whole: false, least: 0 }),
+    patient: values.patient ?? false,
     keepSuperseded: values["keep-superseded"] ?? false,
     ...(session !== undefined && { sessionHeader: session }),
     requests: number("requests", 2000),
