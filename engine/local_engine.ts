@@ -65,6 +65,8 @@ export class LocalEngine implements Engine {
     generatedTokens: 0,
     typeThroughHits: 0,
     preemptions: 0,
+    parks: 0,
+    unparks: 0,
   };
   readonly #stepStats = new StepStats();
   readonly #typeThrough: TypeThrough | undefined;
@@ -140,6 +142,10 @@ export class LocalEngine implements Engine {
       freeBlocks: places?.numFreeBlocks ?? 0,
       cachedBlocks: places?.numCachedBlocks ?? 0,
       totalBlocks: places?.numBlocks ?? 0,
+      parkedBlocks: places?.numParkedBlocks ?? 0,
+      hostBlocks: places?.numHostBlocks ?? 0,
+      parks: this.#counts.parks + (places?.numMoved.parks ?? 0),
+      unparks: this.#counts.unparks + (places?.numMoved.unparks ?? 0),
       preemptions: this.#counts.preemptions + (places?.numPreemptions ?? 0),
     });
   }
@@ -235,11 +241,14 @@ export class LocalEngine implements Engine {
     try {
       return await new Promise<StepResult>((resolve, reject) => {
         this.#abandonStep = reject;
-        this.#runner!.step(packBatch(step)).then(resolve, reject);
+        this.#runner!.step(packBatch(step, this.#scheduler!.moves)).then(resolve, reject);
       });
     } catch (error) {
       if (error instanceof DeviceLostError) this.#lost ??= error.message;
-      else for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+      else {
+        for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+        this.#scheduler!.abandon();
+      }
       return undefined;
     }
   }
@@ -350,6 +359,8 @@ export class LocalEngine implements Engine {
     });
     const before = this.#scheduler!;
     this.#counts.preemptions += before.places.numPreemptions;
+    this.#counts.parks += before.places.numMoved.parks;
+    this.#counts.unparks += before.places.numMoved.unparks;
     await this.#serve(loaded);
     for (const sequence of before.places.waiting) this.#requeue(sequence, reason);
     this.#enter({ phase: "ready" });

@@ -5,6 +5,7 @@ import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
+import { measureParking } from "./parking_cost.ts";
 import type { ModelRunner } from "./runner.ts";
 import { type RunnerSizes, stepLimits } from "./step_limits.ts";
 
@@ -13,6 +14,8 @@ export interface GpuRunnerOptions extends RunnerSizes {
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
   readonly kvType: "f32" | "f16";
+  /** Use host memory only if moving a block is measured to be cheaper than computing it. */
+  readonly measureParking?: boolean;
   /** Storage of float weights; as in the checkpoint when undefined. */
   readonly storage?: "f32" | "f16";
   readonly onProgress?: (done: number, total: number) => void;
@@ -56,7 +59,8 @@ export class GpuRunner implements ModelRunner {
         ...(options.storage && { storage: options.storage }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
-      return new GpuRunner(gpu, plan, limits, kvBytesPerBlock);
+      const parks = limits.numHostBlocks === 0 || !options.measureParking || await parkingPays(plan, limits);
+      return new GpuRunner(gpu, plan, parks ? limits : { ...limits, numHostBlocks: 0 }, kvBytesPerBlock);
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;
@@ -75,5 +79,16 @@ export class GpuRunner implements ModelRunner {
     this.#plan[Symbol.dispose]();
     this.#gpu[Symbol.dispose]();
     return Promise.resolve();
+  }
+}
+
+/** Disposes of the plan when measuring fails. */
+async function parkingPays(plan: GpuPlan, limits: StepLimits): Promise<boolean> {
+  try {
+    const { move, compute } = await measureParking(plan, limits);
+    return move < compute;
+  } catch (error) {
+    plan[Symbol.dispose]();
+    throw error;
   }
 }
