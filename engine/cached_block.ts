@@ -43,13 +43,18 @@ export function pathTo(last: CachedBlock | undefined): CachedBlock[] {
   return path;
 }
 
-export function* descendants(children: ChildBlocks): Generator<CachedBlock> {
-  for (const siblings of children.values()) {
-    for (const block of siblings) {
-      yield block;
-      yield* descendants(block.children);
+/** All blocks below these. A list, not a recursion: trees are as deep as contexts are long. */
+export function descendants(children: ChildBlocks): CachedBlock[] {
+  const blocks: CachedBlock[] = [], levels = [children];
+  for (let level = levels.pop(); level; level = levels.pop()) {
+    for (const siblings of level.values()) {
+      for (const block of siblings) {
+        blocks.push(block);
+        levels.push(block.children);
+      }
     }
   }
+  return blocks;
 }
 
 /** Of the blocks that may follow at `start`, the one that holds most of the tokens up to `limit`. */

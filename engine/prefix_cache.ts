@@ -178,7 +178,7 @@ export class PrefixCache {
   }
 
   #all(): CachedBlock[] {
-    return [...this.#spaces.values()].flatMap((children) => [...descendants(children)]);
+    return [...this.#spaces.values()].flatMap((children) => descendants(children));
   }
 
   #add(
