@@ -170,21 +170,22 @@ export class CacheMemory {
     const onDevice = tree.filter((cached) => !cached.parked).map(({ block }) => block);
     this.#blocks.checkIntegrity([...held, onDevice]);
     this.#slots?.checkIntegrity([this.#slotsRead, parked]);
-    const order = new Map([...this.#unused, ...this.#parked].map((cached, index) => [cached, index]));
-    for (const cached of tree) {
-      const { parent, block } = cached, name = `${cached.parked ? "parked" : "block"} ${block}`;
-      const isUnused = cached.parked || this.#blocks.references(block) === 1;
-      if (isUnused !== (cached.parked ? this.#parked : this.#unused).has(cached)) {
-        throw new Error(`Prefix cache is corrupt: ${name} is in use and up for reuse, or neither`);
+    const unused = positionsIn(this.#unused, this.#blocks), inSlots = positionsIn(this.#parked, this.#slots);
+    for (const { block, parked, parent } of tree) {
+      const wrong = (what: string) =>
+        new Error(`Prefix cache is corrupt: ${parked ? "slot" : "block"} ${block} ${what}`);
+      const position = parked ? inSlots[block] : unused[block];
+      const isUnused = parked || this.#blocks.references(block) === 1;
+      if (isUnused !== position > 0) throw wrong("is in use and up for reuse, or neither");
+      if (parent?.parked && !parked) throw wrong("follows a parked block");
+      if (!parent || parent.parked !== parked) continue;
+      const parentPosition = parked ? inSlots[parent.block] : unused[parent.block];
+      if (parentPosition > 0 && !(isUnused && position < parentPosition)) {
+        throw wrong("would outlive its parent");
       }
-      if (parent?.parked && !cached.parked) {
-        throw new Error(`Prefix cache is corrupt: ${name} follows a parked one`);
-      }
-      const outlives = parent && order.has(parent) && cached.parked === parent.parked &&
-        !(order.get(cached)! < order.get(parent)!);
-      if (outlives) throw new Error(`Prefix cache is corrupt: ${name} would outlive its parent`);
     }
-    if (order.size > tree.length) throw new Error("Prefix cache is corrupt: it lost a block");
+    const members = this.#unused.size + this.#parked.size;
+    if (members > tree.length) throw new Error("Prefix cache is corrupt: it lost a block");
   }
 
   /** Parks an unused block, or has it forgotten where there is no slot for it. */
@@ -217,6 +218,14 @@ export class CacheMemory {
     this.#unparks.set(block, slot);
     Object.assign(cached, { block, parked: false });
   }
+}
+
+/** Of each block or slot the place in the order, from 1; 0 for others. */
+function positionsIn(blocks: ReadonlySet<CachedBlock>, { numBlocks } = { numBlocks: 0 }): Uint32Array {
+  const positions = new Uint32Array(numBlocks);
+  let position = 0;
+  for (const { block } of blocks) positions[block] = ++position;
+  return positions;
 }
 
 function oldestOf(blocks: ReadonlySet<CachedBlock>): CachedBlock | undefined {

@@ -5,26 +5,23 @@ import { DeviceLostError } from "../device/device_lost_error.ts";
 import type { StepResult } from "../kernels/step.ts";
 import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
+import { Admission } from "./admission.ts";
 import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
-import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
+import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { InFlight } from "./in_flight.ts";
-import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
-import { type OutputPlan, planOutput } from "./output_plan.ts";
-import type { CacheSpace } from "./prefix_cache.ts";
+import { PlaceStats } from "./place_stats.ts";
+import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
-import { rankOf } from "./priority.ts";
-import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
+import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
-import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import { ServedModel } from "./served_model.ts";
-import { StepStats } from "./step_stats.ts";
-import { answerEvents, type GivenCompletion, TypeThrough } from "./type_through.ts";
-import { validateRequest } from "./validate_request.ts";
+import { StepCost } from "./step_cost.ts";
+import { StepDelivery } from "./step_delivery.ts";
+import { TypeThrough } from "./type_through.ts";
 
 export interface LocalEngineOptions extends
   Pick<
@@ -41,6 +38,14 @@ export interface LocalEngineOptions extends
   readonly reopenDelaysMs?: readonly number[];
 }
 
+/** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
+const TYPING_MS = 5_000;
+/** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
+const BACKGROUND_STEP_MS = 8;
+/** Where one row alone takes longer than that, this much longer than the one row. */
+const BACKGROUND_STRETCH = 1.25;
+/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
+const PROMPT_STEP_MS = 50;
 const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
 
 export class LocalEngine implements Engine {
@@ -52,23 +57,18 @@ export class LocalEngine implements Engine {
   #served: ServedModel | undefined;
   #runner: ModelRunner | undefined;
   #scheduler: Scheduler | undefined;
+  #admission: Admission | undefined;
   /** Why the present runner's device is gone, once it is. */
   #lost: string | undefined;
   #closed = false;
   #wake: () => void = () => {};
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
-  readonly #counts = {
-    steps: 0,
-    promptTokens: 0,
-    cachedTokens: 0,
-    generatedTokens: 0,
-    typeThroughHits: 0,
-    preemptions: 0,
-    parks: 0,
-    unparks: 0,
-  };
-  readonly #stepStats = new StepStats();
+  readonly #delivery: StepDelivery;
+  readonly #stepCost = new StepCost();
+  #lastLiveAt = -Infinity;
+  readonly #placeStats = new PlaceStats();
+  readonly #counts = { typeThroughHits: 0 };
   readonly #typeThrough: TypeThrough | undefined;
 
   /** Starts to load the model; `state` says how far that is. */
@@ -76,14 +76,11 @@ export class LocalEngine implements Engine {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#inFlight = new InFlight(this.#now, (sequence) => this.#scheduler!.finish(sequence));
+    this.#delivery = new StepDelivery(this.#inFlight, this.#now);
     if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
       this.#typeThrough = new TypeThrough();
     }
     this.#loop = this.#run();
-  }
-
-  get #maxWaiting(): number {
-    return this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
   }
 
   get state(): EngineState {
@@ -97,14 +94,15 @@ export class LocalEngine implements Engine {
   submit(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
     try {
       signal?.throwIfAborted();
-      const plan = this.#plan(request);
-      const given = this.#typeThrough?.find(request);
-      if (given) return this.#answer(plan.request, given);
-      const generation = this.#admit(plan, this.#typeThrough?.recorder(request));
-      signal?.addEventListener("abort", () => this.#inFlight.abort(generation, signal.reason), {
-        once: true,
-      });
-      return generation.events;
+      this.#requireServed();
+      if ((request.priority ?? "live") === "live") this.#lastLiveAt = this.#now();
+      const { events, generation } = this.#admission!.admit(request);
+      if (generation) {
+        const abort = () => this.#inFlight.abort(generation, signal!.reason);
+        signal?.addEventListener("abort", abort, { once: true });
+      } else this.#counts.typeThroughHits++;
+      this.#wake();
+      return events;
     } catch (error) {
       const refused = new EventQueue<GenerationEvent>(() => {});
       refused.fail(error);
@@ -132,21 +130,11 @@ export class LocalEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    const places = this.#scheduler?.places;
     return Promise.resolve({
       ...this.#counts,
-      ...this.#stepStats.counts,
+      ...this.#delivery.counts,
       ...this.#inFlight.counts,
-      waiting: places?.waiting.length ?? 0,
-      running: places?.running.length ?? 0,
-      freeBlocks: places?.numFreeBlocks ?? 0,
-      cachedBlocks: places?.numCachedBlocks ?? 0,
-      totalBlocks: places?.numBlocks ?? 0,
-      parkedBlocks: places?.numParkedBlocks ?? 0,
-      hostBlocks: places?.numHostBlocks ?? 0,
-      parks: this.#counts.parks + (places?.numMoved.parks ?? 0),
-      unparks: this.#counts.unparks + (places?.numMoved.unparks ?? 0),
-      preemptions: this.#counts.preemptions + (places?.numPreemptions ?? 0),
+      ...this.#placeStats.counts,
     });
   }
 
@@ -198,8 +186,18 @@ export class LocalEngine implements Engine {
 
   async #serve(loaded: LoadedModel) {
     try {
-      this.#served = new ServedModel(loaded, this.#options);
-      this.#scheduler = new Scheduler(loaded.runner.limits);
+      const served = new ServedModel(loaded, this.#options);
+      const scheduler = new Scheduler(loaded.runner.limits);
+      this.#admission = new Admission({
+        ...this.#options,
+        served,
+        scheduler,
+        inFlight: this.#inFlight,
+        typeThrough: this.#typeThrough,
+        now: this.#now,
+      });
+      [this.#served, this.#scheduler] = [served, scheduler];
+      this.#placeStats.watch(scheduler.places);
     } catch (error) {
       await disposeQuietly(loaded.runner);
       throw error;
@@ -218,7 +216,7 @@ export class LocalEngine implements Engine {
   async #advance() {
     const scheduler = this.#scheduler!;
     this.#inFlight.enforceDeadlines();
-    const step = scheduler.schedule();
+    const step = scheduler.schedule(this.#pace());
     if (step.length === 0) {
       scheduler.places.checkIntegrity();
       await new Promise<void>((resolve) => this.#wake = resolve);
@@ -228,12 +226,24 @@ export class LocalEngine implements Engine {
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
     if (result) {
-      this.#counts.steps++;
-      this.#stepStats.record(step);
-      this.#deliver(step, result);
+      this.#stepCost.record(
+        step.reduce((rows, { numTokens }) => rows + numTokens, 0),
+        this.#now() - startedAt,
+      );
+      this.#delivery.deliver(scheduler, step, result);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  /** Nobody can interrupt a step: who asks while one runs waits for its end. So none may be long while people type. */
+  #pace(): StepPace {
+    const typing = this.#now() - this.#lastLiveAt < TYPING_MS;
+    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#stepCost.msOf(1));
+    return {
+      promptRows: this.#stepCost.rowsWithin(PROMPT_STEP_MS),
+      backgroundRows: typing ? this.#stepCost.rowsWithin(backgroundMs) : Infinity,
+    };
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */
@@ -253,96 +263,6 @@ export class LocalEngine implements Engine {
     }
   }
 
-  #deliver(step: readonly ScheduledSequence[], { tokenIds, scores }: StepResult) {
-    const now = this.#now();
-    const prompts = new Set(step.map(({ sequence }) => sequence).filter(({ promptDone }) => !promptDone));
-    this.#scheduler!.complete(step);
-    let sample = 0;
-    for (const { sequence, scoreStart, scoreEnd, draws } of step) {
-      const first = sample;
-      sample += scoreEnd - scoreStart + (draws ? 1 : 0);
-      const generation = this.#inFlight.of(sequence);
-      if (!generation) continue; // Cancelled while the step ran.
-      for (const score of scores.slice(first, first + scoreEnd - scoreStart)) {
-        generation.addPromptScore(score!);
-      }
-      if (prompts.has(sequence) && sequence.promptDone) this.#promptComputed(sequence, generation, now);
-      if (draws) this.#addToken(sequence, generation, tokenIds[sample - 1], scores[sample - 1], now);
-    }
-  }
-
-  #promptComputed(sequence: Sequence, generation: Generation, now: number) {
-    if (!sequence.leader) {
-      this.#counts.promptTokens += sequence.promptLength;
-      this.#counts.cachedTokens += sequence.numCachedTokens ?? 0;
-    }
-    generation.promptComputed(sequence, now);
-    if (sequence.maxTokens === 0) this.#inFlight.release(sequence);
-  }
-
-  #addToken(
-    sequence: Sequence,
-    generation: Generation,
-    id: number,
-    score: StepResult["scores"][number],
-    now: number,
-  ) {
-    this.#counts.generatedTokens++;
-    sequence.append(id);
-    if (generation.addToken(sequence, id, score, now)) this.#inFlight.release(sequence);
-  }
-
-  /** @throws {InvalidRequestError | EngineUnavailableError} */
-  #plan(request: GenerationRequest): OutputPlan {
-    const { info, tokenizer } = this.#requireServed();
-    validateRequest(request, { vocabSize: info.vocabSize, maxSamples: this.#maxWaiting });
-    return planOutput(request, this.#options.outputRules, (ids) => tokenizer.decode(ids));
-  }
-
-  /** @throws {InvalidRequestError} when the prompt does not fit the context */
-  #encode(request: GenerationRequest, cacheSpace: CacheSpace): EncodedPrompt {
-    return this.#requireServed().encodePrompt(
-      request,
-      (ids) => this.#scheduler!.places.countCached(cacheSpace, ids),
-    );
-  }
-
-  /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
-  #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
-    const prompt = this.#encode(request, cacheSpaceOf(request, true));
-    for (const older of this.#inFlight.outdatedBy(request)) this.#inFlight.supersede(older);
-    this.#counts.typeThroughHits++;
-    const events = new EventQueue<GenerationEvent>(() => {});
-    for (const event of answerEvents(prompt, given)) events.push(event);
-    events.close();
-    return events;
-  }
-
-  /** @throws {InvalidRequestError | EngineUnavailableError} */
-  #admit({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
-    const served = this.#requireServed();
-    const outdated = this.#inFlight.outdatedBy(request);
-    this.#requireRoom(request, this.#maxWaiting, outdated);
-    const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
-    const prompt = this.#encode(request, cacheSpace);
-    const generation = new Generation({
-      request,
-      prompt,
-      samples: makeSamples(request, prompt, served, cacheSpace),
-      tokenizer: served.tokenizer,
-      endIds: served.endIds,
-      newCleaner,
-      submittedAt: this.#now(),
-      onCancel: (cancelled) => this.#inFlight.cancel(cancelled),
-      onFinished,
-    });
-    for (const older of outdated) this.#inFlight.supersede(older);
-    for (const sequence of generation.sequences) this.#scheduler!.add(sequence);
-    this.#inFlight.add(generation, request);
-    this.#wake();
-    return generation;
-  }
-
   /** The device is gone: requests that it worked on fail, the model is opened anew, and the queue goes on. */
   async #rebuild(reason: string) {
     this.#enter({ phase: "rebuilding", reason });
@@ -358,9 +278,6 @@ export class LocalEngine implements Engine {
       isClosed: () => this.#closed,
     });
     const before = this.#scheduler!;
-    this.#counts.preemptions += before.places.numPreemptions;
-    this.#counts.parks += before.places.numMoved.parks;
-    this.#counts.unparks += before.places.numMoved.unparks;
     await this.#serve(loaded);
     for (const sequence of before.places.waiting) this.#requeue(sequence, reason);
     this.#enter({ phase: "ready" });
@@ -373,23 +290,6 @@ export class LocalEngine implements Engine {
     } catch {
       this.#inFlight.end(this.#inFlight.of(sequence), deviceLostError(reason)); // The new device has less memory.
     }
-  }
-
-  /**
-   * Each class has a queue of its own length, so that a flood of one turns nobody of another away.
-   * @throws {EngineUnavailableError} when the class's queue is full, not counting what the request supersedes
-   */
-  #requireRoom(request: GenerationRequest, maxWaiting: number, outdated: ReadonlySet<Generation>) {
-    const { priority = "live" } = request;
-    const waiting = this.#scheduler!.places.waiting.filter((sequence) =>
-      sequence.rank === rankOf(priority) && !outdated.has(this.#inFlight.of(sequence)!)
-    );
-    if (waiting.length + numSequencesOf(request) <= maxWaiting) return;
-    throw new EngineUnavailableError(
-      `Cannot admit request: ${waiting.length} of at most ${maxWaiting} ${priority} completions are waiting; ` +
-        "try again later",
-      "queue_full",
-    );
   }
 
   #fail(error: unknown) {

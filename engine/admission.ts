@@ -1,0 +1,118 @@
+// Takes a request in: checks it, encodes its prompt, answers it from what an earlier completion left, or queues its
+// samples where there is room. Belongs to one loaded model; a model opened anew has an admission of its own.
+import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
+import { EngineUnavailableError } from "./errors.ts";
+import { EventQueue } from "./event_queue.ts";
+import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
+import type { InFlight } from "./in_flight.ts";
+import { type OutputPlan, planOutput } from "./output_plan.ts";
+import type { CacheSpace } from "./prefix_cache.ts";
+import { rankOf } from "./priority.ts";
+import type { GenerationEvent, GenerationRequest } from "./request.ts";
+import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { ServedModel } from "./served_model.ts";
+import { answerEvents, type GivenCompletion, type TypeThrough } from "./type_through.ts";
+import { validateRequest } from "./validate_request.ts";
+
+export interface AdmissionOptions extends Pick<EngineOptions, "outputRules" | "cachePrompts" | "maxWaiting"> {
+  readonly served: ServedModel;
+  readonly scheduler: Scheduler;
+  readonly inFlight: InFlight;
+  readonly typeThrough: TypeThrough | undefined;
+  /** Milliseconds on the engine's clock. */
+  readonly now: () => number;
+}
+
+/** A request that was taken in. */
+export interface Admitted {
+  readonly events: EventQueue<GenerationEvent>;
+  /** Undefined when the answer was there already. */
+  readonly generation?: Generation;
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @throws {InvalidRequestError} naming the field at fault
+   * @throws {EngineUnavailableError} when the queue of its class is full, not counting what the request supersedes
+   */
+  admit(request: GenerationRequest): Admitted {
+    const { typeThrough } = this.#options;
+    const plan = this.#plan(request);
+    const given = typeThrough?.find(request);
+    if (given) return { events: this.#answer(plan.request, given) };
+    const generation = this.#queue(plan, typeThrough?.recorder(request));
+    return { events: generation.events, generation };
+  }
+
+  #plan(request: GenerationRequest): OutputPlan {
+    const { info, tokenizer } = this.#options.served;
+    validateRequest(request, { vocabSize: info.vocabSize, maxSamples: this.#maxWaiting });
+    return planOutput(request, this.#options.outputRules, (ids) => tokenizer.decode(ids));
+  }
+
+  #encode(request: GenerationRequest, cacheSpace: CacheSpace): EncodedPrompt {
+    const { served, scheduler } = this.#options;
+    return served.encodePrompt(request, (ids) => scheduler.places.countCached(cacheSpace, ids));
+  }
+
+  /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
+  #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
+    const { inFlight, served } = this.#options;
+    const prompt = this.#encode(request, cacheSpaceOf(request, true));
+    for (const older of inFlight.outdatedBy(request)) inFlight.supersede(older);
+    const events = new EventQueue<GenerationEvent>(() => {});
+    const text = request.promptText ? served.tokenizer.decode(prompt.ids) : undefined;
+    for (const event of answerEvents(prompt, given, text)) events.push(event);
+    events.close();
+    return events;
+  }
+
+  #queue({ request, newCleaner }: OutputPlan, onFinished: GenerationOptions["onFinished"]): Generation {
+    const { served, scheduler, inFlight, now } = this.#options;
+    const outdated = inFlight.outdatedBy(request);
+    this.#requireRoom(request, outdated);
+    const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
+    const prompt = this.#encode(request, cacheSpace);
+    const generation = new Generation({
+      request,
+      prompt,
+      samples: makeSamples(request, prompt, served, cacheSpace),
+      tokenizer: served.tokenizer,
+      endIds: served.endIds,
+      newCleaner,
+      submittedAt: now(),
+      onCancel: (cancelled) => inFlight.cancel(cancelled),
+      onFinished,
+    });
+    for (const older of outdated) inFlight.supersede(older);
+    for (const sequence of generation.sequences) scheduler.add(sequence);
+    inFlight.add(generation, request);
+    return generation;
+  }
+
+  /** Each class has a queue of its own length, so that a flood of one turns nobody of another away. */
+  #requireRoom(request: GenerationRequest, outdated: ReadonlySet<Generation>) {
+    const { scheduler, inFlight } = this.#options;
+    const { priority = "live" } = request;
+    const waiting = scheduler.places.waiting.filter((sequence) =>
+      sequence.rank === rankOf(priority) && !outdated.has(inFlight.of(sequence)!)
+    );
+    if (waiting.length + numSequencesOf(request) <= this.#maxWaiting) return;
+    throw new EngineUnavailableError(
+      `Cannot admit request: ${waiting.length} of at most ${this.#maxWaiting} ${priority} completions are waiting; ` +
+        "try again later",
+      "queue_full",
+    );
+  }
+
+  get #maxWaiting(): number {
+    return this.#options.maxWaiting ?? DEFAULT_MAX_WAITING;
+  }
+}
