@@ -8,8 +8,8 @@ import type { GpuDevice } from "./gpu_device.ts";
 export class Readback implements Disposable {
   readonly #gpu: GpuDevice;
   readonly #buffer: GPUBuffer;
-  /** What the last wait took by kind of work, ms. */
-  readonly #durations = new Map<string, number>();
+  /** What the last two waits took by kind of work, ms. */
+  readonly #durations = new Map<string, readonly [number, number]>();
   #mappedOnce = false;
 
   constructor(gpu: GpuDevice, bytes: number) {
@@ -63,11 +63,15 @@ export class Readback implements Disposable {
     this.#buffer.destroy();
   }
 
-  /** Expects what the last wait of the kind took; each such wait ends a little early, so that the estimate can fall. */
+  /**
+   * Expects the shorter of the last two waits of the kind: one may have been long for a reason of its own, the first
+   * above all, under which drivers compile. Each wait ends a little early, so that the estimate can fall.
+   */
   async #wait(mapped: Promise<undefined>, kind: string): Promise<void> {
+    const [last, before] = this.#durations.get(kind) ?? [0, 0];
     const began = performance.now();
-    await this.#gpu.wait(mapped, this.#durations.get(kind) ?? 0);
-    this.#durations.set(kind, performance.now() - began);
+    await this.#gpu.wait(mapped, Math.min(last, before));
+    this.#durations.set(kind, [performance.now() - began, last]);
   }
 
   #takeNow<T>(mapped: Promise<unknown>, bytes: number, use: (data: ArrayBuffer) => T) {

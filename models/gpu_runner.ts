@@ -5,7 +5,7 @@ import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
-import { measureParking } from "./parking_cost.ts";
+import { measureParking, parkingPays } from "./parking_cost.ts";
 import type { ModelRunner } from "./runner.ts";
 import { type RunnerSizes, stepLimits } from "./step_limits.ts";
 
@@ -59,8 +59,8 @@ export class GpuRunner implements ModelRunner {
         ...(options.storage && { storage: options.storage }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
-      const parks = limits.numHostBlocks === 0 || !options.measureParking || await parkingPays(plan, limits);
-      return new GpuRunner(gpu, plan, parks ? limits : { ...limits, numHostBlocks: 0 }, kvBytesPerBlock);
+      const measured = options.measureParking && limits.numHostBlocks !== 0;
+      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, kvBytesPerBlock);
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;
@@ -82,13 +82,8 @@ export class GpuRunner implements ModelRunner {
   }
 }
 
-/** Disposes of the plan when measuring fails. */
-async function parkingPays(plan: GpuPlan, limits: StepLimits): Promise<boolean> {
-  try {
-    const { move, compute } = await measureParking(plan, limits);
-    return move < compute;
-  } catch (error) {
-    plan[Symbol.dispose]();
-    throw error;
-  }
+/** The limits without host memory where it does not pay. */
+async function limitsThatPay(plan: GpuPlan, limits: StepLimits): Promise<StepLimits> {
+  if (parkingPays(await measureParking(plan, limits))) return limits;
+  return { ...limits, numHostBlocks: 0 };
 }

@@ -16,6 +16,11 @@ export interface ParkingCost {
   readonly compute: number;
 }
 
+/** Each block is moved both ways once, in the worst case: parked ones that nobody asks for again cost half of it. */
+export function parkingPays({ move, compute }: ParkingCost): boolean {
+  return move < compute;
+}
+
 /** Measures on a plan that nothing is stored in yet; leaves rubbish in its first blocks and slots. */
 export async function measureParking(plan: GpuPlan, limits: StepLimits): Promise<ParkingCost> {
   const { maxTokens, maxBlocksPerSequence, numHostBlocks = 0 } = limits;

@@ -3,11 +3,18 @@ import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
+import type { GpuDevice } from "../../device/gpu_device.ts";
+import { GpuPlan } from "../../kernels/plan.ts";
+import type { StepLimits } from "../../kernels/step.ts";
+import { openCheckpoint } from "../../models/checkpoint.ts";
+import { GpuRunner } from "../../models/gpu_runner.ts";
 import { loadModel } from "../../models/load_model.ts";
 import { defaultHostBytes, requireHostBytes } from "../../models/host_memory.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
+import { measureParking, parkingPays } from "../../models/parking_cost.ts";
+import { stepLimits } from "../../models/step_limits.ts";
+import { GPU_PROVIDERS, gpuTest, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
-import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
 const CONTEXT = 192;
@@ -99,6 +106,55 @@ for (const device of GPU_PROVIDERS) {
     }
   });
 }
+
+/** A plan of the fixture with room for 64 tokens a step, and its limits. */
+async function withPlan(
+  gpu: GpuDevice,
+  body: (plan: GpuPlan, limits: StepLimits) => Promise<void>,
+): Promise<void> {
+  using checkpoint = await openCheckpoint(MODEL_DIR);
+  const { network, tensors, suppressedTokens: suppressed } = checkpoint;
+  const sizes = { kvBytes: 2 ** 22, maxBatchTokens: 64, maxSequences: 2, hostBytes: 2 ** 20 };
+  const model = { contextLength: network.contextLength, kvBytesPerBlock: 16 * TOKEN_BYTES };
+  const limits = stepLimits(sizes, model);
+  using plan = await GpuPlan.create(gpu, network.graph, tensors, {
+    limits,
+    kvType: "f32",
+    sampling: { suppressed },
+  });
+  await body(plan, limits);
+}
+
+gpuTest("measureParking() takes the time of both ways of getting a block", {}, async (gpu) => {
+  await withPlan(gpu, async (plan, limits) => {
+    const { move, compute } = await measureParking(plan, limits);
+    console.log(
+      `  a block: ${(move * 1e6).toFixed(0)} us to move, ${(compute * 1e6).toFixed(0)} us to compute`,
+    );
+    ok(move > 0 && move < Infinity && compute > 0 && compute < Infinity);
+  });
+});
+
+gpuTest("GpuRunner has host memory only where parking pays, if that is to be measured", {}, async (gpu) => {
+  using checkpoint = await openCheckpoint(MODEL_DIR);
+  const { network, tensors, suppressedTokens: suppressed } = checkpoint;
+  await using runner = await GpuRunner.create(gpu, network.graph, tensors, {
+    contextLength: network.contextLength,
+    suppressed,
+    kvType: "f32",
+    kvBytes: 2 ** 22,
+    maxBatchTokens: 64,
+    maxSequences: 2,
+    hostBytes: 2 ** 20,
+    measureParking: true,
+  });
+  ok([0, Math.floor(2 ** 20 / (16 * TOKEN_BYTES))].includes(runner.limits.numHostBlocks!));
+});
+
+Deno.test("parkingPays() says which way is cheaper", () => {
+  strictEqual(parkingPays({ move: 1, compute: 2 }), true);
+  strictEqual(parkingPays({ move: 2, compute: 1 }), false);
+});
 
 Deno.test("host memory: none on the CPU and where software plays a GPU, unless it is asked for", async () => {
   {
