@@ -1,6 +1,6 @@
 // Who runs and who waits, and the blocks that those who run hold: admission with reuse of what is cached, a block for
-// every next token, preemption. Pure: no device, no clock. Who gets rows of a step, and whose turn it is,
-// is the scheduler's to say.
+// every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who gets rows of
+// a step, and whose turn it is, is the scheduler's to say.
 import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
 import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";

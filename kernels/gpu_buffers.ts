@@ -5,7 +5,6 @@ import { type ActivationSlot, assignActivationSlots } from "./activation_slots.t
 import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
-import { kvMatrices } from "./attention/kv_matrices.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
 import type { Graph, Value } from "./graph.ts";
@@ -50,10 +49,11 @@ export class GpuBuffers implements Disposable {
         value: this.#create(`value[${i}]`, bytes, copied),
       };
     });
-    const matrices = kvMatrices(graph.kvLayers, this.#kvCaches);
-    this.blockCopier = new GpuBlockCopier(gpu.device, matrices);
+    this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
     const { numHostBlocks = 0 } = layout.limits;
-    this.hostBlocks = numHostBlocks > 0 ? new GpuHostBlocks(gpu, matrices, numHostBlocks) : undefined;
+    this.hostBlocks = numHostBlocks > 0
+      ? new GpuHostBlocks(gpu, graph.kvLayers, this.#kvCaches, numHostBlocks)
+      : undefined;
   }
 
   activation(value: Value): GPUBuffer {

@@ -1,42 +1,39 @@
 // Moves blocks of the KV cache between a GPU and slots in host memory, K and V of every layer. Every move is submitted
 // to the queue before the step that it belongs to. What is parked is read back while that step runs, and waited for only
-// when the staging memory is needed again, or a slot that is yet to be filled.
+// when more is to be parked, or a slot is wanted that is yet to be filled.
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
+import type { GpuKvCache } from "../gpu_op.ts";
+import type { KvLayer } from "../graph.ts";
 import type { HostMove, HostMoves } from "../step.ts";
+import { GpuBlockStaging } from "./gpu_block_staging.ts";
 import { HostSlots } from "./host_slots.ts";
-import { kvBlockBytes, type KvMatrix } from "./kv_matrices.ts";
 
-/** Bytes of staging memory in each direction. */
+/** Bytes of staging memory, on the device and once more to read back: a prompt of thousands of tokens in one turn. */
 const STAGING_BYTES = 2 ** 25;
 
 export class GpuHostBlocks implements Disposable {
   readonly #gpu: GpuDevice;
-  readonly #matrices: readonly KvMatrix[];
-  readonly #blockBytes: number;
-  readonly #blocksPerTurn: number;
+  readonly #staging: GpuBlockStaging;
+  readonly #readback: Readback;
   readonly #slots: HostSlots;
-  readonly #fromDevice: Readback;
-  readonly #toDevice: GPUBuffer;
   /** Ends when the slots of the latest parks hold their data. */
   #landing: Promise<void> = Promise.resolve();
   #landingIn: ReadonlySet<number> = new Set();
   #failed: { readonly error: unknown } | undefined;
 
   /** @param stagingBytes more blocks than this holds are moved in turns, a block at least in each */
-  constructor(gpu: GpuDevice, matrices: readonly KvMatrix[], numSlots: number, stagingBytes = STAGING_BYTES) {
+  constructor(
+    gpu: GpuDevice,
+    layers: readonly KvLayer[],
+    caches: readonly GpuKvCache[],
+    numSlots: number,
+    stagingBytes = STAGING_BYTES,
+  ) {
     this.#gpu = gpu;
-    this.#matrices = matrices;
-    this.#blockBytes = kvBlockBytes(matrices);
-    this.#blocksPerTurn = Math.min(numSlots, Math.max(1, Math.floor(stagingBytes / this.#blockBytes)));
-    this.#slots = new HostSlots(this.#blockBytes);
-    const size = this.#blocksPerTurn * this.#blockBytes;
-    this.#fromDevice = new Readback(gpu, size);
-    this.#toDevice = gpu.device.createBuffer({
-      label: "unparking",
-      size,
-      usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
+    this.#staging = new GpuBlockStaging(gpu, layers, caches, { bytes: stagingBytes, maxBlocks: numSlots });
+    this.#readback = new Readback(gpu, this.#staging.buffer.size);
+    this.#slots = new HostSlots(this.#staging.blockBytes);
   }
 
   /**
@@ -73,44 +70,42 @@ export class GpuHostBlocks implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#fromDevice[Symbol.dispose]();
-    this.#toDevice.destroy();
+    this.#readback[Symbol.dispose]();
+    this.#staging[Symbol.dispose]();
   }
 
   #park(moves: readonly HostMove[]): void {
+    const { blockBytes, buffer } = this.#staging;
     const encoder = this.#gpu.device.createCommandEncoder();
-    moves.forEach(({ block }, i) => {
-      for (const { buffer, blockBytes, offset } of this.#matrices) {
-        const to = i * this.#blockBytes + offset;
-        this.#fromDevice.encodeCopy(encoder, buffer, blockBytes, to, block * blockBytes);
-      }
-    });
+    this.#staging.encode(encoder, "park", moves.map(({ block }) => block));
+    this.#readback.encodeCopy(encoder, buffer, moves.length * blockBytes);
     this.#gpu.device.queue.submit([encoder.finish()]);
     this.#landingIn = new Set(moves.map(({ slot }) => slot));
-    this.#landing = this.#fromDevice.take(moves.length * this.#blockBytes, (data) => {
-      const bytes = new Uint8Array(data);
+    this.#landing = this.#readback.take(moves.length * blockBytes, (data) => {
       moves.forEach(({ slot }, i) =>
-        this.#slots.bytes(slot).set(bytes.subarray(i * this.#blockBytes, (i + 1) * this.#blockBytes))
+        this.#slots.bytes(slot).set(new Uint8Array(data, i * blockBytes, blockBytes))
       );
     }).catch((error) => void (this.#failed ??= { error }));
   }
 
   #unpark(moves: readonly HostMove[]): void {
     const { device } = this.#gpu;
+    moves.forEach(({ slot }, i) =>
+      device.queue.writeBuffer(
+        this.#staging.buffer,
+        i * this.#staging.blockBytes,
+        this.#slots.bytes(slot),
+      )
+    );
     const encoder = device.createCommandEncoder();
-    moves.forEach(({ slot, block }, i) => {
-      const start = i * this.#blockBytes;
-      device.queue.writeBuffer(this.#toDevice, start, this.#slots.bytes(slot));
-      for (const { buffer, blockBytes, offset } of this.#matrices) {
-        encoder.copyBufferToBuffer(this.#toDevice, start + offset, buffer, block * blockBytes, blockBytes);
-      }
-    });
+    this.#staging.encode(encoder, "unpark", moves.map(({ block }) => block));
     device.queue.submit([encoder.finish()]);
   }
 
   *#turns(moves: readonly HostMove[]): Generator<readonly HostMove[]> {
-    for (let start = 0; start < moves.length; start += this.#blocksPerTurn) {
-      yield moves.slice(start, start + this.#blocksPerTurn);
+    const { maxBlocks } = this.#staging;
+    for (let start = 0; start < moves.length; start += maxBlocks) {
+      yield moves.slice(start, start + maxBlocks);
     }
   }
 }

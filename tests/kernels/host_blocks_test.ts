@@ -4,7 +4,7 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
 import { GpuHostBlocks } from "../../kernels/attention/gpu_host_blocks.ts";
 import { HostSlots } from "../../kernels/attention/host_slots.ts";
-import { kvMatrices } from "../../kernels/attention/kv_matrices.ts";
+import type { GpuKvCache } from "../../kernels/gpu_op.ts";
 import type { KvLayer } from "../../kernels/graph.ts";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
@@ -16,7 +16,8 @@ const LAYERS: readonly KvLayer[] = [{ numKvHeads: 1, headSize: 5 }, { numKvHeads
 
 /** Caches of random bytes, and what they hold. */
 class Caches implements Disposable {
-  readonly matrices;
+  readonly caches: readonly GpuKvCache[];
+  readonly matrices: readonly { readonly buffer: GPUBuffer; readonly blockBytes: number }[];
   readonly #gpu: GpuDevice;
   /** By matrix. */
   #bytes: Uint8Array<ArrayBuffer>[] = [];
@@ -27,10 +28,11 @@ class Caches implements Disposable {
     const create = (layer: KvLayer) =>
       gpu.device.createBuffer({
         size: rows * (layer.numKvHeads * layer.headSize + 1 & ~1) * (type === "f16" ? 2 : 4),
-        usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
       });
-    const caches = LAYERS.map((layer) => ({ type, key: create(layer), value: create(layer) }));
-    this.matrices = kvMatrices(LAYERS, caches);
+    this.caches = LAYERS.map((layer) => ({ type, key: create(layer), value: create(layer) }));
+    this.matrices = this.caches.flatMap(({ key, value }) => [key, value])
+      .map((buffer) => ({ buffer, blockBytes: buffer.size / NUM_BLOCKS }));
   }
 
   /** Other bytes everywhere. */
@@ -73,7 +75,7 @@ for (const type of ["f32", "f16"] as const) {
   gpuTest(`GpuHostBlocks moves whole blocks of every layer, parks first, ${type}`, {}, async (gpu) => {
     using caches = new Caches(gpu, type);
     // Room for two or three blocks at a time, so that most steps take several turns.
-    using host = new GpuHostBlocks(gpu, caches.matrices, NUM_SLOTS, 10_000);
+    using host = new GpuHostBlocks(gpu, LAYERS, caches.caches, NUM_SLOTS, 10_000);
     const seed = testSeed(), random = new Random(seed);
     console.log(`  seed ${seed}`);
     const slots = new Map<number, Uint8Array<ArrayBuffer>[]>();
@@ -108,7 +110,7 @@ gpuTest(
   {},
   async (gpu) => {
     using caches = new Caches(gpu, "f32");
-    using host = new GpuHostBlocks(gpu, caches.matrices, NUM_SLOTS);
+    using host = new GpuHostBlocks(gpu, LAYERS, caches.caches, NUM_SLOTS);
     caches.fill();
     await host.move({ parks: [{ block: 1, slot: 2 }], unparks: [] });
     gpu.device.destroy();
