@@ -56,7 +56,7 @@ async function askInTurns(engine: LocalEngine, random: Random): Promise<number[]
     () => [...random.integers(20 + random.below(80), 250)].map((id) => id + 5),
   );
   const answers: number[][] = [];
-  for (let turn = 0; turn < 12; turn++) {
+  for (let turn = 0; turn < 8; turn++) {
     const asked = Array.from({ length: 4 }, (_, k) => {
       const file = files[random.below(files.length)];
       if (file.length < 130) {
@@ -98,7 +98,7 @@ for (const device of GPU_PROVIDERS) {
       const { hostBlocks, parks, unparks, parkedBlocks, freeBlocks, totalBlocks, preemptions } = await small
         .stats();
       console.log(`  ${parks} blocks parked, ${unparks} brought back, ${preemptions} preemptions`);
-      ok(parks > 50 && unparks > 10, "too tame");
+      ok(parks > 50 && unparks > 8, "too tame");
       deepStrictEqual([hostBlocks, freeBlocks], [hostContexts * CONTEXT / 16, totalBlocks]);
       ok(parkedBlocks <= hostBlocks);
       await new Promise((resolve) => setTimeout(resolve, 1)); // The engine checks its cache when idle.
