@@ -6,15 +6,20 @@ const GIB = 2 ** 30;
 const DEFAULT_SHARE = 1 / 4;
 const DEFAULT_MOST = 4 * GIB;
 
-/** What is taken unless a size is given. @param available bytes that are free */
-export function defaultHostBytes(available = process.availableMemory()): number {
-  return Math.floor(Math.min(DEFAULT_MOST, available * DEFAULT_SHARE));
+/** What is taken unless a size is given. @param free bytes */
+export function defaultHostBytes(free = freeBytes()): number {
+  return Math.floor(Math.min(DEFAULT_MOST, free * DEFAULT_SHARE));
 }
 
 /** @throws {RangeError} when the machine has less than that */
-export function requireHostBytes(bytes: number, available = process.availableMemory()): number {
-  if (bytes <= available) return bytes;
+export function requireHostBytes(bytes: number, free = freeBytes()): number {
+  if (bytes <= free) return bytes;
   throw new RangeError(
-    `Cannot load model: --host-cache-memory must be at most ${available} bytes, what this machine has free, received ${bytes}`,
+    `Cannot load model: --host-cache-memory must be at most ${free} bytes, what this machine has free, received ${bytes}`,
   );
+}
+
+/** Of the machine, or of the container whose limit is lower (0 or a huge number where there is none). */
+function freeBytes(): number {
+  return Math.min(process.availableMemory(), process.constrainedMemory() || Infinity);
 }
