@@ -21,9 +21,9 @@ export class Readback implements Disposable {
     });
   }
 
-  /** Encodes the copy of `bytes` (a multiple of 4) at `from` of `source` to `offset` of this buffer. */
-  encodeCopy(encoder: GPUCommandEncoder, source: GPUBuffer, bytes: number, offset = 0, from = 0): void {
-    encoder.copyBufferToBuffer(source, from, this.#buffer, offset, bytes);
+  /** Encodes the copy of `source`'s first `bytes` (a multiple of 4) to `offset` of this buffer. */
+  encodeCopy(encoder: GPUCommandEncoder, source: GPUBuffer, bytes: number, offset = 0): void {
+    encoder.copyBufferToBuffer(source, 0, this.#buffer, offset, bytes);
   }
 
   /**
