@@ -2,7 +2,7 @@
 // first, fair shares within a class, a place for the oldest of all. Who holds which blocks is for places.ts. Pure: no
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
-import type { StepLimits } from "../kernels/step.ts";
+import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
@@ -164,8 +164,19 @@ export class Scheduler {
     return rows;
   }
 
+  /** What the step that `schedule` gave has to move between device and host before its rows. */
+  get moves(): HostMoves {
+    return this.#places.moves;
+  }
+
+  /** The step has failed; the caller finishes its sequences. */
+  abandon() {
+    this.#places.dropMoved();
+  }
+
   /** Records that the step's rows are computed. Sequences that finished meanwhile keep out of it. */
   complete(step: readonly ScheduledSequence[]) {
+    this.#places.settleMoves();
     for (const { sequence, start, numTokens, scoreEnd } of step) {
       if (sequence.state !== "running") continue;
       sequence.numComputed = start + numTokens;
