@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 import { digHoles, type Hole, PLACES } from "./infill_holes.ts";
 import { readCorpus } from "./load/code_corpus.ts";
-import { OwnServer } from "./load/own_server.ts";
+import { ServerProcess } from "./load/server_process.ts";
 import { SeededRandom } from "./load/seeded_random.ts";
 import { describeMachine } from "./machine.ts";
 
@@ -49,7 +49,7 @@ async function main(args: string[]): Promise<void> {
   if (values.help || !values.source) return console.log(USAGE);
   const random = new SeededRandom(Number(values.seed));
   const holes = digHoles(await readCorpus(values.source, random), Number(values.holes), random);
-  await using server = await OwnServer.start(values.serve);
+  await using server = await ServerProcess.startOwn(values.serve);
   const guesses: Guess[] = [];
   for (const [index, hole] of holes.entries()) {
     for (const form of FORMS) guesses.push(await guess(server.url, hole, form));

@@ -3,7 +3,7 @@
 import { DEFAULT_MAX_WAITING, type EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
-import { type EncodedPrompt, Generation, type GenerationOptions } from "./generation.ts";
+import { type EncodedPrompt, Generation, type GenerationOptions, wholePromptIds } from "./generation.ts";
 import type { GrammarPool } from "./grammar_pool.ts";
 import type { InFlight } from "./in_flight.ts";
 import { type OutputPlan, planOutput } from "./output_plan.ts";
@@ -66,11 +66,12 @@ export class Admission {
 
   /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
   #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
-    const { inFlight } = this.#options;
+    const { inFlight, served } = this.#options;
     const prompt = this.#encode(request, cacheSpaceOf(request, true));
     for (const older of inFlight.outdatedBy(request)) inFlight.supersede(older);
     const events = new EventQueue<GenerationEvent>(() => {});
-    for (const event of answerEvents(prompt, given)) events.push(event);
+    const text = request.promptText ? served.tokenizer.decode(wholePromptIds(prompt)) : undefined;
+    for (const event of answerEvents(prompt, given, text)) events.push(event);
     events.close();
     return events;
   }

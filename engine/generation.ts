@@ -249,7 +249,7 @@ export class Generation {
       ...(prompt.layout && { layout: prompt.layout }),
       truncated: prompt.truncated,
       ...(prompt.healing && { healed: prompt.healing.bytes.length }),
-      ...(request.echoPrompt && { text: prompt.text ?? tokenizer.decode(tokenIds) }),
+      ...((request.echoPrompt || request.promptText) && { text: prompt.text ?? tokenizer.decode(tokenIds) }),
       ...(this.#scoresPrompt && { tokens: this.#promptTokens() }),
     });
   }
