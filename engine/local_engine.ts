@@ -26,7 +26,14 @@ import { TypeThrough } from "./type_through.ts";
 export interface LocalEngineOptions extends
   Pick<
     EngineOptions,
-    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "typeThrough" | "cachePrompts" | "maxWaiting"
+    | "modelId"
+    | "fimTokens"
+    | "fimLayout"
+    | "outputRules"
+    | "typeThrough"
+    | "cachePrompts"
+    | "warmUp"
+    | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
@@ -195,6 +202,7 @@ export class LocalEngine implements Engine {
         inFlight: this.#inFlight,
         typeThrough: this.#typeThrough,
         now: this.#now,
+        msOf: (rows) => this.#stepCost.msOf(rows),
       });
       [this.#served, this.#scheduler] = [served, scheduler];
       this.#placeStats.watch(scheduler.places);
