@@ -28,6 +28,7 @@ export interface ModelFlags {
   readonly threads?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
+  readonly warmUp: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
   readonly tokenHealing?: boolean;
@@ -97,6 +98,10 @@ export function addModelOptions(command: Command): Command {
     .option("--no-token-healing", "back up none")
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option(
+      "--no-warm-up",
+      "compute nothing ahead of what an editor may ask next",
+    )
+    .option(
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
     )
@@ -128,6 +133,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     ...(flags.tokenHealing !== undefined && { tokenHealing: flags.tokenHealing }),
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
+    warmUp: flags.warmUp,
   };
 }
 

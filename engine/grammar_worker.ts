@@ -2,6 +2,7 @@
 // tokens may come next. A grammar has a worker of its own because the library can be held up by one, and ends its
 // WebAssembly instance for good over one that it cannot read.
 import type { FromGrammarWorker, Grammar, GrammarVocabulary, ToGrammarWorker } from "./grammar.ts";
+import { lengthsAsPatterns } from "./json_string_patterns.ts";
 
 interface Disposable {
   dispose(): void;
@@ -106,7 +107,11 @@ function compileWith(compiler: Compiler, grammar: Grammar): Promise<Disposable> 
       });
     case "jsonSchema":
       // On one line and without free blanks: a model that has nothing to say could write them for ever.
-      return compiler.compileJSONSchema(grammar.schema, false, -1);
+      return compiler.compileJSONSchema(
+        JSON.stringify(lengthsAsPatterns(JSON.parse(grammar.schema))),
+        false,
+        -1,
+      );
     case "ebnf":
       return compiler.compileGrammar(grammar.text);
   }

@@ -27,7 +27,7 @@ const MAX_PATH_TOKENS = 64;
 const BYTES_PER_TOKEN = 6;
 
 /** How many tokens of a prompt are computed already. */
-export type CountCached = (ids: readonly number[]) => number;
+export type CountCached = (ids: readonly number[], layout: FimLayout) => number;
 
 /**
  * Lays out an infill prompt of at most `budget` tokens, in the layout that the request wants, or else in that of
@@ -61,7 +61,7 @@ export function buildInfillPrompt(
   const read = backup ? whole.slice(0, whole.length - backup.numTokens) : whole;
   const candidates = (request.layout ? [request.layout] : fim.layouts)
     .map((layout) => ({ layout, ids: around(layout, read) }));
-  const chosen = leastBy(candidates, ({ ids }) => ids.length - countCached(ids));
+  const chosen = leastBy(candidates, ({ ids, layout }) => ids.length - countCached(ids, layout));
   return {
     ...chosen,
     ...(backup && { healing: { bytes: backup.bytes, wholeIds: around(chosen.layout, whole) } }),

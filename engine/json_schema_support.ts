@@ -1,6 +1,7 @@
 // What of JSON Schema is followed to the letter. XGrammar 0.1.27 passes over keywords that it does not know and takes some
 // others wrongly, so a schema is let through only if every keyword in it is among those that were tried and found right
 // (tests/engine/grammar_test.ts). Objects have the properties listed, in that order, and no others. Pure.
+import { isPlainPattern } from "./json_string_patterns.ts";
 
 /** Say something to people, and nothing about the value. */
 const ANNOTATIONS = new Set(
@@ -17,6 +18,7 @@ const KEYWORDS: Readonly<Record<string, readonly string[]>> = {
   boolean: [],
   null: [],
 };
+const FORMATS = ["date", "time", "date-time", "uuid", "ipv4"];
 /** Each stands alone: its neighbours would be passed over. */
 const ALONE = ["$ref", "anyOf", "allOf", "enum", "const"];
 /** Deeper ones are no schemas that a person has written. */
@@ -121,9 +123,21 @@ function checkAlone(schema: Schema, name: string, path: string): string | undefi
 
 function checkString({ pattern, format, minLength, maxLength }: Schema, path: string): string | undefined {
   const ways = [pattern, format, minLength ?? maxLength].filter((way) => way !== undefined);
-  return ways.length > 1
-    ? `${path} has more than one of "pattern", "format" and lengths, which is not supported`
-    : undefined;
+  if (ways.length > 1) {
+    return `${path} has more than one of "pattern", "format" and lengths, which is not supported`;
+  }
+  const length = [minLength, maxLength].find((one) => one !== undefined && !isLength(one));
+  if (length !== undefined) return `${path} has a length of ${JSON.stringify(length)}`;
+  if (format !== undefined && !FORMATS.includes(String(format))) {
+    return `${path} has the "format" ${JSON.stringify(format)}, supported are ${FORMATS.join(", ")}`;
+  }
+  if (pattern === undefined || (typeof pattern === "string" && isPlainPattern(pattern))) return undefined;
+  return `${path} has a "pattern" that could match quotes, backslashes or control characters (".", "[^…]", "\\s" and the ` +
+    "like), which is not supported";
+}
+
+function isLength(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function checkObject(

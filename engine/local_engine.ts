@@ -34,6 +34,7 @@ export interface LocalEngineOptions extends
     | "outputRules"
     | "typeThrough"
     | "cachePrompts"
+    | "warmUp"
     | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
@@ -202,6 +203,7 @@ export class LocalEngine implements Engine {
         grammars: this.#grammars,
         typeThrough: this.#typeThrough,
         now: this.#now,
+        msOf: (rows) => this.#stepCost.msOf(rows),
       });
       [this.#served, this.#scheduler] = [served, scheduler];
       this.#placeStats.watch(scheduler.places);

@@ -4,11 +4,11 @@ import type { LoadedModel } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
-import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
+import { detectFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
-import type { GenerationRequest } from "./request.ts";
+import type { FimLayout, GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { byteLevelAlphabet } from "./token_bytes.ts";
 import { backupOf } from "./token_healing.ts";
@@ -86,6 +86,11 @@ export class ServedModel {
       endIds: [...this.endIds].filter((id) => !suppressed.includes(id)),
       suppressed,
     };
+  }
+
+  /** As `steadyPart` of `fim.ts`. */
+  steadyPart(ids: readonly number[], layout: FimLayout): readonly number[] {
+    return this.#fim.tokens ? steadyPart(this.#fim.tokens, layout, ids) : ids;
   }
 
   /**

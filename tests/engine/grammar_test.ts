@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { GrammarText } from "../../engine/grammar.ts";
 import { GrammarPool, type GrammarPoolLimits } from "../../engine/grammar_pool.ts";
 import { unsupportedInSchema } from "../../engine/json_schema_support.ts";
+import { isPlainPattern } from "../../engine/json_string_patterns.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { ServedModel } from "../../engine/served_model.ts";
 import type { TokenConstraint } from "../../engine/token_constraint.ts";
@@ -94,11 +95,14 @@ const SCHEMAS: readonly (readonly [unknown, (value: Json) => boolean, string[], 
   [
     { type: "string", minLength: 2, maxLength: 3 },
     (v) => [...v].length >= 2 && [...v].length <= 3,
-    ['"ab"'],
-    [
-      '"a"',
-      '"abcd"',
-    ],
+    ['"ab"', '"é🙂"'],
+    ['"a"', '"abcd"', '"a\tb"'],
+  ],
+  [
+    { type: "array", items: { type: "string", maxLength: 1 }, maxItems: 1 },
+    (v) => v.every((x: Json) => [...x].length < 2),
+    ['["a"]', '[""]'],
+    ['["ab"]'],
   ],
   [{ type: "string", pattern: "^[a-f]{2}\\d$" }, (v) => /^[a-f]{2}\d$/.test(v), ['"ab1"'], ['"a1"']],
   [{ type: "string", format: "date" }, (v) => /^\d{4}-\d\d-\d\d$/.test(v), ['"2026-11-24"'], ['"today"']],
@@ -205,6 +209,9 @@ Deno.test("unsupportedInSchema() names what the library passes over or takes wro
     [{ $ref: "https://example.org/x" }, /"\$ref"/],
     [{ type: "integer", enum: ["a"] }, /allows "a", which is not of its type/],
     [{ type: "string", pattern: "a", minLength: 1 }, /more than one of/],
+    [{ type: "string", format: "email" }, /the "format" "email", supported are date/],
+    [{ type: "string", maxLength: -1 }, /a length of -1/],
+    [{ type: "string", pattern: "^.*$" }, /"pattern" that could match quotes/],
     [{ type: "text" }, /has the type "text"/],
     [{ type: "array", items: false }, /#\/items is false/],
     [{ $defs: { x: { if: {} } }, type: "null" }, /#\/\$defs\/x has "if"/],
@@ -213,6 +220,28 @@ Deno.test("unsupportedInSchema() names what the library passes over or takes wro
     [JSON.parse(`${'{"anyOf":['.repeat(80)}true${"]}".repeat(80)}`), /nested more than 64 deep/],
   ];
   for (const [value, message] of cases) assert.match(unsupportedInSchema(value) ?? "", message);
+});
+
+Deno.test("isPlainPattern() lets through what needs no escape in JSON, and nothing else", () => {
+  for (const pattern of ["^[a-z_]+\\.\\d{2}$", "a|b", "[A-Za-z0-9 ]*", "(?:x\\-y)?", "é🙂", "[_-]"]) {
+    assert.ok(isPlainPattern(pattern), pattern);
+  }
+  const others = [
+    ".",
+    "[^a]",
+    "\\s",
+    "\\W",
+    "\\n",
+    "\\x22",
+    "\\\\",
+    '"',
+    "[ -~]",
+    "[!-z]",
+    "a\tb",
+    "[a-\\x7f]",
+    "\\",
+  ];
+  for (const pattern of others) assert.ok(!isPlainPattern(pattern), pattern);
 });
 
 Deno.test("GrammarPool says what is wrong with a grammar, in the library's words, and takes the next one", async () => {
