@@ -29,6 +29,7 @@ export interface LocalEngineOptions extends
     | "modelId"
     | "fimTokens"
     | "fimLayout"
+    | "infillContext"
     | "outputRules"
     | "typeThrough"
     | "cachePrompts"
