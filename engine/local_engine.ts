@@ -18,13 +18,21 @@ import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
+import { Speculation } from "./speculation.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
 export interface LocalEngineOptions extends
   Pick<
     EngineOptions,
-    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "typeThrough" | "cachePrompts" | "maxWaiting"
+    | "modelId"
+    | "fimTokens"
+    | "fimLayout"
+    | "outputRules"
+    | "typeThrough"
+    | "cachePrompts"
+    | "speculation"
+    | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
@@ -179,7 +187,7 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      const scheduler = new Scheduler(loaded.runner.limits);
+      const scheduler = new Scheduler(loaded.runner.limits, { speculation: this.#newSpeculation(served) });
       this.#admission = new Admission({
         ...this.#options,
         served,
@@ -203,6 +211,10 @@ export class LocalEngine implements Engine {
     });
   }
 
+  #newSpeculation({ endIds }: ServedModel): Speculation | undefined {
+    return this.#options.speculation ?? true ? new Speculation({ neverDrafted: endIds }) : undefined;
+  }
+
   /** One step, or a wait for work. */
   async #advance() {
     const scheduler = this.#scheduler!;
@@ -216,7 +228,7 @@ export class LocalEngine implements Engine {
     const startedAt = this.#now();
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
-    if (result) this.#delivery.deliver(scheduler, step, result);
+    if (result) this.#delivery.deliver(scheduler, step, result, startedAt);
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
   }

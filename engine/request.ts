@@ -73,6 +73,8 @@ export interface GenerationRequest {
   /** Names the request to those who look in from outside; the engine makes nothing else of it. */
   readonly requestId?: string;
   readonly deadlines?: Deadlines;
+  /** False: a token a step. Undefined: as the server has it. The tokens are the same. */
+  readonly speculation?: boolean;
   /** Default: live. */
   readonly priority?: Priority;
   /** Undefined: it supersedes nothing, and nothing supersedes it. */
@@ -141,6 +143,8 @@ export type GenerationEvent =
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
+    /** Tokens of it that were drafted and went through the model together, and those of them that were right; absent when none were. */
+    readonly drafts?: { readonly drafted: number; readonly accepted: number };
     /** The text is what an earlier completion had left, and the model was not asked. */
     readonly cachedCompletion?: true;
     readonly timings: GenerationTimings;

@@ -7,6 +7,7 @@ import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
 import type { Sequence } from "./sequence.ts";
+import type { Speculation } from "./speculation.ts";
 import { type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
@@ -23,6 +24,8 @@ export const BACKGROUND_EVERY = 8;
 export interface SchedulerOptions {
   /** Most prompt tokens in a step beside decodes. Default: a quarter of the step's budget. */
   readonly chunkTokens?: number;
+  /** Adds drafts to what is scheduled. Default: none are. */
+  readonly speculation?: Speculation | undefined;
 }
 
 /** A step in the making. */
@@ -38,6 +41,7 @@ export class Scheduler {
   readonly #places: Places;
   readonly #limits: StepLimits;
   readonly #chunkTokens: number;
+  readonly #speculation: Speculation | undefined;
   /** By rank. */
   readonly #shares = PRIORITIES.map(() => new FairShare());
   #steps = 0;
@@ -51,6 +55,7 @@ export class Scheduler {
       throw new RangeError(`Cannot make scheduler: chunkTokens must be at least 1, received ${chunkTokens}`);
     }
     this.#chunkTokens = chunkTokens;
+    this.#speculation = options.speculation;
   }
 
   /** Who runs, who waits, and what is cached. */
@@ -87,6 +92,8 @@ export class Scheduler {
     if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
     this.#share(0, step.length > 0 ? this.#chunkTokens : budget.tokens, plan);
     this.#serveBackground(plan, turn);
+    // Last, from what all others leave.
+    this.#speculation?.addDrafts(step, budget, this.#places);
     return step;
   }
 
@@ -144,11 +151,19 @@ export class Scheduler {
     return rows;
   }
 
-  /** Records that the step's rows are computed. Sequences that finished meanwhile keep out of it. */
-  complete(step: readonly ScheduledSequence[]) {
-    for (const { sequence, start, numTokens, scoreEnd } of step) {
+  /**
+   * Records that the step's rows are computed, and appends what they yield. Sequences that finished meanwhile keep out of
+   * it.
+   * @param held new tokens of each, as `heldDraws` has them
+   * @param ms milliseconds that the step took
+   */
+  complete(step: readonly ScheduledSequence[], held: readonly (readonly number[])[], ms: number) {
+    this.#speculation?.learn(step, held, ms);
+    for (const [index, { sequence, start, numTokens, drafts, scoreEnd }] of step.entries()) {
       if (sequence.state !== "running") continue;
-      sequence.numComputed = start + numTokens;
+      for (const id of held[index]) sequence.append(id);
+      // Rows after the first wrong draft followed from what never was; later ones take their place.
+      sequence.numComputed = start + numTokens - drafts.length + Math.max(0, held[index].length - 1);
       sequence.numScored = Math.max(sequence.numScored, scoreEnd);
       if (sequence.numComputed >= sequence.promptLength) sequence.promptDone = true;
       this.#places.record(sequence);
@@ -157,6 +172,7 @@ export class Scheduler {
 
   /** Takes a sequence out, wherever it is, and frees its blocks; a second call does nothing. */
   finish(sequence: Sequence) {
+    this.#speculation?.finish(sequence);
     this.#places.finish(sequence);
   }
 

@@ -94,7 +94,7 @@ export class TypeThrough {
 /** The events that answer a request with what is left of a completion. */
 export function* answerEvents(
   { ids, layout, truncated }: EncodedPrompt,
-  { tokens, finish }: GivenCompletion,
+  { tokens, finish: { drafts: _, ...finish } }: GivenCompletion,
 ): Generator<GenerationEvent> {
   yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated };
   yield* tokens;

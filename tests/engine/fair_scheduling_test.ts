@@ -42,9 +42,8 @@ function sequence(
 /** A step without a model. */
 function advance(scheduler: Scheduler): readonly ScheduledSequence[] {
   const step = scheduler.schedule();
-  scheduler.complete(step);
-  for (const { sequence, draws } of step) {
-    if (draws) sequence.append(0);
+  scheduler.complete(step, step.map(({ draws }) => draws ? [0] : []), 1);
+  for (const { sequence } of step) {
     if (sequence.promptDone && sequence.numGenerated >= sequence.maxTokens) scheduler.finish(sequence);
   }
   return step;
