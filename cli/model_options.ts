@@ -27,6 +27,7 @@ export interface ModelFlags {
   readonly threads?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
+  readonly speculation: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
   readonly fimPrefix?: string;
@@ -87,6 +88,7 @@ export function addModelOptions(command: Command): Command {
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
     )
+    .option("--no-speculation", "give a completion one token a step, even where a draft of several pays")
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -113,6 +115,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
+    speculation: flags.speculation,
   };
 }
 

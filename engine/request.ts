@@ -105,6 +105,12 @@ export interface GenerationTimings {
   readonly predictedMs: number;
 }
 
+/** Tokens that went through the model as guesses, and those of them that were right and delivered. */
+export interface DraftCounts {
+  readonly drafted: number;
+  readonly accepted: number;
+}
+
 /** Events of one request, in order: one `prompt`, then tokens and one `finish` per sample, interleaved. */
 export type GenerationEvent =
   | {
@@ -143,8 +149,8 @@ export type GenerationEvent =
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
-    /** Tokens of it that were drafted and went through the model together, and those of them that were right; absent when none were. */
-    readonly drafts?: { readonly drafted: number; readonly accepted: number };
+    /** Absent when nothing was drafted. */
+    readonly drafts?: DraftCounts;
     /** The text is what an earlier completion had left, and the model was not asked. */
     readonly cachedCompletion?: true;
     readonly timings: GenerationTimings;

@@ -110,7 +110,6 @@ export function takeDrafts(
  * it was drafted, which is right itself.
  */
 export function heldDraws({ drafts }: ScheduledSequence, drawn: ArrayLike<number>): number[] {
-  const held: number[] = [];
-  do held.push(drawn[held.length]); while (drafts[held.length - 1]?.id === held.at(-1));
-  return held;
+  const wrong = drafts.findIndex(({ id }, index) => drawn[index] !== id);
+  return Array.from({ length: 1 + (wrong < 0 ? drafts.length : wrong) }, (_, index) => drawn[index]);
 }

@@ -15,6 +15,7 @@ const NEW_TOKENS = 64;
 /** Lines of one shape in a row that make a list. */
 const LIST_LINES = 4;
 const EDITED_LINES = 24;
+const MOST_TRIES = 50_000;
 
 /**
  * `count` cases of a kind, in files chosen by the seed.
@@ -28,7 +29,7 @@ export function makeCases(
 ): Case[] {
   const cases: Case[] = [];
   for (let tries = 0; cases.length < count; tries++) {
-    if (tries === 200 * count) throw new Error(`Cannot measure: hardly any code for "${kind}"; add a folder`);
+    if (tries === MOST_TRIES) throw new Error(`Cannot measure: hardly any code for "${kind}"; add a folder`);
     const made = MAKERS[kind](random.pick(files).lines, random);
     if (made) cases.push(made);
   }

@@ -72,6 +72,10 @@ const NO_STATISTICS: EngineStats = {
   stepSequences: 0,
   computedTokens: 0,
   longestContext: 0,
+  drafts: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
+  acceptedByPlace: [],
 };
 
 export class FakeEngine implements Engine {
