@@ -64,11 +64,12 @@ export class Admission {
 
   /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
   #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
-    const { inFlight } = this.#options;
+    const { inFlight, served } = this.#options;
     const prompt = this.#encode(request, cacheSpaceOf(request, true));
     for (const older of inFlight.outdatedBy(request)) inFlight.supersede(older);
     const events = new EventQueue<GenerationEvent>(() => {});
-    for (const event of answerEvents(prompt, given)) events.push(event);
+    const text = request.promptText ? served.tokenizer.decode(prompt.ids) : undefined;
+    for (const event of answerEvents(prompt, given, text)) events.push(event);
     events.close();
     return events;
   }

@@ -14,11 +14,12 @@ import { EventQueue } from "./event_queue.ts";
 import { InFlight } from "./in_flight.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
 import { Speculation } from "./speculation.ts";
+import { StepCost } from "./step_cost.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
@@ -44,6 +45,14 @@ export interface LocalEngineOptions extends
   readonly reopenDelaysMs?: readonly number[];
 }
 
+/** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
+const TYPING_MS = 5_000;
+/** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
+const BACKGROUND_STEP_MS = 8;
+/** Where one row alone takes longer than that, this much longer than the one row. */
+const BACKGROUND_STRETCH = 1.25;
+/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
+const PROMPT_STEP_MS = 50;
 const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
 
 export class LocalEngine implements Engine {
@@ -63,6 +72,8 @@ export class LocalEngine implements Engine {
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
   readonly #delivery: StepDelivery;
+  readonly #stepCost = new StepCost();
+  #lastLiveAt = -Infinity;
   readonly #counts = { typeThroughHits: 0, preemptions: 0 };
   readonly #typeThrough: TypeThrough | undefined;
 
@@ -90,6 +101,7 @@ export class LocalEngine implements Engine {
     try {
       signal?.throwIfAborted();
       this.#requireServed();
+      if ((request.priority ?? "live") === "live") this.#lastLiveAt = this.#now();
       const { events, generation } = this.#admission!.admit(request);
       if (generation) {
         const abort = () => this.#inFlight.abort(generation, signal!.reason);
@@ -187,7 +199,10 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      const scheduler = new Scheduler(loaded.runner.limits, { speculation: this.#newSpeculation(served) });
+      const speculates = this.#options.speculation ?? true;
+      const scheduler = new Scheduler(loaded.runner.limits, {
+        speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+      });
       this.#admission = new Admission({
         ...this.#options,
         served,
@@ -211,15 +226,11 @@ export class LocalEngine implements Engine {
     });
   }
 
-  #newSpeculation({ endIds }: ServedModel): Speculation | undefined {
-    return this.#options.speculation ?? true ? new Speculation({ neverDrafted: endIds }) : undefined;
-  }
-
   /** One step, or a wait for work. */
   async #advance() {
     const scheduler = this.#scheduler!;
     this.#inFlight.enforceDeadlines();
-    const step = scheduler.schedule();
+    const step = scheduler.schedule(this.#pace());
     if (step.length === 0) {
       scheduler.places.checkIntegrity();
       await new Promise<void>((resolve) => this.#wake = resolve);
@@ -228,9 +239,23 @@ export class LocalEngine implements Engine {
     const startedAt = this.#now();
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
-    if (result) this.#delivery.deliver(scheduler, step, result, startedAt);
+    if (result) {
+      const ms = this.#now() - startedAt;
+      this.#stepCost.record(step.reduce((rows, { numTokens }) => rows + numTokens, 0), ms);
+      this.#delivery.deliver(scheduler, step, result, ms);
+    }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  /** Nobody can interrupt a step: who asks while one runs waits for its end. So none may be long while people type. */
+  #pace(): StepPace {
+    const typing = this.#now() - this.#lastLiveAt < TYPING_MS;
+    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#stepCost.msOf(1));
+    return {
+      promptRows: this.#stepCost.rowsWithin(PROMPT_STEP_MS),
+      backgroundRows: typing ? this.#stepCost.rowsWithin(backgroundMs) : Infinity,
+    };
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */

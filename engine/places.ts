@@ -87,7 +87,7 @@ export class Places {
       );
     }
     sequence.arrival = this.#arrivals++;
-    sequence.state = "waiting";
+    this.#wait(sequence);
     this.#waiting.push(sequence);
   }
 
@@ -166,9 +166,16 @@ export class Places {
   preempt(sequence: Sequence) {
     this.#running.splice(this.#running.indexOf(sequence), 1);
     this.#release(sequence);
-    sequence.state = "waiting";
+    this.#wait(sequence);
     insertByArrival(this.#waiting, sequence);
     this.#preemptions++;
+  }
+
+  #wait(sequence: Sequence) {
+    const { cacheSpace, numTokens, numReusable, leader } = sequence;
+    sequence.state = "waiting";
+    const cached = leader ? numReusable : numTokensOf(this.#cache.find(cacheSpace, sequence, numReusable));
+    sequence.numExpected = numTokens - cached;
   }
 
   /** Lets go of the sequence's blocks; those with computed rows stay cached. */

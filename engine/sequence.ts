@@ -79,6 +79,8 @@ export class Sequence {
   /** The scheduler's count of steps when it arrived. */
   queuedAt = -1;
   numComputed = 0;
+  /** While it waits: tokens that it would have to compute before it draws, as the cache was when it was queued. */
+  numExpected = 0;
   /** Prompt tokens whose score was asked for already; recomputing the prompt after a preemption scores none twice. */
   numScored: number;
   /** True once the whole prompt has been through the model, also if it was preempted since. */
@@ -117,6 +119,11 @@ export class Sequence {
 
   get numGenerated(): number {
     return this.#tokenIds.length - this.promptLength;
+  }
+
+  /** Tokens between it and its next draw, as far as is known. */
+  get numToGo(): number {
+    return this.state === "waiting" ? this.numExpected : this.numUncomputed;
   }
 
   get numUncomputed(): number {

@@ -3,11 +3,11 @@
 import { DraftChances } from "./draft_chances.ts";
 import { Drafter } from "./drafter.ts";
 import { chooseDraftLengths } from "./draft_lengths.ts";
+import { DrawCosts } from "./draw_costs.ts";
 import type { Places } from "./places.ts";
 import { RecentOutputs } from "./recent_outputs.ts";
 import type { Sequence } from "./sequence.ts";
 import { type ScheduledSequence, type StepBudget, takeDrafts } from "./step_budget.ts";
-import { StepCosts } from "./step_costs.ts";
 
 /** Longest draft of a sequence. */
 export const MAX_DRAFT_TOKENS = 15;
@@ -30,7 +30,7 @@ export interface SpeculationOptions {
  */
 export class Speculation {
   readonly #neverDrafted: ReadonlySet<number>;
-  readonly #costs = new StepCosts();
+  readonly #costs = new DrawCosts();
   readonly #chances = new DraftChances();
   readonly #recent = new RecentOutputs();
   readonly #drafters = new WeakMap<Sequence, Drafter>();
@@ -42,8 +42,14 @@ export class Speculation {
   /**
    * Adds drafts to the step's sequences of the most urgent class in it, from what the budget has left and from blocks that
    * hold nothing, where that is expected to pay.
+   * @param most rows
    */
-  addDrafts(step: ScheduledSequence[], budget: StepBudget, places: Pick<Places, "lendBlocks">) {
+  addDrafts(
+    step: ScheduledSequence[],
+    budget: StepBudget,
+    places: Pick<Places, "lendBlocks">,
+    most = Infinity,
+  ) {
     const rank = Math.min(...step.map(({ sequence }) => sequence.rank));
     const proposals = step.flatMap((scheduled, index) => {
       const proposal = scheduled.sequence.rank === rank ? this.#propose(scheduled) : undefined;
@@ -51,7 +57,7 @@ export class Speculation {
     });
     const lengths = chooseDraftLengths(proposals.map(({ chances }) => chances), {
       numDraws: step.filter(({ draws }) => draws).length,
-      room: Math.min(budget.tokens, budget.samples),
+      room: Math.min(budget.tokens, budget.samples, most),
       msOf: (rows) => this.#costs.ms(rows),
     });
     for (const [i, { scheduled, index, ids }] of proposals.entries()) {

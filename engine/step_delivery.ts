@@ -26,15 +26,15 @@ export class StepDelivery {
 
   /**
    * Sequences that ended while the step ran get nothing.
-   * @param startedAt when the step was begun, on the engine's clock
+   * @param ms milliseconds that the step took
    */
-  deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], result: StepResult, startedAt: number) {
+  deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], result: StepResult, ms: number) {
     this.#counts.steps++;
     this.#stats.record(step);
     const now = this.#now();
     const prompts = new Set(step.map(({ sequence }) => sequence).filter(({ promptDone }) => !promptDone));
     const yields = yieldsOf(step, result);
-    scheduler.complete(step, yields.map(({ held }) => held), now - startedAt);
+    scheduler.complete(step, yields.map(({ held }) => held), ms);
     for (const { scheduled, promptScores, held, scores } of yields) {
       const { sequence } = scheduled;
       const generation = this.#inFlight.of(sequence);

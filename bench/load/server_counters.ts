@@ -33,16 +33,13 @@ export function countersOf(text: string): ServerCounters {
   const first = (...names: string[]) => names.map((name) => values.get(name)).find((v) => v !== undefined);
   const queriedTokens = first("vllm:prefix_cache_queries_total");
   const cachedTokens = first("vllm:prefix_cache_hits_total");
-  const drafted = first("vllm:spec_decode_num_draft_tokens_total");
-  const wrongDrafts = difference(drafted, first("vllm:spec_decode_num_accepted_tokens_total")) ?? 0;
+  const acceptedTokens = first("vllm:spec_decode_num_accepted_tokens_total");
+  const wrongDrafts = difference(first("vllm:spec_decode_num_draft_tokens_total"), acceptedTokens) ?? 0;
+  const notGenerated = difference(first("hyades_step_tokens_total"), first("vllm:generation_tokens_total"));
   return {
     prefilledTokens: first("llamacpp:prompt_tokens_total") ??
       difference(first("vllm:prompt_tokens_total"), cachedTokens),
-    computedPromptTokens: difference(
-      first("hyades_step_tokens_total"),
-      first("vllm:generation_tokens_total"),
-      wrongDrafts,
-    ),
+    computedPromptTokens: difference(notGenerated, wrongDrafts),
     queriedTokens,
     cachedTokens,
     running: first("vllm:num_requests_running", "llamacpp:requests_processing", "tgi_batch_current_size"),

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import { DraftChances } from "../../engine/draft_chances.ts";
 import { chooseDraftLengths } from "../../engine/draft_lengths.ts";
-import { StepCosts } from "../../engine/step_costs.ts";
+import { DrawCosts } from "../../engine/draw_costs.ts";
 
 /** Chances of a draft whose every token is right with `p`. */
 function chances(p: number, length = 15): number[] {
@@ -78,8 +78,8 @@ Deno.test("DraftChances learns by the length of the match, keeps sources apart, 
   assert.ok(other.chance("own", 2) > 0.9, "its own tokens say more than those of others");
 });
 
-Deno.test("StepCosts tells what lies between measurements, and takes what is beyond them for free", () => {
-  const costs = new StepCosts();
+Deno.test("DrawCosts tells what lies between measurements, and takes what is beyond them for free", () => {
+  const costs = new DrawCosts();
   assert.equal(costs.ms(1), undefined);
   costs.record(2, 10);
   assert.deepEqual([1, 2, 9].map((rows) => costs.ms(rows)), [10, 10, 10]);
@@ -87,8 +87,8 @@ Deno.test("StepCosts tells what lies between measurements, and takes what is bey
   assert.deepEqual([1, 2, 3, 6, 9].map((rows) => costs.ms(rows)), [10, 10, 15, 30, 30]);
 });
 
-Deno.test("StepCosts follows what changes, minds no single pause, and forgets what is not measured again", () => {
-  const costs = new StepCosts();
+Deno.test("DrawCosts follows what changes, minds no single pause, and forgets what is not measured again", () => {
+  const costs = new DrawCosts();
   costs.record(8, 500); // The first step of a size compiles kernels, say.
   for (let i = 0; i < 3; i++) costs.record(8, 4);
   assert.equal(costs.ms(8), 4);

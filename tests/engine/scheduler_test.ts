@@ -92,10 +92,15 @@ Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens s
   for (const one of all) assert.deepEqual(tokens(one), aloneTokens(one));
 });
 
-Deno.test("Scheduler admits in order of arrival, also past a sequence too big for the free blocks", () => {
+Deno.test("Scheduler admits batch work in order of arrival, also past a sequence too big for the free blocks", () => {
   const limits = { ...FAKE_LIMITS, numBlocks: 8 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
-  const [first, big, small] = [sequence(40, 20), sequence(100, 4), sequence(2, 2)];
+  const priority = "batch";
+  const [first, big, small] = [
+    sequence(40, 20, { priority }),
+    sequence(100, 4, { priority }),
+    sequence(2, 2, { priority }),
+  ];
   for (const one of [first, big, small]) scheduler.add(one);
   const started: Sequence[] = [];
   for (let step = advance(scheduler, runner); step.length > 0; step = advance(scheduler, runner)) {

@@ -1,5 +1,5 @@
-// What a step takes by its number of rows, each with a draw: decodes and drafts. Measured as the engine runs, for it
-// differs by device, model and load: on a GPU eight rows take little more than one, on a few CPU cores thrice as long. Pure.
+// What a step takes that only draws, by its number of rows: decodes and drafts, each with logits of its own. Measured as
+// the engine runs, for it differs by device, model and load, and is no line: kernels take rows in tiles. Pure.
 
 /** Weight of a new measurement. */
 const WEIGHT = 1 / 8;
@@ -16,7 +16,7 @@ interface Measured {
   at: number;
 }
 
-export class StepCosts {
+export class DrawCosts {
   readonly #byRows: (Measured | undefined)[] = [];
   #steps = 0;
 
