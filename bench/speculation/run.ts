@@ -16,6 +16,7 @@ const USAGE = `Measure what drafts save, on code of this repository and its depe
 
   --device D     what it runs on (default: auto)
   --profile P    fast or safe (default: fast)
+  --threads N    CPU threads (default: all cores, 16 at most)
   --model DIR    model folder (default: weights/hyades-starcoder-31m)
   --source DIR   code to complete instead, may be repeated
   --cases N      completions of each kind (default: 24)
@@ -43,6 +44,7 @@ async function main(): Promise<void> {
       profile: { ...text, default: "fast" },
       model: { ...text, default: "weights/hyades-starcoder-31m" },
       source: { ...text, multiple: true },
+      threads: text,
       cases: { ...text, default: "24" },
       editors: { ...text, default: "1" },
       temperature: { ...text, default: "0" },
@@ -55,6 +57,7 @@ async function main(): Promise<void> {
     modelDir: values.model,
     device: values.device as DeviceChoice,
     profile: values.profile === "safe" ? "safe" as const : "fast" as const,
+    ...(values.threads && { numThreads: Number(values.threads) }),
   };
   await using without = await openEngine(load, false);
   await using having = await openEngine(load, true);
