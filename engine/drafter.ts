@@ -16,12 +16,16 @@ interface Pending extends DraftProposal {
 }
 
 export class Drafter {
-  readonly #own = new NgramIndex();
+  readonly #own: NgramIndex;
   readonly #chances: DraftChances;
   #pending: Pending | undefined;
 
-  /** @param prior what all sequences have seen */
-  constructor(prior: DraftChances) {
+  /**
+   * @param prior what all sequences have seen
+   * @param numTokens of the sequence at its longest
+   */
+  constructor(prior: DraftChances, numTokens: number) {
+    this.#own = new NgramIndex(numTokens);
     this.#chances = new DraftChances(prior);
   }
 

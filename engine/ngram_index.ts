@@ -1,8 +1,9 @@
 // Where each n-gram of a growing list of tokens was last: what followed it then is a guess at what follows it now. Pure;
 // a token costs the same few table entries however long the list is.
 
-/** Lengths of the n-grams that are looked up, the longest first. Single tokens recur everywhere and foretell little. */
-const NGRAM_LENGTHS = [8, 6, 4, 3, 2] as const;
+/** Lengths of the n-grams that are looked up. Single tokens recur everywhere and foretell little. */
+const NGRAM_LENGTHS = [2, 3, 4, 6, 8] as const;
+const LONGEST = 8;
 /** Longest match that is told from longer ones. */
 export const MAX_MATCH = 32;
 /** Stands between texts: no n-gram, match or draft reaches across. */
@@ -19,20 +20,24 @@ export interface NgramMatch {
 }
 
 export class NgramIndex {
-  #tokens = new Int32Array(INITIAL_TOKENS);
+  #tokens: Int32Array;
   #length = 0;
   /** First token after the last barrier. */
   #textStart = 0;
   /** Hash tables by n-gram length, open addressing: the position after the n-gram's latest place, or 0. */
-  #tables = NGRAM_LENGTHS.map(() => new Int32Array(2 * INITIAL_TOKENS));
+  readonly #tables: Int32Array[];
+  readonly #hashes = new Int32Array(NGRAM_LENGTHS.length);
+
+  /** @param numTokens room to begin with; it grows as needed */
+  constructor(numTokens = INITIAL_TOKENS) {
+    const capacity = 2 ** Math.ceil(Math.log2(Math.max(1, numTokens)));
+    this.#tokens = new Int32Array(capacity);
+    this.#tables = NGRAM_LENGTHS.map(() => new Int32Array(2 * capacity));
+  }
 
   /** Tokens, barriers included. */
   get length(): number {
     return this.#length;
-  }
-
-  tokenAt(position: number): number {
-    return this.#tokens[position];
   }
 
   /** Appends a token. The n-grams before it can be found from now on, for now something follows them. */
@@ -53,9 +58,8 @@ export class NgramIndex {
    * @param tail the tokens to be continued; may be the index itself
    */
   find(tail: NgramIndex): NgramMatch | undefined {
-    for (let n = 0; n < NGRAM_LENGTHS.length; n++) {
-      if (NGRAM_LENGTHS[n] > tail.#length) continue;
-      const next = this.#tables[n][this.#slotOf(n, tail, tail.#length)];
+    for (let n = this.#hash(tail.#tokens, tail.#textStart, tail.#length) - 1; n >= 0; n--) {
+      const next = this.#tables[n][this.#slotOf(n, tail.#tokens, tail.#length)];
       if (next > 0) return { index: this, next, length: this.#matchLength(next, tail, NGRAM_LENGTHS[n]) };
     }
     return undefined;
@@ -90,29 +94,29 @@ export class NgramIndex {
 
   /** Enters the n-grams that end before `end`. */
   #insertAt(end: number) {
-    for (let n = 0; n < NGRAM_LENGTHS.length; n++) {
-      if (end - NGRAM_LENGTHS[n] < this.#textStart) continue;
-      this.#tables[n][this.#slotOf(n, this, end)] = end;
+    for (let n = this.#hash(this.#tokens, this.#textStart, end) - 1; n >= 0; n--) {
+      this.#tables[n][this.#slotOf(n, this.#tokens, end)] = end;
     }
   }
 
-  /** The slot of the n-gram before `end` of `source`: the one that has it, or the free one where it would go. */
-  #slotOf(n: number, source: NgramIndex, end: number): number {
-    const table = this.#tables[n], length = NGRAM_LENGTHS[n];
-    let hash = 0;
-    for (let i = end - length; i < end; i++) {
-      hash = Math.imul(hash ^ source.#tokens[i], 0x9e3779b1) ^ hash >>> 15;
+  /** Hashes the n-grams before `end` that begin no earlier than `start`. @returns how many, the shortest first */
+  #hash(tokens: Int32Array, start: number, end: number): number {
+    const most = Math.min(LONGEST, end - start);
+    let hash = 0, n = 0;
+    for (let length = 1; length <= most; length++) {
+      hash = Math.imul(hash ^ tokens[end - length], 0x9e3779b1);
+      hash ^= hash >>> 15;
+      if (length === NGRAM_LENGTHS[n]) this.#hashes[n++] = hash;
     }
-    let slot = (hash ^ hash >>> 16) & table.length - 1;
-    while (table[slot] > 0 && !this.#isSame(table[slot], source, end, length)) {
-      slot = slot + 1 & table.length - 1;
-    }
+    return n;
+  }
+
+  /** The slot of the hashed n-gram before `end` of `tokens`: the one that has it, or the free one where it would go. */
+  #slotOf(n: number, tokens: Int32Array, end: number): number {
+    const table = this.#tables[n], mask = table.length - 1, length = NGRAM_LENGTHS[n];
+    let slot = this.#hashes[n] & mask;
+    while (table[slot] > 0 && !isSame(this.#tokens, table[slot], tokens, end, length)) slot = slot + 1 & mask;
     return slot;
-  }
-
-  #isSame(at: number, source: NgramIndex, end: number, length: number): boolean {
-    for (let i = 1; i <= length; i++) if (this.#tokens[at - i] !== source.#tokens[end - i]) return false;
-    return true;
   }
 
   /** Twice the room: no table is ever more than half full, and so always has a free slot. */
@@ -122,7 +126,16 @@ export class NgramIndex {
     this.#tokens = tokens;
     for (const [n, table] of this.#tables.entries()) {
       this.#tables[n] = new Int32Array(2 * tokens.length);
-      for (const end of table) if (end > 0) this.#tables[n][this.#slotOf(n, this, end)] = end;
+      for (const end of table) {
+        if (end === 0) continue;
+        this.#hash(tokens, 0, end);
+        this.#tables[n][this.#slotOf(n, tokens, end)] = end;
+      }
     }
   }
+}
+
+function isSame(a: Int32Array, aEnd: number, b: Int32Array, bEnd: number, length: number): boolean {
+  for (let i = 1; i <= length; i++) if (a[aEnd - i] !== b[bEnd - i]) return false;
+  return true;
 }

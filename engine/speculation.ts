@@ -84,7 +84,8 @@ export class Speculation {
   #propose({ sequence, draws }: ScheduledSequence) {
     const most = Math.min(MAX_DRAFT_TOKENS, sequence.maxTokens - sequence.numGenerated - 1);
     if (!draws || !sequence.promptDone || !sequence.speculates || most < 1) return undefined;
-    const drafter = this.#drafters.get(sequence) ?? new Drafter(this.#chances);
+    const drafter = this.#drafters.get(sequence) ??
+      new Drafter(this.#chances, sequence.promptLength + sequence.maxTokens);
     this.#drafters.set(sequence, drafter);
     return drafter.propose(sequence, this.#recent.of(sequence.cacheSpace), most, this.#neverDrafted);
   }
