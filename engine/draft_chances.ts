@@ -7,43 +7,57 @@ export type DraftSource = "own" | "recent";
 
 /** A drafted token's chance is that of its class: matches that begin at these lengths, by source. */
 const CLASS_STARTS = [2, 3, 4, 6, 9, 17] as const;
-const NUM_CLASSES = 2 * CLASS_STARTS.length;
+/** Before anything was observed. Low, for what is learned costs nothing, and what is run does. */
+const FIRST_CHANCE = 0.25;
 /** Observations after which half of them are forgotten. */
 const MEMORY = 256;
-/** How many observations of its own outweigh all that a sequence has not seen itself. */
+/** How many observations outweigh what is supposed without any. */
 const PRIOR_WEIGHT = 4;
 
-export class DraftChances {
-  readonly #tried = new Float64Array(NUM_CLASSES);
-  readonly #right = new Float64Array(NUM_CLASSES);
-  readonly #prior: DraftChances | undefined;
+interface Tally {
+  tried: number;
+  right: number;
+}
 
-  /** @param prior what others have seen; without any it is one of two */
-  constructor(prior?: DraftChances) {
-    this.#prior = prior;
+export class DraftChances {
+  readonly #classes = {
+    own: CLASS_STARTS.map((): Tally => ({ tried: 0, right: 0 })),
+    recent: CLASS_STARTS.map((): Tally => ({ tried: 0, right: 0 })),
+  };
+  readonly #others: DraftChances | undefined;
+  readonly #firstChance: number;
+
+  /** @param others what all have seen, which is supposed of one until it is seen otherwise */
+  constructor(others?: DraftChances, firstChance = FIRST_CHANCE) {
+    this.#others = others;
+    this.#firstChance = firstChance;
   }
 
-  /** A token that was drafted after a match of `matchLength` tokens; also told to the prior. */
+  /** A token that was drafted after a match of `matchLength` tokens; also told to the others. */
   observe(source: DraftSource, matchLength: number, right: boolean) {
-    this.#prior?.observe(source, matchLength, right);
-    const index = classOf(source, matchLength);
-    this.#tried[index]++;
-    if (right) this.#right[index]++;
-    if (this.#tried[index] < MEMORY) return;
-    this.#tried[index] /= 2;
-    this.#right[index] /= 2;
+    this.#others?.observe(source, matchLength, right);
+    const tally = this.#classes[source][classOf(matchLength)];
+    tally.tried++;
+    if (right) tally.right++;
+    if (tally.tried < MEMORY) return;
+    tally.tried /= 2;
+    tally.right /= 2;
   }
 
   /** From 0 to 1. */
   chance(source: DraftSource, matchLength: number): number {
-    const index = classOf(source, matchLength);
-    const prior = this.#prior?.chance(source, matchLength) ?? 0.5;
-    return (this.#right[index] + PRIOR_WEIGHT * prior) / (this.#tried[index] + PRIOR_WEIGHT);
+    return this.#chanceOf(source, classOf(matchLength));
+  }
+
+  /** A longer match is supposed to be as good as the next shorter ones. */
+  #chanceOf(source: DraftSource, index: number): number {
+    const { tried, right } = this.#classes[source][index];
+    const supposed = this.#others?.#chanceOf(source, index) ??
+      (index > 0 ? this.#chanceOf(source, index - 1) : this.#firstChance);
+    return (right + PRIOR_WEIGHT * supposed) / (tried + PRIOR_WEIGHT);
   }
 }
 
-function classOf(source: DraftSource, matchLength: number): number {
-  const length = Math.min(matchLength, MAX_MATCH);
-  return (source === "own" ? 0 : CLASS_STARTS.length) +
-    CLASS_STARTS.findLastIndex((start) => start <= length);
+function classOf(matchLength: number): number {
+  return CLASS_STARTS.findLastIndex((start) => start <= Math.min(matchLength, MAX_MATCH));
 }

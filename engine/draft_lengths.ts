@@ -7,7 +7,7 @@ const MOST_DELAY = 1.25;
 /** Less likely tokens are not run, however little a row seems to cost: on any device it costs something. */
 const LEAST_CHANCE = 1 / 16;
 /** What drafts must promise over none: figures that are measured are off by as much, and a row is a sure cost. */
-const LEAST_GAIN = 1.05;
+const LEAST_GAIN = 1.1;
 
 export interface DraftedStep {
   /** Rows that draw without any draft: each yields a token. */

@@ -35,15 +35,17 @@ export class DrawCosts {
   }
 
   /**
-   * Milliseconds of a step of `rows` rows, by the measurements nearest to it on both sides. Beyond the last of them more
-   * rows cost nothing: so they are tried, and then they are known. Undefined before the first measurement.
+   * Milliseconds of a step of `rows` rows, by the measurements nearest to it on both sides. Beyond the last of them a row
+   * more is taken for half as dear as the rows up to it: so more are tried where much is promised, and then are known.
+   * Undefined before the first measurement.
    */
   ms(rows: number): number | undefined {
     let below = rows, above = rows;
     while (below > 0 && !this.#at(below)) below--;
     while (above < this.#byRows.length && !this.#at(above)) above++;
     const low = this.#at(below), high = this.#at(above);
-    if (!low || !high) return (low ?? high)?.ms;
+    if (!high) return low && low.ms * (rows + below) / (2 * below);
+    if (!low) return high.ms;
     return below === above ? low.ms : low.ms + (high.ms - low.ms) * (rows - below) / (above - below);
   }
 

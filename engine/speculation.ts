@@ -15,6 +15,8 @@ export const MAX_DRAFT_TOKENS = 15;
 export interface SpeculationOptions {
   /** Ids that no draft is worth a row for: after those that end a generation nothing is wanted. */
   readonly neverDrafted?: ReadonlySet<number>;
+  /** That a drafted token is right, before any was seen: see `draft_chances.ts`. */
+  readonly firstChance?: number;
 }
 
 /**
@@ -31,12 +33,13 @@ export interface SpeculationOptions {
 export class Speculation {
   readonly #neverDrafted: ReadonlySet<number>;
   readonly #costs = new DrawCosts();
-  readonly #chances = new DraftChances();
+  readonly #chances: DraftChances;
   readonly #recent = new RecentOutputs();
   readonly #drafters = new WeakMap<Sequence, Drafter>();
 
-  constructor({ neverDrafted = new Set() }: SpeculationOptions = {}) {
+  constructor({ neverDrafted = new Set(), firstChance }: SpeculationOptions = {}) {
     this.#neverDrafted = neverDrafted;
+    this.#chances = new DraftChances(undefined, firstChance);
   }
 
   /**

@@ -233,7 +233,10 @@ function simulate(
   limits: StepLimits,
   bound: (sequence: Sequence, others: readonly Sequence[]) => number,
 ): Watched[] {
-  const scheduler = new Scheduler(limits, speculates ? { speculation: new Speculation() } : {});
+  const scheduler = new Scheduler(
+    limits,
+    speculates ? { speculation: new Speculation({ firstChance: 1 }) } : {},
+  );
   const all: Watched[] = [];
   let step = 0;
   function tick() {
