@@ -22,6 +22,7 @@ export interface ModelFlags {
   readonly dtype?: "f32" | "f16";
   readonly kvDtype?: "f32" | "f16";
   readonly kvMemory?: number;
+  readonly hostCacheMemory?: number;
   readonly maxBatchTokens?: number;
   readonly maxSequences?: number;
   readonly threads?: number;
@@ -62,6 +63,12 @@ export function addModelOptions(command: Command): Command {
     .option(
       "--kv-memory <size>",
       "memory for the KV cache, such as 512MB or 4GB (default: 2GB on a GPU, 512MB on the CPU)",
+      parseBytes,
+    )
+    .option(
+      "--host-cache-memory <size>",
+      "host memory for what the KV cache on a GPU has no room for; 0 for none " +
+        "(default: a quarter of what is free, 4GB at most, if moving is measured to be cheaper than computing)",
       parseBytes,
     )
     .option(
@@ -106,6 +113,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
       ...(flags.dtype && { storage: flags.dtype }),
       ...(flags.kvDtype && { kvType: flags.kvDtype }),
       ...(flags.kvMemory !== undefined && { kvBytes: flags.kvMemory }),
+      ...(flags.hostCacheMemory !== undefined && { hostBytes: flags.hostCacheMemory }),
       ...(flags.maxBatchTokens !== undefined && { maxBatchTokens: flags.maxBatchTokens }),
       ...(flags.maxSequences !== undefined && { maxSequences: flags.maxSequences }),
       ...(flags.threads !== undefined && { numThreads: flags.threads }),

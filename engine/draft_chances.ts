@@ -49,12 +49,16 @@ export class DraftChances {
     return this.#chanceOf(source, classOf(matchLength));
   }
 
-  /** A longer match is supposed to be as good as the next shorter ones. */
   #chanceOf(source: DraftSource, index: number): number {
     const { tried, right } = this.#classes[source][index];
-    const supposed = this.#others?.#chanceOf(source, index) ??
-      (index > 0 ? this.#chanceOf(source, index - 1) : this.#firstChance);
+    const supposed = this.#supposed(source, index);
     return (right + PRIOR_WEIGHT * supposed) / (tried + PRIOR_WEIGHT);
+  }
+
+  /** Without observations: what others have seen, or else that a match is as good as the next shorter ones. */
+  #supposed(source: DraftSource, index: number): number {
+    if (this.#others) return this.#others.#chanceOf(source, index);
+    return index > 0 ? this.#chanceOf(source, index - 1) : this.#firstChance;
   }
 }
 

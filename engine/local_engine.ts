@@ -12,6 +12,7 @@ import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { InFlight } from "./in_flight.ts";
+import { PlaceStats } from "./place_stats.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts";
@@ -74,7 +75,8 @@ export class LocalEngine implements Engine {
   readonly #delivery: StepDelivery;
   readonly #stepCost = new StepCost();
   #lastLiveAt = -Infinity;
-  readonly #counts = { typeThroughHits: 0, preemptions: 0 };
+  readonly #placeStats = new PlaceStats();
+  readonly #counts = { typeThroughHits: 0 };
   readonly #typeThrough: TypeThrough | undefined;
 
   /** Starts to load the model; `state` says how far that is. */
@@ -136,17 +138,11 @@ export class LocalEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    const places = this.#scheduler?.places;
     return Promise.resolve({
       ...this.#counts,
       ...this.#delivery.counts,
       ...this.#inFlight.counts,
-      waiting: places?.waiting.length ?? 0,
-      running: places?.running.length ?? 0,
-      freeBlocks: places?.numFreeBlocks ?? 0,
-      cachedBlocks: places?.numCachedBlocks ?? 0,
-      totalBlocks: places?.numBlocks ?? 0,
-      preemptions: this.#counts.preemptions + (places?.numPreemptions ?? 0),
+      ...this.#placeStats.counts,
     });
   }
 
@@ -212,6 +208,7 @@ export class LocalEngine implements Engine {
         now: this.#now,
       });
       [this.#served, this.#scheduler] = [served, scheduler];
+      this.#placeStats.watch(scheduler.places);
     } catch (error) {
       await disposeQuietly(loaded.runner);
       throw error;
@@ -263,11 +260,14 @@ export class LocalEngine implements Engine {
     try {
       return await new Promise<StepResult>((resolve, reject) => {
         this.#abandonStep = reject;
-        this.#runner!.step(packBatch(step)).then(resolve, reject);
+        this.#runner!.step(packBatch(step, this.#scheduler!.moves)).then(resolve, reject);
       });
     } catch (error) {
       if (error instanceof DeviceLostError) this.#lost ??= error.message;
-      else for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+      else {
+        for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+        this.#scheduler!.abandon();
+      }
       return undefined;
     }
   }
@@ -287,7 +287,6 @@ export class LocalEngine implements Engine {
       isClosed: () => this.#closed,
     });
     const before = this.#scheduler!;
-    this.#counts.preemptions += before.places.numPreemptions;
     await this.#serve(loaded);
     for (const sequence of before.places.waiting) this.#requeue(sequence, reason);
     this.#enter({ phase: "ready" });

@@ -2,7 +2,7 @@
 // first, fair shares within a class, a place for the oldest of all. Who holds which blocks is for places.ts. Pure: no
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
-import type { StepLimits } from "../kernels/step.ts";
+import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
@@ -182,6 +182,16 @@ export class Scheduler {
     return rows;
   }
 
+  /** What the step that `schedule` gave has to move between device and host before its rows. */
+  get moves(): HostMoves {
+    return this.#places.moves;
+  }
+
+  /** The step has failed; the caller finishes its sequences. */
+  abandon() {
+    this.#places.dropMoved();
+  }
+
   /**
    * Records that the step's rows are computed, and appends what they yield. Sequences that finished meanwhile keep out of
    * it.
@@ -189,6 +199,7 @@ export class Scheduler {
    * @param ms milliseconds that the step took
    */
   complete(step: readonly ScheduledSequence[], held: readonly (readonly number[])[], ms: number) {
+    this.#places.settleMoves();
     this.#speculation?.learn(step, held, ms);
     for (const [index, { sequence, start, numTokens, drafts, scoreEnd }] of step.entries()) {
       if (sequence.state !== "running") continue;

@@ -16,7 +16,7 @@ import { lowerLinear } from "./linear/gpu.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
-import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
+import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
@@ -89,6 +89,7 @@ export class GpuPlan implements Disposable {
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
     const { shape, used } = packControl(this.#layout, batch, this.#words);
+    if (batch.moves) await this.#buffers.hostBlocks!.move(batch.moves);
     const { queue } = this.#gpu.device;
     queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
     this.#writeInputs(inputs);
@@ -99,6 +100,7 @@ export class GpuPlan implements Disposable {
     using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;
     queue.submit([encoder.finish()]);
     const results = new Uint32Array(await this.#readback.read(bytes, kindOf(shape)));
+    this.#buffers.hostBlocks?.check();
     return {
       tokenIds: results.slice(0, shape.numSamples),
       scores: batch.samples.map((sample, i) =>
@@ -106,6 +108,15 @@ export class GpuPlan implements Disposable {
       ),
       ...(logits && { logits: await this.#readOutput(logits, shape) }),
     };
+  }
+
+  /**
+   * Makes moves without a step, and waits until what is parked is in host memory.
+   * @throws as `step`
+   */
+  async move(moves: HostMoves): Promise<void> {
+    await this.#buffers.hostBlocks!.move(moves);
+    await this.#buffers.hostBlocks!.landed();
   }
 
   [Symbol.dispose](): void {
