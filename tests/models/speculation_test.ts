@@ -51,8 +51,8 @@ function repetitiveRequests(random: Random, count: number): GenerationRequest[] 
         ids: Array.from({ length: 10 + random.below(60) }, (_, k) => period[k % period.length]),
       },
       maxTokens: 40,
-      ...(i % 4 === 0 ? { temperature: 0 } : { temperature: 0.6, topK: 40, topP: 0.9, seed: 1000 + i }),
-      ...(i % 4 === 2 && { frequencyPenalty: 0.2, logitBias: [{ id: 40, delta: 1 }] }),
+      ...(i % 4 === 0 ? { temperature: 0 } : { temperature: 1.4, topK: 40, topP: 0.98, seed: 1000 + i }),
+      ...(i % 4 === 2 && { frequencyPenalty: 0.9, logitBias: [{ id: 40, delta: 1 }] }),
       ...(i % 4 === 3 && { n: 2 }),
       logprobs: 2,
       ignoreEos: i % 3 > 0,
@@ -101,7 +101,7 @@ for (const backend of BACKENDS) {
     const { draftedTokens, acceptedTokens, freeBlocks, totalBlocks } = await having.stats();
     console.log(`  ${acceptedTokens} of ${draftedTokens} drafted tokens were right`);
     deepStrictEqual(freeBlocks, totalBlocks);
-    ok(acceptedTokens > 50 && draftedTokens - acceptedTokens > 50, "too tame");
+    ok(acceptedTokens > 50 && draftedTokens - acceptedTokens > requests.length / 4, "too tame");
   });
 }
 
