@@ -29,6 +29,7 @@ export interface ModelFlags {
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
   readonly speculation: boolean;
+  readonly warmUp: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
   readonly fimPrefix?: string;
@@ -92,6 +93,10 @@ export function addModelOptions(command: Command): Command {
     )
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option(
+      "--no-warm-up",
+      "compute nothing ahead of what an editor may ask next",
+    )
+    .option(
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
     )
@@ -124,6 +129,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
     speculation: flags.speculation,
+    warmUp: flags.warmUp,
   };
 }
 

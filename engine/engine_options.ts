@@ -18,6 +18,8 @@ export interface EngineOptions {
   readonly typeThrough?: boolean;
   /** False: every step gives a sequence one token. Default true: drafts are run where they pay (`speculation.ts`). */
   readonly speculation?: boolean;
+  /** False: nothing is computed ahead of what an editor may ask next. Default true, where prompts are cached. */
+  readonly warmUp?: boolean;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
   /** What is made of the text of requests that do not say otherwise. Default: nothing. */

@@ -34,6 +34,7 @@ export interface LocalEngineOptions extends
     | "typeThrough"
     | "cachePrompts"
     | "speculation"
+    | "warmUp"
     | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
@@ -206,6 +207,7 @@ export class LocalEngine implements Engine {
         inFlight: this.#inFlight,
         typeThrough: this.#typeThrough,
         now: this.#now,
+        msOf: (rows) => this.#stepCost.msOf(rows),
       });
       [this.#served, this.#scheduler] = [served, scheduler];
       this.#placeStats.watch(scheduler.places);

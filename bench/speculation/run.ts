@@ -79,6 +79,7 @@ async function openEngine(load: Parameters<typeof loadModel>[0], speculation: bo
     modelId: "bench",
     speculation,
     typeThrough: false,
+    warmUp: false,
     openModel: (onProgress) => loadModel(load, onProgress),
     onState: (state) => {
       if (state.phase === "ready") ready.resolve();
