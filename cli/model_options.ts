@@ -29,6 +29,7 @@ export interface ModelFlags {
   readonly infillContext?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
+  readonly speculation: boolean;
   readonly warmUp: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
@@ -105,6 +106,7 @@ export function addModelOptions(command: Command): Command {
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
     )
+    .option("--no-speculation", "give a completion one token a step, even where a draft of several pays")
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -133,6 +135,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
+    speculation: flags.speculation,
     warmUp: flags.warmUp,
   };
 }
