@@ -62,6 +62,8 @@ class SampleText {
   /** As delivered, where somebody is to be told of them in the end. */
   readonly events: Extract<GenerationEvent, { kind: "token" }>[] = [];
   numTokens = 0;
+  /** Tokens drawn, also those that only spell what was typed. */
+  numDrawn = 0;
   firstTokenAt: number | undefined;
   ended = false;
 
@@ -159,6 +161,7 @@ export class Generation {
   addToken(sequence: Sequence, id: number, score: TokenScore | undefined, now: number): boolean {
     const text = this.#texts.get(sequence)!;
     text.sample.adjuster.count(id);
+    text.numDrawn++;
     if (text.detokenizer.isTyped(id)) {
       text.detokenizer.push(id);
       return this.#finishAtLimit(text, sequence, now);
@@ -187,7 +190,7 @@ export class Generation {
   #finishAtLimit(text: SampleText, sequence: Sequence, now: number): boolean {
     if (sequence.constraintEnded) return this.#finish(text, "eos", now);
     const { maxTokens = Infinity } = this.#options.request;
-    if (text.numTokens < maxTokens && sequence.numGenerated < sequence.maxTokens) return false;
+    if (text.numTokens < maxTokens && text.numDrawn < sequence.maxTokens) return false;
     return this.#finish(text, "length", now);
   }
 
@@ -221,6 +224,7 @@ export class Generation {
     const firstTokenAt = text.firstTokenAt ?? now;
     const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
     const rules = text.cleaner.acted;
+    const { numDrafted: drafted, numAccepted: accepted } = text.sample.sequence;
     const finish = {
       kind: "finish" as const,
       sample,
@@ -230,6 +234,7 @@ export class Generation {
       ...(rules.length > 0 && { rules }),
       completionTokens: text.numTokens,
       cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
+      ...(drafted > 0 && { drafts: { drafted, accepted } }),
       timings: {
         queueMs: startedAt - this.#options.submittedAt,
         promptMs: firstTokenAt - startedAt,

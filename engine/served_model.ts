@@ -21,7 +21,10 @@ import {
   unknownTokenError,
 } from "./validate_request.ts";
 
-type ServedModelOptions = Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "tokenHealing">;
+type ServedModelOptions = Pick<
+  EngineOptions,
+  "modelId" | "fimTokens" | "fimLayout" | "tokenHealing" | "infillContext"
+>;
 
 export class ServedModel {
   readonly info: ModelInfo;
@@ -33,6 +36,7 @@ export class ServedModel {
   readonly #options: ServedModelOptions;
   readonly #loaded: LoadedModel;
   #tokenIndex: TokenIndex | undefined;
+  readonly #infillContext: number;
 
   /**
    * @throws {SyntaxError} when the tokenizer is no byte-level BPE
@@ -47,6 +51,7 @@ export class ServedModel {
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
     const fim = detectFim(this.tokenizer, fimTokens);
+    this.#infillContext = options.infillContext ?? Infinity;
     this.#fim = fimLayout ? { ...fim, layouts: [fimLayout] } : fim;
     this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
     this.info = {
@@ -155,7 +160,7 @@ export class ServedModel {
   #infillBudget(maxTokens: number | undefined): number {
     const { contextLength } = this.info;
     const reserve = Math.min(maxTokens ?? Math.floor(contextLength / 4), Math.floor(contextLength / 2));
-    return contextLength - reserve;
+    return Math.min(contextLength - reserve, this.#infillContext);
   }
 
   /** A tokenizer may name tokens that the model has no embedding of; a step with one would harm all its requests. */

@@ -103,7 +103,7 @@ export class TypeThrough {
 /** The events that answer a request with what is left of a completion; `promptText` where the request wants it. */
 export function* answerEvents(
   prompt: EncodedPrompt,
-  { tokens, finish }: GivenCompletion,
+  { tokens, finish: { drafts: _, ...finish } }: GivenCompletion,
   promptText?: string,
 ): Generator<GenerationEvent> {
   const { layout, truncated } = prompt, ids = wholePromptIds(prompt);

@@ -37,7 +37,7 @@ Deno.test("Scheduler puts no more masks into a step than fit, and runs who waits
   assert.deepEqual(packBatch(step).samples.filter(({ allowed }) => allowed).length, MAX_MASKS);
   const waiting = step.filter(({ draws }) => !draws).map(({ sequence }) => sequence);
   assert.ok(waiting.length === 3 && waiting.every((one) => one.constrained));
-  scheduler.complete(step);
+  scheduler.complete(step, step.map(() => []), 1);
   for (const { sequence, draws } of step) if (draws) scheduler.finish(sequence);
   const next = scheduler.schedule();
   for (const one of waiting) assert.ok(next.some(({ sequence, draws }) => sequence === one && draws));
@@ -56,7 +56,7 @@ Deno.test("Scheduler draws nothing for a sequence whose mask is pending, but rea
   };
   assert.deepEqual(rowsOf(pending), { numTokens: 4, draws: false });
   assert.deepEqual(rowsOf(free), { numTokens: 2, draws: true });
-  scheduler.complete(step);
+  scheduler.complete(step, step.map(() => []), 1);
   scheduler.finish(free);
   assert.deepEqual(scheduler.schedule(), []);
   assert.ok(pending.constrained);
