@@ -39,17 +39,25 @@ fn slotOf(blockTable: u32, position: u32) -> u32 {
 
 /**
  * Bindings `queries`, `keys` and `values` from `firstBinding` on, with slotOf(blockTable, position),
- * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad).
+ * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad). With `stores`, for heads
+ * of whole fours, also storeQuad(token, slot, kvHead, quad), which puts the token's own key and value into the cache.
  */
-export function readSnippet(node: AttentionNode, type: "f32" | "f16", firstBinding: number): string {
+export function readSnippet(
+  node: AttentionNode,
+  type: "f32" | "f16",
+  firstBinding: number,
+  stores = false,
+): string {
   const whole = node.headSize % 4 === 0;
+  const cacheAccess = stores ? "read_write" : "read";
   const query = whole ? "vec4<f32>" : "f32";
   const stored = whole ? "Quad" : type === "f32" ? "f32" : "u32";
   return [
     `@group(0) @binding(${firstBinding}) var<storage, read> queries: array<${query}>;`,
-    `@group(0) @binding(${firstBinding + 1}) var<storage, read> keys: array<${stored}>;`,
-    `@group(0) @binding(${firstBinding + 2}) var<storage, read> values: array<${stored}>;`,
+    `@group(0) @binding(${firstBinding + 1}) var<storage, ${cacheAccess}> keys: array<${stored}>;`,
+    `@group(0) @binding(${firstBinding + 2}) var<storage, ${cacheAccess}> values: array<${stored}>;`,
     ...(whole ? [quadSnippet(type)] : []),
+    ...(stores ? [storeSnippet(node, type)] : []),
     SLOT_OF,
     whole
       ? `fn queryQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
@@ -60,6 +68,23 @@ export function readSnippet(node: AttentionNode, type: "f32" | "f16", firstBindi
       whole ? readQuad(name) : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
     ),
   ].join("\n");
+}
+
+const PACK_QUAD = {
+  f32: "value",
+  f16: `vec2<u32>(pack2x16float(clamp(value.xy, vec2<f32>(-65504.0), vec2<f32>(65504.0))),
+        pack2x16float(clamp(value.zw, vec2<f32>(-65504.0), vec2<f32>(65504.0))))`,
+};
+
+function storeSnippet(node: AttentionNode, type: "f32" | "f16"): string {
+  const firstKey = node.numHeads, firstValue = node.numHeads + node.numKvHeads;
+  return `// Beyond f16's range packing would give anything at all.
+fn packQuad(value: vec4<f32>) -> Quad { return ${PACK_QUAD[type]}; }
+fn storeQuad(token: u32, slot: u32, head: u32, quad: u32) {
+    let at = (slot * KV_ROW + head * HEAD_SIZE) / 4u + quad;
+    keys[at] = packQuad(queryQuad(token, ${firstKey}u + head, quad));
+    values[at] = packQuad(queryQuad(token, ${firstValue}u + head, quad));
+}`;
 }
 
 function readQuad(name: string): string {

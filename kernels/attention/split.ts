@@ -26,15 +26,27 @@ interface Splitting {
   readonly quads: number;
 }
 
+/** Whether the split form stores a new token's key and value itself: no other workgroup may be about to read them. */
+function storesOwn(node: AttentionNode, { headGroups }: Splitting): boolean {
+  return headGroups === 1 && node.headSize % 4 === 0;
+}
+
+/** What the split form does for steps of single new tokens: nothing, attend, or store their keys and values as well. */
+export function splitDuties(node: AttentionNode, context: GpuContext): { attends: boolean; stores: boolean } {
+  const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
+  return { attends: splitting !== undefined, stores: splitting !== undefined && storesOwn(node, splitting) };
+}
+
 /** The two dispatches of the split form; none when its partial results would not fit a binding. */
 export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall[] {
-  const splitting = chooseSplitting(node, context);
+  const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
   if (!splitting) return [];
   const { keys, headGroups } = splitting;
   const rows = context.layout.limits.maxSequences * node.numHeads * splitting.splits;
   const partials = context.scratch("attention partials", rows * splitting.quads * 16);
   const sums = context.scratch("attention sums", rows * 8);
   const cache = context.kvCache(node.layer);
+  const cacheAccess = storesOwn(node, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
   return [{
@@ -43,8 +55,8 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(node.input), access: "read" },
-      { buffer: cache.key, access: "read" },
-      { buffer: cache.value, access: "read" },
+      { buffer: cache.key, access: cacheAccess },
+      { buffer: cache.value, access: cacheAccess },
       { buffer: partials, access: "readWrite" },
       { buffer: sums, access: "readWrite" },
     ],
@@ -78,12 +90,18 @@ function chooseSplitting(node: AttentionNode, { layout, caps }: GpuContext): Spl
   return { keys, splits: splitsOf(keys), heads: Math.ceil(group / headGroups), headGroups, quads };
 }
 
+const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_QUADS) {
+        storeQuad(token, control[SLOT_MAPPING + token], kvHead, thread);
+    }
+    storageBarrier();`;
+
 function splitForm(
   node: AttentionNode,
   context: GpuContext,
-  { keys, heads, headGroups, quads }: Splitting,
+  splitting: Splitting,
   shared: Record<string, number>,
 ): string {
+  const { keys, heads, headGroups, quads } = splitting;
   const headLanes = Math.min(heads, Math.floor(THREADS / quads));
   const constants = {
     ...shared,
@@ -95,7 +113,8 @@ function splitForm(
   };
   const { type } = context.kvCache(node.layer);
   return specialise(splitCode, constants, {
-    access: readSnippet(node, type, 1),
+    access: readSnippet(node, type, 1, storesOwn(node, splitting)),
+    storeOwn: storesOwn(node, splitting) ? STORE_OWN : "",
     ...scoreSnippets(Math.ceil(heads / (THREADS / keys)), scoreTurn(quads)),
     ...outputSnippets(Math.ceil(heads / headLanes)),
   });

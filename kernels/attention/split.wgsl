@@ -34,6 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * HEADS;
     let numHeads = min(HEADS, (kvHead + 1u) * GROUP - firstHead);
 
+    //#storeOwn
     let key = thread % KEYS;
     let keyLane = thread / KEYS;
     let slot = slotOf(blockTable, firstKey + min(key, numKeys - 1u));

@@ -4,7 +4,7 @@ import { controlConstants, NO_TARGET, type StepShape } from "../control.ts";
 import { type Binding, type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { Value } from "../graph.ts";
 import { MAX_TOP_LOGPROBS } from "../step.ts";
-import { specialise } from "../wgsl.ts";
+import { specialise, unroll } from "../wgsl.ts";
 import adjustCode from "./adjust.wgsl" with { type: "text" };
 import drawCode from "./draw.wgsl" with { type: "text" };
 import greedyCode from "./greedy.wgsl" with { type: "text" };
@@ -56,7 +56,10 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: ({ numAdjustments }) => numAdjustments > 0 ? [Math.ceil(numAdjustments / 64), 1, 1] : undefined,
   }, {
     label: "sampling greedy",
-    code: specialise(greedyCode, constants, snippets),
+    code: specialise(greedyCode, { ...constants, THREADS: greedyThreads(context) }, {
+      ...snippets,
+      candidate: FOUR_CANDIDATES,
+    }),
     bindings: [control, logits, tokens, ...mask],
     grid: perSample(() => true),
   }, {
@@ -74,6 +77,25 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: perSample((shape) => shape.wantsScores),
   }];
 }
+
+/** As many as the adapter allows: a greedy choice is one workgroup's walk through a long row. */
+function greedyThreads({ caps }: GpuContext): number {
+  return caps.maxInvocations >= 1024 ? 1024 : 256;
+}
+
+/** Four logits that do not wait for one another; past the last, the last again. */
+const FOUR_CANDIDATES = `${
+  unroll(4, (i) =>
+    `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
+let key${i} = candidateKey(sample, other${i});`)
+}
+${
+  unroll(4, (i) =>
+    `if (key${i} > key) {
+    key = key${i};
+    id = other${i};
+}`)
+}`;
 
 /** One bit per id, in words. */
 function suppressionMask(suppressed: readonly number[], vocabSize: number): Uint32Array {
