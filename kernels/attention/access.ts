@@ -39,7 +39,8 @@ fn slotOf(blockTable: u32, position: u32) -> u32 {
 
 /**
  * Bindings `queries`, `keys` and `values` from `firstBinding` on, with slotOf(blockTable, position),
- * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad). With `stores`, for heads
+ * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad). Stored is what a four is
+ * best kept in, keyStored() and valueStored() read it, unpackStored() makes it a vec4<f32>. With `stores`, for heads
  * of whole fours, also storeQuad(token, slot, kvHead, quad), which puts the token's own key and value into the cache.
  */
 export function readSnippet(
@@ -64,6 +65,8 @@ export function readSnippet(
     return queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad];
 }`
       : readColumns("query", "queries", "token * INPUT_STRIDE + head * HEAD_SIZE", "f32"),
+    `alias Stored = ${whole ? "Quad" : "vec4<f32>"};
+fn unpackStored(stored: Stored) -> vec4<f32> { return ${whole ? "unpackQuad(stored)" : "stored"}; }`,
     ...["key", "value"].map((name) =>
       whole ? readQuad(name) : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
     ),
@@ -88,9 +91,10 @@ fn storeQuad(token: u32, slot: u32, head: u32, quad: u32) {
 }
 
 function readQuad(name: string): string {
-  return `fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> {
-    return unpackQuad(${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad]);
-}`;
+  return `fn ${name}Stored(slot: u32, head: u32, quad: u32) -> Stored {
+    return ${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad];
+}
+fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> { return unpackQuad(${name}Stored(slot, head, quad)); }`;
 }
 
 /** Heads whose size is no multiple of four start anywhere, so their columns are read one at a time. */
@@ -105,7 +109,8 @@ function readColumns(name: string, buffer: string, first: string, type: "f32" | 
 fn ${name}Quad(token: u32, head: u32, quad: u32) -> vec4<f32> {
     let c = 4u * quad;
     return vec4<f32>(${[0, 1, 2, 3].map((i) => `${name}Column(token, head, c + ${i}u)`).join(", ")});
-}`;
+}
+fn ${name}Stored(token: u32, head: u32, quad: u32) -> vec4<f32> { return ${name}Quad(token, head, quad); }`;
 }
 
 /** Binding `output` with storeOutput(token, head, quad, value). */
