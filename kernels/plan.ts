@@ -108,9 +108,7 @@ export class GpuPlan implements Disposable {
    * @throws {DeviceLostError} when the GPU went away
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
-    const { shape, used } = packControl(this.#layout, batch, this.#words);
-    const { queue } = this.#gpu.device;
-    queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
+    const shape = this.#writeControl(batch);
     this.#writeInputs(inputs);
     const submissions = new Submissions(this.#gpu.device);
     for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(submissions.encoder, copy);
@@ -140,8 +138,7 @@ export class GpuPlan implements Disposable {
    * @throws {TypeError} when the adapter has no timestamps
    */
   async profile(batch: StepBatch): Promise<DispatchTime[]> {
-    const { shape, used } = packControl(this.#layout, batch, this.#words);
-    this.#gpu.device.queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
+    const shape = this.#writeControl(batch);
     using timer = new DispatchTimer(this.#gpu, this.#calls.length);
     const encoder = this.#gpu.device.createCommandEncoder();
     const timed = this.#calls.filter((call) => {
@@ -156,6 +153,14 @@ export class GpuPlan implements Disposable {
     this.#gpu.device.queue.submit([encoder.finish()]);
     const times = await timer.read();
     return timed.map(({ label, weightBytes }, i) => ({ label, weightBytes, ...times[i] }));
+  }
+
+  #writeControl(batch: StepBatch): StepShape {
+    const { shape, used } = packControl(this.#layout, batch, this.#words);
+    for (const { first, count } of used) {
+      this.#gpu.device.queue.writeBuffer(this.#buffers.control, 4 * first, this.#words, first, count);
+    }
+    return shape;
   }
 
   #encodeCalls(submissions: Submissions, shape: StepShape): void {

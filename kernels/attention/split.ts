@@ -137,8 +137,11 @@ function splitForm(
 /** A thread's share of what the workgroup reads: fours of keys and values, and of queries. */
 function loadSnippets(cacheLoads: number, queryLoads: number): Record<string, string> {
   const keep = (name: string) =>
-    unroll(cacheLoads, (i) =>
-      `if (at${i} < KEYS * HEAD_QUADS) { tile[at${i} / HEAD_QUADS * TILE_STRIDE + at${i} % HEAD_QUADS] = ${name}${i}; }`);
+    unroll(
+      cacheLoads,
+      (i) =>
+        `if (at${i} < KEYS * HEAD_QUADS) { tile[at${i} / HEAD_QUADS * TILE_STRIDE + at${i} % HEAD_QUADS] = ${name}${i}; }`,
+    );
   return {
     load: [
       unroll(queryLoads, (i) =>

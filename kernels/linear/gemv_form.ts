@@ -2,11 +2,10 @@
 // weight's shape and the device's caps alone.
 import type { GpuCaps } from "../../device/caps.ts";
 import { type GpuMatrix, rowStride, type StorageType } from "../gpu_op.ts";
+import { teamsOf } from "../layer_norm/held_row.ts";
 import { ELEMENTS_PER_16_BYTES } from "../wgsl.ts";
 
-/** Threads of a team where subgroups cannot add up. */
-const TEAM_WITHOUT_SUBGROUPS = 32;
-/** Sums that a thread then makes at most: four of them at a time pass through workgroup memory. */
+/** Most sums of a thread where subgroups cannot add up: four of them at a time pass through workgroup memory. */
 const MOST_SUMS_WITHOUT_SUBGROUPS = 16;
 /** Rows of x from which the products, and bringing x to them, count beside reading the weight. */
 const MANY_ROWS = 4;
@@ -42,12 +41,11 @@ export interface GemvForm {
 
 /** Chooses the form for a weight. */
 export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps): GemvForm {
-  // A team adds up inside a subgroup only where the subgroup's size is known before the code is compiled.
-  const { subgroupMinSize: size, subgroupMaxSize } = caps;
-  const subgroups = caps.subgroups && size === subgroupMaxSize && size >= 8 && size <= 64;
-  const lanes = subgroups ? size : TEAM_WITHOUT_SUBGROUPS;
   const many = maxRows >= MANY_ROWS;
-  const threads = many && subgroups && caps.maxInvocations >= 512 ? 512 : 256;
+  const { threads, lanes, subgroups } = teamsOf(
+    many && caps.subgroups && caps.maxInvocations >= 512 ? 512 : 256,
+    caps,
+  );
   const wordElements = many ? 4 : ELEMENTS_PER_16_BYTES[weight.type];
   const wordsPerRow = rowStride(weight.columns) / wordElements;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);

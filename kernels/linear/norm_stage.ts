@@ -3,7 +3,7 @@
 import type { GpuCaps } from "../../device/caps.ts";
 import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
 import type { LayerNormNode } from "../graph.ts";
-import { unroll } from "../wgsl.ts";
+import { heldRow } from "../layer_norm/held_row.ts";
 import type { GemvForm } from "./gemv_form.ts";
 
 /** Columns of x that a thread holds in registers at most, in fours, and threads that share a row at least. */
@@ -24,8 +24,8 @@ export interface NormStage {
   /** WGSL for `main`: asks for x and the norm's vectors. */
   readonly loads: string;
   /**
-   * WGSL for `main`: leaves (x - mean) / sqrt(var + epsilon) * scale + shift in `staged`, zero beyond the width. The fours
-   * of a word lie apart, so that neighbouring words are neighbours: staged [quads of a word][words].
+   * WGSL for `main`: leaves the normalised row in `staged`. The fours of a word lie apart, so that neighbouring words are
+   * neighbours: staged [quads of a word][words].
    */
   readonly bring: string;
 }
@@ -36,90 +36,17 @@ export function normStage(
   context: GpuContext,
   firstBinding: number,
 ): NormStage {
-  const { width } = norm.input;
-  const rowQuads = rowStride(width) / 4;
+  const row = heldRow(norm, form, context, firstBinding);
+  const rowQuads = rowStride(norm.input.width) / 4;
   const wordQuads = form.wordElements / 4;
-  const each = (line: (i: number) => string) => unroll(Math.ceil(rowQuads / form.threads), line);
-  const sum = (term: (i: number) => string) =>
-    `dot(${
-      Array.from({ length: Math.ceil(rowQuads / form.threads) }, (_, i) => term(i)).join(" + ")
-    }, vec4<f32>(1.0))`;
+  const place = (i: number) =>
+    `quad${i} % ${wordQuads}u * ${rowQuads / wordQuads}u + quad${i} / ${wordQuads}u`;
   return {
-    code: [
-      vectorCode("normScale", firstBinding, width),
-      vectorCode("normShift", firstBinding + 1, width),
-      insideCode(width),
-      `var<workgroup> staged: array<vec4<f32>, ${rowQuads}>;`,
-      rowSumCode(form),
-    ].join("\n"),
-    bindings: [norm.scale, norm.bias].map((ref) => ({ buffer: context.vector(ref), access: "read" })),
-    loads: each((i) =>
-      `    let quad${i} = thread + ${i * form.threads}u;
-    let inside${i} = inside(quad${i});
-    let scale${i} = normScaleQuad(quad${i});
-    let shift${i} = normShiftQuad(quad${i});
-    let x${i} = x[min(quad${i}, ${rowQuads - 1}u)] * inside${i};`
-    ),
-    // The mean in two parts, for the reason given in layer_norm.wgsl.
-    bring: `    let rough = rowSum(vec2<f32>(${sum((i) => `x${i}`)}, 0.0), thread, team, lane).x / ${width}.0;
-${each((i) => `    let d${i} = (x${i} - rough) * inside${i};`)}
-    let moments = rowSum(vec2<f32>(${sum((i) => `d${i}`)}, ${
-      sum((i) => `d${i} * d${i}`)
-    }), thread, team, lane)
-        / ${width}.0;
-    let inverse = 1.0 / sqrt(max(moments.y - moments.x * moments.x, 0.0) + f32(${norm.epsilon}));
-${
-      each((i) =>
-        `    if (quad${i} < ${rowQuads}u) {
-        staged[quad${i} % ${wordQuads}u * ${rowQuads / wordQuads}u + quad${i} / ${wordQuads}u] =
-            fma((d${i} - moments.x) * inverse, scale${i}, shift${i}) * inside${i};
-    }`
-      )
-    }
+    code: `${row.code}\nvar<workgroup> staged: array<vec4<f32>, ${rowQuads}>;`,
+    bindings: row.bindings,
+    loads: row.loads("0u"),
+    bring: `${row.normalise}
+${row.each((i) => `    if (held${i}) { staged[${place(i)}] = y${i}; }`)}
     workgroupBarrier();`,
   };
-}
-
-/** Four elements of a vector of `width`; anything beyond it. */
-function vectorCode(name: string, binding: number, width: number): string {
-  const whole = width % 4 === 0;
-  const columns = [0, 1, 2, 3].map((c) => `${name}[min(4u * quad + ${c}u, ${width - 1}u)]`);
-  return `@group(0) @binding(${binding}) var<storage, read> ${name}: array<${whole ? "vec4<f32>" : "f32"}>;
-fn ${name}Quad(quad: u32) -> vec4<f32> {
-    return ${whole ? `${name}[min(quad, ${width / 4 - 1}u)]` : `vec4<f32>(${columns.join(", ")})`};
-}`;
-}
-
-function insideCode(width: number): string {
-  return `/** One where column 4 * quad + c is a column of x, else zero. */
-fn inside(quad: u32) -> vec4<f32> {
-    return select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${width}u));
-}`;
-}
-
-/** rowSum(value): the sum over all threads, in each of them. */
-function rowSumCode({ threads, lanes, subgroups }: GemvForm): string {
-  const head = "fn rowSum(value: vec2<f32>, thread: u32, team: u32, lane: u32) -> vec2<f32> {";
-  const teams = threads / lanes;
-  if (subgroups) {
-    return `var<workgroup> teamParts: array<vec2<f32>, ${teams}>;
-${head}
-    let added = subgroupAdd(value);
-    workgroupBarrier();
-    if (lane == 0u) { teamParts[team] = added; }
-    workgroupBarrier();
-    return ${Array.from({ length: teams }, (_, i) => `teamParts[${i}]`).join(" + ")};
-}`;
-  }
-  return `var<workgroup> threadParts: array<vec2<f32>, ${threads}>;
-${head}
-    workgroupBarrier();
-    threadParts[thread] = value;
-    workgroupBarrier();
-    for (var half = ${threads / 2}u; half > 0u; half /= 2u) {
-        if (thread < half) { threadParts[thread] += threadParts[thread + half]; }
-        workgroupBarrier();
-    }
-    return threadParts[0];
-}`;
 }

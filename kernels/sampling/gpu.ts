@@ -56,9 +56,13 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: ({ numAdjustments }) => numAdjustments > 0 ? [Math.ceil(numAdjustments / 64), 1, 1] : undefined,
   }, {
     label: "sampling greedy",
-    code: specialise(greedyCode, { ...constants, THREADS: greedyThreads(context) }, {
+    code: specialise(greedyCode, {
+      ...constants,
+      THREADS: greedyThreads(context),
+      PER_TURN: CANDIDATES_PER_TURN,
+    }, {
       ...snippets,
-      candidate: FOUR_CANDIDATES,
+      candidate: CANDIDATES,
     }),
     bindings: [control, logits, tokens, ...mask],
     grid: perSample(() => true),
@@ -83,14 +87,15 @@ function greedyThreads({ caps }: GpuContext): number {
   return caps.maxInvocations >= 1024 ? 1024 : 256;
 }
 
-/** Four logits that do not wait for one another; past the last, the last again. */
-const FOUR_CANDIDATES = `${
-  unroll(4, (i) =>
+const CANDIDATES_PER_TURN = 16;
+/** Logits that do not wait for one another; past the last, the last again. */
+const CANDIDATES = `${
+  unroll(CANDIDATES_PER_TURN, (i) =>
     `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
 let key${i} = candidateKey(sample, other${i});`)
 }
 ${
-  unroll(4, (i) =>
+  unroll(CANDIDATES_PER_TURN, (i) =>
     `if (key${i} > key) {
     key = key${i};
     id = other${i};

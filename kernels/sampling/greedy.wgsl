@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (temperature > 0.0) { return; }
     var key = 0u;
     var id = thread;
-    for (var first = thread; first < VOCAB; first += 4u * THREADS) {
+    for (var first = thread; first < VOCAB; first += PER_TURN * THREADS) {
         //#candidate
     }
     keys[thread] = key;
