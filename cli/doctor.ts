@@ -85,8 +85,9 @@ async function reportModel(flags: ModelFlags): Promise<void> {
   line("Backend", `${model.backend}: ${model.adapter}`);
   line("Model", `${model.id}: ${model.architecture}, ${millions} M parameters, ${size(model.weightBytes)}`);
   line("", `context ${model.contextLength} tokens, vocabulary ${model.vocabSize}`);
-  const { totalBlocks } = await engine.stats();
+  const { totalBlocks, hostBlocks } = await engine.stats();
   line("KV cache", `${totalBlocks * 16} tokens in blocks of 16`);
+  line("", hostBlocks > 0 ? `${hostBlocks * 16} more in host memory` : "none in host memory");
   if (!model.fim.supported) {
     line("Infill", `the vocabulary lacks ${model.fim.missing.join(", ")}`);
     mend("name the model's tokens: --fim-prefix TOKEN --fim-middle TOKEN --fim-suffix TOKEN");

@@ -22,11 +22,13 @@ export interface ModelFlags {
   readonly dtype?: "f32" | "f16";
   readonly kvDtype?: "f32" | "f16";
   readonly kvMemory?: number;
+  readonly hostCacheMemory?: number;
   readonly maxBatchTokens?: number;
   readonly maxSequences?: number;
   readonly threads?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
+  readonly warmUp: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
   readonly fimPrefix?: string;
@@ -64,6 +66,12 @@ export function addModelOptions(command: Command): Command {
       parseBytes,
     )
     .option(
+      "--host-cache-memory <size>",
+      "host memory for what the KV cache on a GPU has no room for; 0 for none " +
+        "(default: a quarter of what is free, 4GB at most, if moving is measured to be cheaper than computing)",
+      parseBytes,
+    )
+    .option(
       "--max-batch-tokens <n>",
       "token budget of one step (default: 1024 on a GPU, 256 on the CPU)",
       parsePositive,
@@ -83,6 +91,10 @@ export function addModelOptions(command: Command): Command {
         .argParser(parseOutputRules).default({}, "off"),
     )
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
+    .option(
+      "--no-warm-up",
+      "compute nothing ahead of what an editor may ask next",
+    )
     .option(
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
@@ -104,6 +116,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
       ...(flags.dtype && { storage: flags.dtype }),
       ...(flags.kvDtype && { kvType: flags.kvDtype }),
       ...(flags.kvMemory !== undefined && { kvBytes: flags.kvMemory }),
+      ...(flags.hostCacheMemory !== undefined && { hostBytes: flags.hostCacheMemory }),
       ...(flags.maxBatchTokens !== undefined && { maxBatchTokens: flags.maxBatchTokens }),
       ...(flags.maxSequences !== undefined && { maxSequences: flags.maxSequences }),
       ...(flags.threads !== undefined && { numThreads: flags.threads }),
@@ -113,6 +126,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
+    warmUp: flags.warmUp,
   };
 }
 

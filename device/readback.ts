@@ -1,4 +1,4 @@
-// A staging buffer through which small results come back to the host.
+// A staging buffer through which results come back to the host.
 //
 // Deno's built-in WebGPU blocks in `mapAsync` until the GPU is done, then sleeps 10 ms before its promise resolves. Yet
 // the buffer is mapped as soon as the call returns, so after one first awaited map it can be read at once: 0.09 ms
@@ -8,8 +8,8 @@ import type { GpuDevice } from "./gpu_device.ts";
 export class Readback implements Disposable {
   readonly #gpu: GpuDevice;
   readonly #buffer: GPUBuffer;
-  /** What the last wait took by kind of work, ms. */
-  readonly #durations = new Map<string, number>();
+  /** What the last two waits took by kind of work, ms. */
+  readonly #durations = new Map<string, readonly [number, number]>();
   #mappedOnce = false;
 
   constructor(gpu: GpuDevice, bytes: number) {
@@ -31,13 +31,18 @@ export class Readback implements Disposable {
    * @param kind work of the same kind takes about the same time, by which the wait is paced
    * @throws {DeviceLostError} when the device went away meanwhile.
    */
-  async read(bytes: number, kind = ""): Promise<ArrayBuffer> {
+  read(bytes: number, kind = ""): Promise<ArrayBuffer> {
+    return this.take(bytes, (data) => data.slice(0), kind);
+  }
+
+  /** As `read`, of what `use` makes of the bytes; they are gone when it returns. */
+  async take<T>(bytes: number, use: (data: ArrayBuffer) => T, kind = ""): Promise<T> {
     const mapped = this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes);
     if (this.#gpu.caps.provider === "webgpu" && this.#mappedOnce) {
-      const copy = this.#readNow(mapped, bytes);
-      if (copy) {
+      const now = this.#takeNow(mapped, bytes, use);
+      if (now) {
         this.#gpu.check();
-        return copy;
+        return now.value;
       }
     }
     try {
@@ -49,35 +54,39 @@ export class Readback implements Disposable {
       throw error;
     }
     this.#mappedOnce = true;
-    const copy = this.#copyAndUnmap(bytes);
+    const value = this.#useAndUnmap(bytes, use);
     this.#gpu.check();
-    return copy;
+    return value;
   }
 
   [Symbol.dispose](): void {
     this.#buffer.destroy();
   }
 
-  /** Expects what the last wait of the kind took; each such wait ends a little early, so that the estimate can fall. */
+  /**
+   * Expects the shorter of the last two waits of the kind: one may have been long for a reason of its own, the first
+   * above all, under which drivers compile. Each wait ends a little early, so that the estimate can fall.
+   */
   async #wait(mapped: Promise<undefined>, kind: string): Promise<void> {
+    const [last, before] = this.#durations.get(kind) ?? [0, 0];
     const began = performance.now();
-    await this.#gpu.wait(mapped, this.#durations.get(kind) ?? 0);
-    this.#durations.set(kind, performance.now() - began);
+    await this.#gpu.wait(mapped, Math.min(last, before));
+    this.#durations.set(kind, [performance.now() - began, last]);
   }
 
-  #readNow(mapped: Promise<unknown>, bytes: number): ArrayBuffer | undefined {
+  #takeNow<T>(mapped: Promise<unknown>, bytes: number, use: (data: ArrayBuffer) => T) {
     // Unmapping before the promise resolves rejects it; the data has been read by then.
     mapped.catch(() => {});
     try {
-      return this.#copyAndUnmap(bytes);
+      return { value: this.#useAndUnmap(bytes, use) };
     } catch {
       return undefined;
     }
   }
 
-  #copyAndUnmap(bytes: number): ArrayBuffer {
-    const copy = this.#buffer.getMappedRange(0, bytes).slice(0);
+  #useAndUnmap<T>(bytes: number, use: (data: ArrayBuffer) => T): T {
+    const value = use(this.#buffer.getMappedRange(0, bytes));
     this.#buffer.unmap();
-    return copy;
+    return value;
   }
 }

@@ -13,15 +13,19 @@ import { cacheSpaceOf, makeSamples, numSequencesOf } from "./samples.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { ServedModel } from "./served_model.ts";
 import { answerEvents, type GivenCompletion, type TypeThrough } from "./type_through.ts";
+import { type LayoutChoice, WarmLayouts } from "./warm_layouts.ts";
 import { validateRequest } from "./validate_request.ts";
 
-export interface AdmissionOptions extends Pick<EngineOptions, "outputRules" | "cachePrompts" | "maxWaiting"> {
+export interface AdmissionOptions
+  extends Pick<EngineOptions, "outputRules" | "cachePrompts" | "warmUp" | "maxWaiting"> {
   readonly served: ServedModel;
   readonly scheduler: Scheduler;
   readonly inFlight: InFlight;
   readonly typeThrough: TypeThrough | undefined;
   /** Milliseconds on the engine's clock. */
   readonly now: () => number;
+  /** What a step of so many rows takes, milliseconds. */
+  readonly msOf: (rows: number) => number;
 }
 
 /** A request that was taken in. */
@@ -33,9 +37,18 @@ export interface Admitted {
 
 export class Admission {
   readonly #options: AdmissionOptions;
+  readonly #warmLayouts: WarmLayouts | undefined;
 
   constructor(options: AdmissionOptions) {
+    const { served, inFlight, msOf, warmUp = true, cachePrompts = true } = options;
     this.#options = options;
+    if (!warmUp || !cachePrompts) return;
+    this.#warmLayouts = new WarmLayouts({
+      msOf,
+      steadyPart: (ids, layout) => served.steadyPart(ids, layout),
+      warm: (ids, request) => this.#warm(ids, request),
+      withdraw: (generation) => inFlight.withdraw(generation),
+    });
   }
 
   /**
@@ -57,18 +70,24 @@ export class Admission {
     return planOutput(request, this.#options.outputRules, (ids) => tokenizer.decode(ids));
   }
 
-  #encode(request: GenerationRequest, cacheSpace: CacheSpace): EncodedPrompt {
+  #encode(request: GenerationRequest, cacheSpace: CacheSpace, choice?: LayoutChoice): EncodedPrompt {
     const { served, scheduler } = this.#options;
-    return served.encodePrompt(request, (ids) => scheduler.places.countCached(cacheSpace, ids));
+    const prompt = served.encodePrompt(request, (ids, layout) => {
+      const cached = scheduler.places.countCached(cacheSpace, ids);
+      return choice ? choice.weigh(layout, ids, cached) : cached;
+    });
+    choice?.chose(prompt.layout);
+    return prompt;
   }
 
   /** Answers with what an earlier completion has left; the prompt is encoded to be counted, and checked as ever. */
   #answer(request: GenerationRequest, given: GivenCompletion): EventQueue<GenerationEvent> {
-    const { inFlight } = this.#options;
+    const { inFlight, served } = this.#options;
     const prompt = this.#encode(request, cacheSpaceOf(request, true));
     for (const older of inFlight.outdatedBy(request)) inFlight.supersede(older);
     const events = new EventQueue<GenerationEvent>(() => {});
-    for (const event of answerEvents(prompt, given)) events.push(event);
+    const text = request.promptText ? served.tokenizer.decode(prompt.ids) : undefined;
+    for (const event of answerEvents(prompt, given, text)) events.push(event);
     events.close();
     return events;
   }
@@ -78,7 +97,8 @@ export class Admission {
     const outdated = inFlight.outdatedBy(request);
     this.#requireRoom(request, outdated);
     const cacheSpace = cacheSpaceOf(request, this.#options.cachePrompts ?? true);
-    const prompt = this.#encode(request, cacheSpace);
+    const choice = this.#warmLayouts?.begin(request);
+    const prompt = this.#encode(request, cacheSpace, choice);
     const generation = new Generation({
       request,
       prompt,
@@ -88,12 +108,31 @@ export class Admission {
       newCleaner,
       submittedAt: now(),
       onCancel: (cancelled) => inFlight.cancel(cancelled),
-      onFinished,
+      onFinished: choice
+        ? (given) => {
+          onFinished?.(given);
+          choice.answered((ids) => scheduler.places.countCached(cacheSpace, ids));
+        }
+        : onFinished,
     });
     for (const older of outdated) inFlight.supersede(older);
     for (const sequence of generation.sequences) scheduler.add(sequence);
     inFlight.add(generation, request);
     return generation;
+  }
+
+  /** Computes a prompt ahead of who may ask for it; not where others have to wait already. */
+  #warm(ids: readonly number[], { cacheSalt, requester }: GenerationRequest): Generation | undefined {
+    const { scheduler: { places }, served: { tokenizer } } = this.#options;
+    if (places.waiting.length > 0) return undefined;
+    const request: GenerationRequest = {
+      prompt: { kind: "tokens", ids },
+      maxTokens: 0,
+      priority: "warm-up",
+      requester: { ...(requester?.key !== undefined && { key: requester.key }) },
+      ...(cacheSalt !== undefined && { cacheSalt }),
+    };
+    return this.#queue(planOutput(request, undefined, (ids) => tokenizer.decode(ids)), undefined);
   }
 
   /** Each class has a queue of its own length, so that a flood of one turns nobody of another away. */

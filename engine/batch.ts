@@ -1,10 +1,10 @@
 // Packs what the scheduler chose into the typed arrays of a `StepBatch`. Pure.
-import { BLOCK_SIZE, type SampleRequest, type StepBatch } from "../kernels/step.ts";
+import { BLOCK_SIZE, type HostMoves, type SampleRequest, type StepBatch } from "../kernels/step.ts";
 import { blocksFor } from "./sequence.ts";
 import type { ScheduledSequence } from "./scheduler.ts";
 
 /** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draw. */
-export function packBatch(step: readonly ScheduledSequence[]): StepBatch {
+export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves): StepBatch {
   const numTokens = step.reduce((sum, scheduled) => sum + scheduled.numTokens, 0);
   const copies = step.flatMap(({ copy }) => copy ? [{ from: copy.from, to: copy.to, rows: copy.rows }] : []);
   const batch = {
@@ -27,7 +27,8 @@ export function packBatch(step: readonly ScheduledSequence[]): StepBatch {
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;
-  return copies.length > 0 ? { ...batch, copies } : batch;
+  const moving = moves && moves.parks.length + moves.unparks.length > 0;
+  return { ...batch, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
 }
 
 function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSequence, row: number) {

@@ -64,8 +64,8 @@ export class BlockPool {
   checkIntegrity(tables: Iterable<readonly number[]>) {
     const expected = new Uint32Array(this.numBlocks);
     for (const table of tables) for (const block of table) expected[block]++;
-    const free = new Set(this.#free);
-    if (free.size !== this.#free.length) throw new Error("Block pool is corrupt: a block is free twice");
+    const free = new Uint8Array(this.numBlocks);
+    for (const block of this.#free) free[block]++;
     for (let block = 0; block < this.numBlocks; block++) {
       const references = this.#references[block];
       if (references !== expected[block]) {
@@ -75,8 +75,10 @@ export class BlockPool {
           }`,
         );
       }
-      if (free.has(block) !== (references === 0)) {
-        throw new Error(`Block pool is corrupt: block ${block} is neither free nor held, or both`);
+      if (free[block] !== (references === 0 ? 1 : 0)) {
+        throw new Error(
+          `Block pool is corrupt: block ${block} is neither free nor held, both, or free twice`,
+        );
       }
     }
   }

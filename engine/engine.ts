@@ -37,6 +37,13 @@ export interface EngineStats extends StepCounts {
   /** Blocks that hold tokens for later requests, until somebody needs the block. */
   readonly cachedBlocks: number;
   readonly totalBlocks: number;
+  /** Blocks in host memory, brought back when a request needs them. */
+  readonly parkedBlocks: number;
+  /** Blocks that host memory has slots for. */
+  readonly hostBlocks: number;
+  /** Blocks copied to host memory so far, and back from it. */
+  readonly parks: number;
+  readonly unparks: number;
   readonly steps: number;
   /** Tokens of the prompts read so far, each prompt once, however many samples it has. */
   readonly promptTokens: number;

@@ -86,6 +86,15 @@ export function layOut(
     : [tokens.prefix, tokens.suffix, ...suffix, tokens.middle, ...prefix];
 }
 
+/** Of a laid-out prompt's ids those that another suffix leaves as they are, or all where it leaves nothing. */
+export function steadyPart(
+  tokens: FimTokens,
+  layout: FimLayout,
+  ids: readonly number[],
+): readonly number[] {
+  return layout === "psm" ? ids.slice(0, Math.max(0, ids.lastIndexOf(tokens.suffix))) : ids;
+}
+
 /** Ids that end a generation, whatever the model: end of text, fill-in-the-middle tokens, separators. */
 export function endTokenIds(
   tokenizer: Tokenizer,

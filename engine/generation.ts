@@ -228,7 +228,8 @@ export class Generation {
       tokenIds: prompt.ids,
       ...(prompt.layout && { layout: prompt.layout }),
       truncated: prompt.truncated,
-      ...(request.echoPrompt && { text: prompt.text ?? tokenizer.decode(prompt.ids) }),
+      ...((request.echoPrompt || request.promptText) &&
+        { text: prompt.text ?? tokenizer.decode(prompt.ids) }),
       ...(this.#scoresPrompt && { tokens: this.#promptTokens() }),
     });
   }

@@ -64,6 +64,12 @@ export class InFlight {
     this.#releaseAll(generation);
   }
 
+  /** Ends what nobody waits for; it is not counted. */
+  withdraw(generation: Generation) {
+    this.#releaseAll(generation);
+    generation.events.close();
+  }
+
   abort(generation: Generation, reason: unknown) {
     if (generation.sequences.some((sequence) => this.has(sequence))) this.cancel(generation);
     generation.events.abort(reason);

@@ -21,7 +21,7 @@ const MAX_PATH_TOKENS = 64;
 const BYTES_PER_TOKEN = 6;
 
 /** How many tokens of a prompt are computed already. */
-export type CountCached = (ids: readonly number[]) => number;
+export type CountCached = (ids: readonly number[], layout: FimLayout) => number;
 
 /**
  * Lays out an infill prompt of at most `budget` tokens, in the layout that the request wants, or else in that of
@@ -51,7 +51,7 @@ export function buildInfillPrompt(
     return { layout, ids: outside ? [...files.ids, ...header.before, ...ids] : ids };
   });
   return {
-    ...leastBy(candidates, ({ ids }) => ids.length - countCached(ids)),
+    ...leastBy(candidates, ({ ids, layout }) => ids.length - countCached(ids, layout)),
     truncated: parts.prefix.truncated || parts.suffix.truncated || files.truncated,
   };
 }

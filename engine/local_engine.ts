@@ -12,19 +12,28 @@ import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { InFlight } from "./in_flight.ts";
+import { PlaceStats } from "./place_stats.ts";
 import { disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
+import { StepCost } from "./step_cost.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
 export interface LocalEngineOptions extends
   Pick<
     EngineOptions,
-    "modelId" | "fimTokens" | "fimLayout" | "outputRules" | "typeThrough" | "cachePrompts" | "maxWaiting"
+    | "modelId"
+    | "fimTokens"
+    | "fimLayout"
+    | "outputRules"
+    | "typeThrough"
+    | "cachePrompts"
+    | "warmUp"
+    | "maxWaiting"
   > {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
@@ -36,6 +45,14 @@ export interface LocalEngineOptions extends
   readonly reopenDelaysMs?: readonly number[];
 }
 
+/** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
+const TYPING_MS = 5_000;
+/** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
+const BACKGROUND_STEP_MS = 8;
+/** Where one row alone takes longer than that, this much longer than the one row. */
+const BACKGROUND_STRETCH = 1.25;
+/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
+const PROMPT_STEP_MS = 50;
 const DEFAULT_REOPEN_DELAYS_MS = [0, 1_000, 5_000];
 
 export class LocalEngine implements Engine {
@@ -55,7 +72,10 @@ export class LocalEngine implements Engine {
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
   readonly #delivery: StepDelivery;
-  readonly #counts = { typeThroughHits: 0, preemptions: 0 };
+  readonly #stepCost = new StepCost();
+  #lastLiveAt = -Infinity;
+  readonly #placeStats = new PlaceStats();
+  readonly #counts = { typeThroughHits: 0 };
   readonly #typeThrough: TypeThrough | undefined;
 
   /** Starts to load the model; `state` says how far that is. */
@@ -82,6 +102,7 @@ export class LocalEngine implements Engine {
     try {
       signal?.throwIfAborted();
       this.#requireServed();
+      if ((request.priority ?? "live") === "live") this.#lastLiveAt = this.#now();
       const { events, generation } = this.#admission!.admit(request);
       if (generation) {
         const abort = () => this.#inFlight.abort(generation, signal!.reason);
@@ -116,17 +137,11 @@ export class LocalEngine implements Engine {
   }
 
   stats(): Promise<EngineStats> {
-    const places = this.#scheduler?.places;
     return Promise.resolve({
       ...this.#counts,
       ...this.#delivery.counts,
       ...this.#inFlight.counts,
-      waiting: places?.waiting.length ?? 0,
-      running: places?.running.length ?? 0,
-      freeBlocks: places?.numFreeBlocks ?? 0,
-      cachedBlocks: places?.numCachedBlocks ?? 0,
-      totalBlocks: places?.numBlocks ?? 0,
-      preemptions: this.#counts.preemptions + (places?.numPreemptions ?? 0),
+      ...this.#placeStats.counts,
     });
   }
 
@@ -187,8 +202,10 @@ export class LocalEngine implements Engine {
         inFlight: this.#inFlight,
         typeThrough: this.#typeThrough,
         now: this.#now,
+        msOf: (rows) => this.#stepCost.msOf(rows),
       });
       [this.#served, this.#scheduler] = [served, scheduler];
+      this.#placeStats.watch(scheduler.places);
     } catch (error) {
       await disposeQuietly(loaded.runner);
       throw error;
@@ -207,7 +224,7 @@ export class LocalEngine implements Engine {
   async #advance() {
     const scheduler = this.#scheduler!;
     this.#inFlight.enforceDeadlines();
-    const step = scheduler.schedule();
+    const step = scheduler.schedule(this.#pace());
     if (step.length === 0) {
       scheduler.places.checkIntegrity();
       await new Promise<void>((resolve) => this.#wake = resolve);
@@ -216,9 +233,25 @@ export class LocalEngine implements Engine {
     const startedAt = this.#now();
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
-    if (result) this.#delivery.deliver(scheduler, step, result);
+    if (result) {
+      this.#stepCost.record(
+        step.reduce((rows, { numTokens }) => rows + numTokens, 0),
+        this.#now() - startedAt,
+      );
+      this.#delivery.deliver(scheduler, step, result);
+    }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  /** Nobody can interrupt a step: who asks while one runs waits for its end. So none may be long while people type. */
+  #pace(): StepPace {
+    const typing = this.#now() - this.#lastLiveAt < TYPING_MS;
+    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#stepCost.msOf(1));
+    return {
+      promptRows: this.#stepCost.rowsWithin(PROMPT_STEP_MS),
+      backgroundRows: typing ? this.#stepCost.rowsWithin(backgroundMs) : Infinity,
+    };
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */
@@ -226,11 +259,14 @@ export class LocalEngine implements Engine {
     try {
       return await new Promise<StepResult>((resolve, reject) => {
         this.#abandonStep = reject;
-        this.#runner!.step(packBatch(step)).then(resolve, reject);
+        this.#runner!.step(packBatch(step, this.#scheduler!.moves)).then(resolve, reject);
       });
     } catch (error) {
       if (error instanceof DeviceLostError) this.#lost ??= error.message;
-      else for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+      else {
+        for (const { sequence } of step) this.#inFlight.end(this.#inFlight.of(sequence), error);
+        this.#scheduler!.abandon();
+      }
       return undefined;
     }
   }
@@ -250,7 +286,6 @@ export class LocalEngine implements Engine {
       isClosed: () => this.#closed,
     });
     const before = this.#scheduler!;
-    this.#counts.preemptions += before.places.numPreemptions;
     await this.#serve(loaded);
     for (const sequence of before.places.waiting) this.#requeue(sequence, reason);
     this.#enter({ phase: "ready" });

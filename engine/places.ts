@@ -1,7 +1,7 @@
 // Who runs and who waits, and the blocks that those who run hold: admission with reuse of what is cached, a block for
-// every next token, preemption by recomputation. Pure: no device, no clock. Who gets rows of a step, and whose turn it is,
-// is the scheduler's to say.
-import type { StepLimits } from "../kernels/step.ts";
+// every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who gets rows of
+// a step, and whose turn it is, is the scheduler's to say.
+import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
 import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
@@ -15,6 +15,9 @@ export type PlacesView = Pick<
   | "numBlocks"
   | "numFreeBlocks"
   | "numCachedBlocks"
+  | "numHostBlocks"
+  | "numParkedBlocks"
+  | "numMoved"
   | "countCached"
   | "checkIntegrity"
 >;
@@ -39,7 +42,8 @@ export class Places {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
     }
     this.#pool = new BlockPool(limits.numBlocks);
-    this.#cache = new PrefixCache(this.#pool);
+    const slots = limits.numHostBlocks ? new BlockPool(limits.numHostBlocks) : undefined;
+    this.#cache = new PrefixCache(this.#pool, slots);
   }
 
   get waiting(): readonly Sequence[] {
@@ -68,6 +72,26 @@ export class Places {
     return this.#cache.numUnused;
   }
 
+  /** Slots of host memory. */
+  get numHostBlocks(): number {
+    return this.#limits.numHostBlocks ?? 0;
+  }
+
+  /** Those that hold a block. */
+  get numParkedBlocks(): number {
+    return this.#cache.numParked;
+  }
+
+  /** Blocks parked, and brought back, in all steps so far. */
+  get numMoved(): PrefixCache["numMoved"] {
+    return this.#cache.numMoved;
+  }
+
+  /** What the next step has to move before its rows; `settleMoves` says that it has. */
+  get moves(): HostMoves {
+    return this.#cache.moves;
+  }
+
   /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
   countCached(space: CacheSpace, promptIds: readonly number[]): number {
     const tokens = { tokenId: (index: number) => promptIds[index] };
@@ -87,8 +111,19 @@ export class Places {
       );
     }
     sequence.arrival = this.#arrivals++;
-    sequence.state = "waiting";
+    this.#wait(sequence);
     this.#waiting.push(sequence);
+  }
+
+  settleMoves() {
+    this.#cache.settle();
+  }
+
+  /** A step has failed. Where blocks move, nobody knows what became of them: who runs begins anew, nothing is cached. */
+  dropMoved() {
+    if (this.numHostBlocks === 0) return;
+    for (const sequence of [...this.#running]) this.preempt(sequence);
+    this.#cache.clear();
   }
 
   /** Records that rows of a running sequence are computed, and hands full ones to the cache. */
@@ -153,9 +188,16 @@ export class Places {
   preempt(sequence: Sequence) {
     this.#running.splice(this.#running.indexOf(sequence), 1);
     this.#release(sequence);
-    sequence.state = "waiting";
+    this.#wait(sequence);
     insertByArrival(this.#waiting, sequence);
     this.#preemptions++;
+  }
+
+  #wait(sequence: Sequence) {
+    const { cacheSpace, numTokens, numReusable, leader } = sequence;
+    sequence.state = "waiting";
+    const cached = leader ? numReusable : numTokensOf(this.#cache.find(cacheSpace, sequence, numReusable));
+    sequence.numExpected = numTokens - cached;
   }
 
   /** Lets go of the sequence's blocks; those with computed rows stay cached. */
@@ -190,16 +232,14 @@ export class Places {
   /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
   #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
     const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
-    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numUnusedIn(hit);
+    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numTakenBy(hit);
   }
 
   #start(sequence: Sequence, hit: CacheHit) {
-    const shared = this.#cache.holdPath(hit.last);
-    if (hit.copy) this.#cache.hold(hit.copy.source);
-    const own = this.#cache.allocate(blocksFor(sequence.numTokens) - shared.length)!;
-    sequence.blockTable = [...shared, ...own];
+    const { table, copy } = this.#cache.take(hit, blocksFor(sequence.numTokens));
+    sequence.blockTable = table;
     sequence.lastCached = hit.last;
-    sequence.pendingCopy = hit.copy && { ...hit.copy, from: hit.copy.source.block, to: own[0] };
+    sequence.pendingCopy = copy;
     sequence.numComputed = numTokensOf(hit);
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";

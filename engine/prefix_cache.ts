@@ -1,41 +1,26 @@
-// Which blocks hold which tokens: a tree of blocks over the pool, by which a sequence finds the longest beginning of
-// its tokens that is computed already. Pure: no device, no clock, no text; it says what to copy, and moves nothing.
-import { BLOCK_SIZE } from "../kernels/step.ts";
+// Which blocks hold which tokens: a tree of blocks, by which a sequence finds the longest beginning of its tokens that
+// is computed already. Where the blocks are is for cache_memory.ts. Pure: no device, no clock, no text; it says what to
+// copy, and moves nothing.
+import { BLOCK_SIZE, type BlockCopy, type HostMoves } from "../kernels/step.ts";
 import type { BlockPool } from "./block_pool.ts";
+import { CacheMemory } from "./cache_memory.ts";
+import {
+  type CachedBlock,
+  type CacheSpace,
+  type ChildBlocks,
+  descendants,
+  isFull,
+  longestMatch,
+  pathTo,
+  startsWith,
+  type TokenList,
+} from "./cached_block.ts";
 
-/**
- * Whose blocks may be shared: sequences of one string share theirs, also after they end. A symbol is the private space
- * of one request, of which nothing is left when its last sequence ends.
- */
-export type CacheSpace = string | symbol;
-
-/** Token ids by index. */
-export interface TokenList {
-  tokenId(index: number): number;
-}
-
-/**
- * A block in the tree. Its first `tokens.length` rows hold K and V of these tokens, which follow those of its
- * ancestors, all full. Rows are only ever added, and only by the sequence that holds the block and is not done with it;
- * others may use a full block as it is, and copy rows of one that is not.
- */
-export interface CachedBlock {
-  /** Its id in the pool. */
-  readonly block: number;
-  /** Number of ancestors. */
-  readonly index: number;
-  readonly parent: CachedBlock | undefined;
-  readonly space: CacheSpace;
-  readonly tokens: number[];
-  readonly children: ChildBlocks;
-}
-
-/** The blocks that follow a block, by their first token. */
-type ChildBlocks = Map<number, Set<CachedBlock>>;
+export type { CachedBlock, CacheSpace };
 
 /** The beginning of a sequence that was found. */
 export interface CacheHit {
-  /** The last of `numBlocks` blocks that can be used as they are. */
+  /** The last of `numBlocks` blocks that can be used as they are, those that are parked once they are brought back. */
   readonly last: CachedBlock | undefined;
   readonly numBlocks: number;
   /** The next `rows` tokens are the first rows of `source`. */
@@ -48,29 +33,54 @@ export function numTokensOf({ numBlocks, copy }: CacheHit): number {
   return numBlocks * BLOCK_SIZE + (copy?.rows ?? 0);
 }
 
-/**
- * The tree holds one reference of each block in it; a block with no other is unused, and is given away when the pool
- * has no free one, the least recently used first. Who holds a block holds its ancestors too, and lets go of them no
- * earlier: so the descendants of an unused block are unused, and come before it in `#unused`.
- */
-export class PrefixCache {
-  readonly #pool: BlockPool;
-  readonly #spaces = new Map<CacheSpace, ChildBlocks>();
-  /** In the order in which they were last let go of. */
-  readonly #unused = new Set<CachedBlock>();
+/** A copy from a block that is held for it; from a parked one no such copy is needed. */
+export interface HeldCopy extends BlockCopy {
+  readonly source: CachedBlock;
+}
 
-  constructor(pool: BlockPool) {
-    this.#pool = pool;
+/** Who holds a block holds its ancestors too, and lets go of them no earlier. */
+export class PrefixCache {
+  readonly #memory: CacheMemory;
+  readonly #spaces = new Map<CacheSpace, ChildBlocks>();
+
+  /** @param slots of the host's memory, for blocks that have to give way on the device */
+  constructor(blocks: BlockPool, slots?: BlockPool) {
+    this.#memory = new CacheMemory(blocks, slots, (block) => this.#remove(block));
   }
 
-  /** Blocks that hold tokens and that nobody uses. */
+  /** Blocks of the device that hold tokens and that nobody uses. */
   get numUnused(): number {
-    return this.#unused.size;
+    return this.#memory.numUnused;
+  }
+
+  /** Blocks in host memory. */
+  get numParked(): number {
+    return this.#memory.numParked;
   }
 
   /** Blocks that `allocate` can give. */
   get numAvailable(): number {
-    return this.#pool.numFree + this.#unused.size;
+    return this.#memory.numAvailable;
+  }
+
+  get numMoved(): CacheMemory["numMoved"] {
+    return this.#memory.numMoved;
+  }
+
+  /** What the next step has to move; `settle` says that it has. */
+  get moves(): HostMoves {
+    return this.#memory.moves;
+  }
+
+  settle() {
+    this.#memory.settle();
+  }
+
+  /** Forgets everything, moves too; nobody may hold a block. */
+  clear() {
+    this.#memory.cancelMoves();
+    for (const block of this.#all()) this.#memory.drop(block);
+    this.#spaces.clear();
   }
 
   /** The longest beginning of `tokens` in the space, of at most `limit`. Changes nothing. */
@@ -87,45 +97,37 @@ export class PrefixCache {
     return hit;
   }
 
-  /** Blocks of `allocate` that holding the hit would take away. */
-  numUnusedIn({ last, copy }: CacheHit): number {
-    const blocks = copy ? [copy.source, ...pathTo(last)] : pathTo(last);
-    return blocks.filter((block) => this.#unused.has(block)).length;
+  /** Blocks of `allocate` that holding the hit would take away: unused ones, and those to bring parked ones back to. */
+  numTakenBy({ last, copy }: CacheHit): number {
+    const blocks = copy && !copy.source.parked ? [copy.source, ...pathTo(last)] : pathTo(last);
+    return blocks.filter((block) => this.#memory.isUnused(block)).length;
+  }
+
+  /** As `CacheMemory.allocate`. */
+  allocate(count: number): number[] | undefined {
+    return this.#memory.allocate(count);
   }
 
   /**
-   * Takes `count` blocks, each with one reference, or none at all; unused ones lose what they held.
-   * @returns undefined when fewer are free or unused
+   * Holds what was found, and takes new blocks up to `count` in all. Room must be there.
+   * @returns the block table, and what must be copied before the rows after the hit are computed
    */
-  allocate(count: number): number[] | undefined {
-    if (count > this.numAvailable) return undefined;
-    while (this.#pool.numFree < count) {
-      const [oldest] = this.#unused;
-      this.#remove(oldest);
-    }
-    return this.#pool.allocate(count);
-  }
-
-  /** Adds a reference to a block, whose parent the caller must hold at least as long. */
-  hold(block: CachedBlock) {
-    this.#pool.share([block.block]);
-    this.#unused.delete(block);
-  }
-
-  /** Adds a reference to a block and its ancestors. @returns their ids, first to last */
-  holdPath(last: CachedBlock | undefined): number[] {
+  take({ last, numBlocks, copy }: CacheHit, count: number): { table: number[]; copy: HeldCopy | undefined } {
+    const slot = copy?.source.parked ? this.#memory.readSlot(copy.source) : undefined;
+    if (copy && slot === undefined) this.#memory.hold(copy.source);
     const path = pathTo(last).reverse();
-    for (const block of path) this.hold(block);
-    return path.map(({ block }) => block);
+    this.#memory.holdPath(path);
+    const table = [...path.map(({ block }) => block), ...this.#memory.allocate(count - numBlocks)!];
+    if (slot !== undefined) this.#memory.copySlot(slot, table[numBlocks]);
+    if (!copy || slot !== undefined) return { table, copy: undefined };
+    return { table, copy: { ...copy, from: copy.source.block, to: table[numBlocks] } };
   }
 
-  /** Drops a reference that `hold` added. */
+  /** Drops a reference of a block that is held. */
   release(block: CachedBlock) {
-    this.#pool.free([block.block]);
-    if (this.#pool.references(block.block) > 1) return;
-    if (typeof block.space === "symbol") return this.#remove(block);
-    this.#unused.add(block);
-    if (block.tokens.length < BLOCK_SIZE) this.#dropCovered(block);
+    if (!this.#memory.release(block)) return;
+    if (typeof block.space === "symbol") this.#remove(block);
+    else if (!isFull(block)) this.#dropCovered(block);
   }
 
   /** Drops a reference of a block and of its ancestors. */
@@ -148,44 +150,35 @@ export class PrefixCache {
     let recorded = last ? last.index * BLOCK_SIZE + last.tokens.length : 0;
     while (recorded < end) {
       const index = Math.floor(recorded / BLOCK_SIZE);
-      const block = last && last.tokens.length < BLOCK_SIZE
+      const block = last && !isFull(last)
         ? last
         : this.#add(space, last, tokens.tokenId(recorded), table[index]);
       const until = Math.min(end, (index + 1) * BLOCK_SIZE);
       while (recorded < until) block.tokens.push(tokens.tokenId(recorded++));
-      last = block.tokens.length < BLOCK_SIZE ? block : this.#fold(block);
+      last = isFull(block) ? this.#fold(block) : block;
       table[index] = last.block;
     }
     return last;
   }
 
   /**
-   * Checks that free blocks, held ones and the tree's are all blocks, and the order of the unused ones.
-   * @param held block ids of all holders, a list each
+   * Checks that free blocks, held ones and the tree's are all blocks, and what may give way in which order.
+   * @param held the blocks of all holders, a list each
    * @throws {Error} naming what is wrong
    */
   checkIntegrity(held: readonly (readonly number[])[]) {
-    const blocks = [...this.#spaces.values()].flatMap((children) => [...descendants(children)]);
-    this.#pool.checkIntegrity([...held, blocks.map(({ block }) => block)]);
-    const order = new Map([...this.#unused].map((block, index) => [block, index]));
-    for (const block of blocks) {
-      const { parent, tokens } = block, at = order.get(block);
-      if ((this.#pool.references(block.block) === 1) !== (at !== undefined)) {
-        throw new Error(
-          `Prefix cache is corrupt: block ${block.block} is in use and up for reuse, or neither`,
-        );
-      }
-      if (tokens.length === 0 || parent && parent.tokens.length < BLOCK_SIZE) {
-        throw new Error(
-          `Prefix cache is corrupt: block ${block.block} is empty or follows one that is not full`,
-        );
-      }
-      const parentAt = parent && order.get(parent);
-      if (parentAt !== undefined && !(at !== undefined && at < parentAt)) {
-        throw new Error(`Prefix cache is corrupt: block ${block.block} would outlive its parent`);
-      }
+    const blocks = this.#all();
+    this.#memory.checkIntegrity(held, blocks);
+    for (const { block, tokens, parent } of blocks) {
+      if (tokens.length > 0 && (!parent || isFull(parent))) continue;
+      throw new Error(
+        `Prefix cache is corrupt: block ${block} is empty or follows one that is not full`,
+      );
     }
-    if (order.size > blocks.length) throw new Error("Prefix cache is corrupt: it lost a block");
+  }
+
+  #all(): CachedBlock[] {
+    return [...this.#spaces.values()].flatMap((children) => descendants(children));
   }
 
   #add(
@@ -195,28 +188,33 @@ export class PrefixCache {
     block: number,
   ): CachedBlock {
     const index = parent ? parent.index + 1 : 0;
-    const added: CachedBlock = { block, index, parent, space, tokens: [], children: new Map() };
+    const added = { block, parked: false, index, parent, space, tokens: [], children: new Map() };
     const children = parent?.children ?? this.#spaces.get(space) ?? new Map();
     if (!parent) this.#spaces.set(space, children);
     const siblings = children.get(firstToken) ?? new Set();
     children.set(firstToken, siblings.add(added));
-    this.#pool.share([block]);
+    this.#memory.add(added);
     return added;
   }
 
   /** A block that has just become full: itself, or an equal one in its place. */
   #fold(full: CachedBlock): CachedBlock {
     const twin = this.#siblings(full).find((other) =>
-      other !== full && other.tokens.length === BLOCK_SIZE && startsWith(other, full)
+      other !== full && isFull(other) && startsWith(other, full)
     );
     // Somebody may be about to copy from the block; then both stay.
-    if (!twin || this.#pool.references(full.block) > 2) {
+    if (!twin || this.#memory.isShared(full)) {
       this.#dropCovered(full);
       return full;
     }
-    this.hold(twin);
-    this.#remove(full);
-    this.#pool.free([full.block]);
+    if (twin.parked) {
+      this.#memory.replaceParked(twin, full);
+      this.#detach(full);
+    } else {
+      this.#memory.hold(twin);
+      this.#memory.release(full);
+      this.#remove(full);
+    }
     return twin;
   }
 
@@ -224,10 +222,9 @@ export class PrefixCache {
   #dropCovered(block: CachedBlock) {
     for (const other of this.#siblings(block)) {
       if (other === block) continue;
-      if (this.#unused.has(block) && startsWith(other, block)) return this.#remove(block);
+      if (this.#memory.isUnused(block) && startsWith(other, block)) return this.#remove(block);
       // A full block may have descendants, and covers no full one but its twin.
-      const short = other.tokens.length < BLOCK_SIZE;
-      if (short && this.#unused.has(other) && startsWith(block, other)) this.#remove(other);
+      if (!isFull(other) && this.#memory.isUnused(other) && startsWith(block, other)) this.#remove(other);
     }
   }
 
@@ -237,47 +234,16 @@ export class PrefixCache {
 
   /** Takes a block that has no descendants out of the tree. */
   #remove(block: CachedBlock) {
+    this.#detach(block);
+    this.#memory.drop(block);
+  }
+
+  #detach(block: CachedBlock) {
     const { parent, space, tokens } = block;
     const children = parent?.children ?? this.#spaces.get(space)!;
     const siblings = children.get(tokens[0])!;
     siblings.delete(block);
     if (siblings.size === 0) children.delete(tokens[0]);
     if (!parent && children.size === 0) this.#spaces.delete(space);
-    this.#unused.delete(block);
-    this.#pool.free([block.block]);
   }
-}
-
-/** The block itself, then its ancestors. */
-function pathTo(last: CachedBlock | undefined): CachedBlock[] {
-  const path: CachedBlock[] = [];
-  for (let block = last; block; block = block.parent) path.push(block);
-  return path;
-}
-
-function* descendants(children: ChildBlocks): Generator<CachedBlock> {
-  for (const siblings of children.values()) {
-    for (const block of siblings) {
-      yield block;
-      yield* descendants(block.children);
-    }
-  }
-}
-
-/** Of the blocks that may follow at `start`, the one that holds most of the tokens up to `limit`. */
-function longestMatch(children: ChildBlocks, tokens: TokenList, start: number, limit: number) {
-  let best: CachedBlock | undefined, most = 0;
-  const candidates = start < limit ? children.get(tokens.tokenId(start)) : undefined;
-  for (const block of candidates ?? []) {
-    const length = Math.min(block.tokens.length, limit - start);
-    let rows = 0;
-    while (rows < length && block.tokens[rows] === tokens.tokenId(start + rows)) rows++;
-    if (rows > most) [best, most] = [block, rows];
-  }
-  return { block: best, rows: most };
-}
-
-function startsWith(block: CachedBlock, beginning: CachedBlock): boolean {
-  return block.tokens.length >= beginning.tokens.length &&
-    beginning.tokens.every((id, row) => block.tokens[row] === id);
 }

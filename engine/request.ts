@@ -70,6 +70,8 @@ export interface GenerationRequest {
   readonly cacheSalt?: string;
   /** Report the prompt's own tokens (echo), with log-probabilities where `logprobs` is set. */
   readonly echoPrompt?: boolean;
+  /** Report the prompt's text as the model sees it. */
+  readonly promptText?: boolean;
   /** Names the request to those who look in from outside; the engine makes nothing else of it. */
   readonly requestId?: string;
   readonly deadlines?: Deadlines;
@@ -112,7 +114,7 @@ export type GenerationEvent =
     readonly layout?: FimLayout;
     /** True when an infill prompt was cut to the context. */
     readonly truncated: boolean;
-    /** With `echoPrompt`: the prompt's text, and its tokens when `logprobs` was set too. */
+    /** With `echoPrompt` or `promptText`: the prompt's text, and with the first its tokens when `logprobs` was set too. */
     readonly text?: string;
     readonly tokens?: readonly TokenLogprob[];
   }

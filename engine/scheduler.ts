@@ -2,7 +2,7 @@
 // first, fair shares within a class, a place for the oldest of all. Who holds which blocks is for places.ts. Pure: no
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
-import type { StepLimits } from "../kernels/step.ts";
+import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
@@ -24,6 +24,16 @@ export interface SchedulerOptions {
   /** Most prompt tokens in a step beside decodes. Default: a quarter of the step's budget. */
   readonly chunkTokens?: number;
 }
+
+/** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
+export interface StepPace {
+  /** Most rows of live prompts where nothing decodes; never less than a chunk. */
+  readonly promptRows: number;
+  /** Most rows of a step without live work; never less than such work has beside live work. */
+  readonly backgroundRows: number;
+}
+
+const NO_HURRY: StepPace = { promptRows: Infinity, backgroundRows: Infinity };
 
 /** A step in the making. */
 interface Plan {
@@ -68,7 +78,7 @@ export class Scheduler {
   }
 
   /** The next step, empty only when there is nothing to do. Its sequences must be passed to `complete` or `finish`. */
-  schedule(): ScheduledSequence[] {
+  schedule(pace: StepPace = NO_HURRY): ScheduledSequence[] {
     this.#steps++;
     const budget: StepBudget = {
       tokens: this.#limits.maxTokens,
@@ -85,8 +95,9 @@ export class Scheduler {
       if (one.rank === 0 && isDecode(one) && one !== elder) take(one, budget, step);
     }
     if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
-    this.#share(0, step.length > 0 ? this.#chunkTokens : budget.tokens, plan);
-    this.#serveBackground(plan, turn);
+    const alone = Math.min(budget.tokens, Math.max(this.#chunkTokens, pace.promptRows));
+    this.#share(0, step.length > 0 ? this.#chunkTokens : alone, plan);
+    this.#serveBackground(plan, turn, pace.backgroundRows);
     return step;
   }
 
@@ -95,14 +106,15 @@ export class Scheduler {
     return this.#steps % BACKGROUND_EVERY === 0;
   }
 
-  /** All but live work: a chunk and every decode; beside live work, a few rows now and then. */
-  #serveBackground(plan: Plan, elderServed: boolean) {
+  /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
+  #serveBackground(plan: Plan, elderServed: boolean, most: number) {
     const { step, budget, elder } = plan;
     const besideLive = step.some(({ sequence }) => sequence.rank === 0 && sequence !== elder);
-    let rows = besideLive ? Math.ceil(this.#chunkTokens / BACKGROUND_SHARE) : this.#chunkTokens;
+    const few = Math.ceil(this.#chunkTokens / BACKGROUND_SHARE);
+    let rows = besideLive ? few : Math.min(this.#chunkTokens, Math.max(few, most));
     if (besideLive && !this.#isBackgroundTurn) return;
-    if (elder && !elderServed) take(elder, budget, step, this.#chunkTokens);
-    if (!besideLive) {
+    if (elder && !elderServed) rows -= take(elder, budget, step, rows);
+    if (!besideLive && most >= this.#chunkTokens) {
       const decodes = this.#places.running.filter((one) => one.rank > 0 && isDecode(one) && one !== elder);
       for (const sequence of decodes) take(sequence, budget, step);
     }
@@ -119,7 +131,15 @@ export class Scheduler {
       (rank > 0 || !isDecode(one))
     );
     shares.contend(candidates.map(({ flow }) => flow));
-    const inOrder = (a: Sequence, b: Sequence) => shares.compare(a.flow, b.flow) || a.arrival - b.arrival;
+    const since = new Map<string, number>();
+    for (const { flow: { key }, arrival } of candidates) {
+      since.set(key, Math.min(since.get(key) ?? Infinity, arrival));
+    }
+    // Of keys that were given as much, whichever waits for longest. Within one, live work that needs least for its next
+    // token: the mean wait is shortest so (Schrage, "A proof of the optimality of the SRPT discipline", 1968).
+    const inOrder = (a: Sequence, b: Sequence) =>
+      shares.compare(a.flow, b.flow) || since.get(a.flow.key)! - since.get(b.flow.key)! ||
+      (rank === 0 ? a.numToGo - b.numToGo : 0) || a.arrival - b.arrival;
     candidates.sort(inOrder);
     const blocked = new Set<string>(), wanting: Flow[] = [];
     let rows = 0;
@@ -144,8 +164,19 @@ export class Scheduler {
     return rows;
   }
 
+  /** What the step that `schedule` gave has to move between device and host before its rows. */
+  get moves(): HostMoves {
+    return this.#places.moves;
+  }
+
+  /** The step has failed; the caller finishes its sequences. */
+  abandon() {
+    this.#places.dropMoved();
+  }
+
   /** Records that the step's rows are computed. Sequences that finished meanwhile keep out of it. */
   complete(step: readonly ScheduledSequence[]) {
+    this.#places.settleMoves();
     for (const { sequence, start, numTokens, scoreEnd } of step) {
       if (sequence.state !== "running") continue;
       sequence.numComputed = start + numTokens;

@@ -1,9 +1,9 @@
 // One sample of one request as the scheduler sees it: token ids, how far the KV cache has got, and the blocks that
 // hold it. Knows no text and no client.
-import { BLOCK_SIZE, type BlockCopy, type SamplingParams, type StepLimits } from "../kernels/step.ts";
+import { BLOCK_SIZE, type SamplingParams, type StepLimits } from "../kernels/step.ts";
 import type { Flow } from "./fair_share.ts";
 import { type Priority, rankOf } from "./priority.ts";
-import type { CachedBlock, CacheSpace } from "./prefix_cache.ts";
+import type { CachedBlock, CacheSpace, HeldCopy } from "./prefix_cache.ts";
 
 /** waiting: holds no blocks. running: admitted, holds blocks for all its tokens. finished: done, failed or cancelled. */
 export type SequenceState = "waiting" | "running" | "finished";
@@ -32,11 +32,6 @@ export interface SequenceOptions {
 export interface LogitAdjustment {
   readonly id: number;
   readonly delta: number;
-}
-
-/** What a sequence waits for before its own first rows: the beginning of its next block, from a block that it holds. */
-export interface PendingCopy extends BlockCopy {
-  readonly source: CachedBlock;
 }
 
 const NOBODY: Flow = { key: "", session: "" };
@@ -76,6 +71,8 @@ export class Sequence {
   /** The scheduler's count of steps when it arrived. */
   queuedAt = -1;
   numComputed = 0;
+  /** While it waits: tokens that it would have to compute before it draws, as the cache was when it was queued. */
+  numExpected = 0;
   /** Prompt tokens whose score was asked for already; recomputing the prompt after a preemption scores none twice. */
   numScored: number;
   /** True once the whole prompt has been through the model, also if it was preempted since. */
@@ -83,7 +80,8 @@ export class Sequence {
   blockTable: number[] = [];
   /** The last block of the table that has computed rows, as the prefix cache knows it. */
   lastCached: CachedBlock | undefined;
-  pendingCopy: PendingCopy | undefined;
+  /** The beginning of its next block, which it waits for before its own first rows. */
+  pendingCopy: HeldCopy | undefined;
   /** Tokens of the prompt that were found in the cache when the sequence was first admitted. */
   numCachedTokens: number | undefined;
   readonly cacheSpace: CacheSpace;
@@ -110,6 +108,11 @@ export class Sequence {
 
   get numGenerated(): number {
     return this.#tokenIds.length - this.promptLength;
+  }
+
+  /** Tokens between it and its next draw, as far as is known. */
+  get numToGo(): number {
+    return this.state === "waiting" ? this.numExpected : this.numUncomputed;
   }
 
   get numUncomputed(): number {

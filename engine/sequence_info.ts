@@ -1,6 +1,7 @@
 // What a sequence in flight holds, for those who look in from outside: plain data, and no prompt text unless it is
 // asked for.
 import type { Generation, Stage } from "./generation.ts";
+import type { Priority } from "./priority.ts";
 import type { Sequence } from "./sequence.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -13,6 +14,7 @@ export interface SequenceInfo {
   readonly sample: number;
   /** queue: holds no blocks, because it is new or was preempted. prefill: reads its prompt. decode: draws tokens. */
   readonly stage: Stage;
+  readonly priority: Priority;
   /** Milliseconds since the request was submitted. */
   readonly ageMs: number;
   readonly promptTokens: number;
@@ -44,6 +46,7 @@ export function describeSequence(
     arrival: sequence.arrival,
     sample: generation.sampleOf(sequence),
     stage: stageOf(sequence),
+    priority: generation.request.priority ?? "live",
     ageMs: options.now - generation.submittedAt,
     promptTokens: sequence.promptLength,
     computedTokens: sequence.numComputed,

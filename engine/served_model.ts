@@ -4,10 +4,10 @@ import type { LoadedModel } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
-import { detectFim, endTokenIds, type FimSupport } from "./fim.ts";
+import { detectFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
 import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
-import type { GenerationRequest } from "./request.ts";
+import type { FimLayout, GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import {
@@ -50,6 +50,11 @@ export class ServedModel {
       fim: { supported: this.#fim.tokens !== undefined, missing: this.#fim.missing },
       eosTokenId: this.#endOfText(loaded.eosTokenId),
     };
+  }
+
+  /** As `steadyPart` of `fim.ts`. */
+  steadyPart(ids: readonly number[], layout: FimLayout): readonly number[] {
+    return this.#fim.tokens ? steadyPart(this.#fim.tokens, layout, ids) : ids;
   }
 
   /**

@@ -2,6 +2,7 @@
 // asks for it, so that source code which happens to contain "<fim_suffix>" stays source code.
 import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
 import { controlTokenNames } from "./control_tokens.ts";
+import { encodesLinesApart, LineEncoder } from "./line_encoder.ts";
 import { TokenBytes } from "./token_bytes.ts";
 import {
   type AddedTokenJson,
@@ -18,6 +19,7 @@ export interface TokenizerOptions {
 
 export class Tokenizer {
   readonly #bpe: BpeTokenizer;
+  readonly #lines: LineEncoder | undefined;
   readonly #bytes: TokenBytes;
   readonly #ids: ReadonlyMap<string, number>;
   readonly #mapped: Uint8Array;
@@ -40,6 +42,11 @@ export class Tokenizer {
     this.#controlPattern = alternation([...this.#control.keys()]);
     const config = { ...(tokenizerConfig ?? {}), clean_up_tokenization_spaces: false };
     this.#bpe = openBpe(mendTokenizerJson(json, new Set(this.#control.keys())), config);
+    // An added token that is no control token may stand anywhere in a text, also across a line's end.
+    const addsTokens = json.added_tokens.some(({ content }) => !this.#control.has(content));
+    if (encodesLinesApart(json) && !addsTokens) {
+      this.#lines = new LineEncoder((line) => this.#encodeWhole(line));
+    }
     const table = tokenByteTable(json);
     this.#bytes = new TokenBytes(table);
     this.#mapped = Uint8Array.from(table, (bytes) => bytes ? 1 : 0);
@@ -111,6 +118,10 @@ export class Tokenizer {
   }
 
   #encodePlain(text: string): number[] {
+    return this.#lines ? this.#lines.encode(text) : this.#encodeWhole(text);
+  }
+
+  #encodeWhole(text: string): number[] {
     return text === "" ? [] : this.#bpe.encode(text, { add_special_tokens: false }).ids;
   }
 

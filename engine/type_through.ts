@@ -13,13 +13,21 @@ export interface GivenCompletion {
   readonly finish: FinishEvent;
 }
 
-interface Entry extends GivenCompletion {
-  /** All of the request that must be the same. */
+/** A request cut into the text before the cursor and all else. */
+interface TypedRequest {
+  /** All that must be the same. */
   readonly key: string;
   /** The text before the cursor. */
   readonly before: string;
+  /** It may draw differently every time. */
+  readonly drawn: boolean;
+}
+
+interface Entry extends GivenCompletion, TypedRequest {
   /** The completion's. */
   readonly text: string;
+  /** Characters of it that were typed at the latest request that it answered. */
+  answered: number;
 }
 
 export interface TypeThroughLimits {
@@ -51,11 +59,11 @@ export class TypeThrough {
 
   /**
    * What to do with the completion once it is whole; undefined when the request is none whose completion could stand
-   * for another's: it may draw differently every time, wants several, or wants its tokens as they were drawn.
+   * for another's: it wants several, or wants its tokens as they were drawn.
    */
   recorder(request: GenerationRequest): ((given: GivenCompletion) => void) | undefined {
     const asked = typedRequest(request);
-    return asked && ((given) => this.#add({ ...asked, ...given, text: textOf(given) }));
+    return asked && ((given) => this.#add({ ...asked, ...given, text: textOf(given), answered: 0 }));
   }
 
   /**
@@ -69,7 +77,8 @@ export class TypeThrough {
     if (!entry) return undefined;
     this.#entries.delete(entry);
     this.#entries.add(entry);
-    return restOf(entry, asked.before.length - entry.before.length);
+    entry.answered = asked.before.length - entry.before.length;
+    return restOf(entry, entry.answered);
   }
 
   #add(entry: Entry) {
@@ -91,12 +100,14 @@ export class TypeThrough {
   }
 }
 
-/** The events that answer a request with what is left of a completion. */
+/** The events that answer a request with what is left of a completion; `promptText` where the request wants it. */
 export function* answerEvents(
   { ids, layout, truncated }: EncodedPrompt,
   { tokens, finish }: GivenCompletion,
+  promptText?: string,
 ): Generator<GenerationEvent> {
-  yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated };
+  const text = promptText === undefined ? {} : { text: promptText };
+  yield { kind: "prompt", tokenIds: ids, ...(layout && { layout }), truncated, ...text };
   yield* tokens;
   yield {
     ...finish,
@@ -107,17 +118,21 @@ export function* answerEvents(
   };
 }
 
-/** The request cut into the text before the cursor and all else; undefined as in `recorder`. */
-function typedRequest(request: GenerationRequest): { key: string; before: string } | undefined {
-  const { prompt, requester, requestId: _id, deadlines: _deadlines, priority: _priority, ...settings } =
-    request;
+/**
+ * Undefined as in `recorder`. The rest of a completion that was drawn is distributed as a new one that begins like it,
+ * so it may stand for one; but only once for each text (`isTyped`), for the editor that it was drawn for, and for
+ * infilling: whoever samples left to right by hand means every draw.
+ */
+function typedRequest(request: GenerationRequest): TypedRequest | undefined {
+  const { prompt, requester, requestId: _id, deadlines: _deadlines, priority: _priority, ...rest } = request;
+  const { promptText: _text, ...settings } = rest;
   const { n = 1, temperature, seed, logprobs, echoPrompt, cachePrompt, maxTokens } = settings;
-  const repeatable = temperature === 0 || seed !== undefined;
+  const drawn = temperature !== 0 && seed === undefined;
   const plain = n === 1 && maxTokens !== 0 && logprobs === undefined && !echoPrompt && cachePrompt !== false;
-  const parts = repeatable && plain && cutAtCursor(prompt);
-  return parts
-    ? { before: parts.before, key: JSON.stringify([requester?.key, settings, parts.rest]) }
-    : undefined;
+  const parts = plain && cutAtCursor(prompt);
+  if (!parts || drawn && prompt.kind !== "infill") return undefined;
+  const asker = drawn ? [requester?.key, requester?.session, requester?.client] : [requester?.key];
+  return { before: parts.before, key: JSON.stringify([asker, settings, parts.rest]), drawn };
 }
 
 function cutAtCursor(prompt: Prompt): { before: string; rest: object } | undefined {
@@ -137,10 +152,10 @@ function cutAtCursor(prompt: Prompt): { before: string; rest: object } | undefin
   }
 }
 
-function isTyped(entry: Entry, { key, before }: { key: string; before: string }): boolean {
+function isTyped(entry: Entry, { key, before }: TypedRequest): boolean {
   const typed = before.length - entry.before.length;
-  return typed > 0 && typed < entry.text.length && entry.key === key && before.startsWith(entry.before) &&
-    entry.text.startsWith(before.slice(entry.before.length));
+  return typed > (entry.drawn ? entry.answered : 0) && typed < entry.text.length && entry.key === key &&
+    before.startsWith(entry.before) && entry.text.startsWith(before.slice(entry.before.length));
 }
 
 /** The completion without its first `typed` units; of the tokens those go that brought nothing else. */

@@ -3,6 +3,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
+import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
@@ -18,6 +19,8 @@ export class GpuBuffers implements Disposable {
   /** [maxSamples][SCORE_WORDS] */
   readonly scores: GPUBuffer;
   readonly blockCopier: GpuBlockCopier;
+  /** Where the limits have host memory. */
+  readonly hostBlocks: GpuHostBlocks | undefined;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
   readonly #activations: ReadonlyMap<number, GPUBuffer>;
@@ -54,6 +57,10 @@ export class GpuBuffers implements Disposable {
       };
     });
     this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
+    const { numHostBlocks = 0 } = layout.limits;
+    this.hostBlocks = numHostBlocks > 0
+      ? new GpuHostBlocks(gpu, graph.kvLayers, this.#kvCaches, numHostBlocks)
+      : undefined;
   }
 
   activation(value: Value): GPUBuffer {
@@ -85,6 +92,7 @@ export class GpuBuffers implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.hostBlocks?.[Symbol.dispose]();
     this.blockCopier[Symbol.dispose]();
     for (const buffer of this.#owned) buffer.destroy();
   }

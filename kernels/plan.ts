@@ -20,7 +20,7 @@ import { fusedNorms, NO_FUSION, type NormFusion } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
-import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
+import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
@@ -109,6 +109,7 @@ export class GpuPlan implements Disposable {
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
     const shape = this.#writeControl(batch);
+    if (batch.moves) await this.#buffers.hostBlocks!.move(batch.moves);
     this.#writeInputs(inputs);
     const submissions = new Submissions(this.#gpu.device);
     for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(submissions.encoder, copy);
@@ -118,6 +119,7 @@ export class GpuPlan implements Disposable {
     using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;
     submissions.submit();
     const results = new Uint32Array(await this.#readback.read(bytes, kindOf(shape)));
+    this.#buffers.hostBlocks?.check();
     return {
       tokenIds: results.slice(0, shape.numSamples),
       scores: batch.samples.map((sample, i) =>
@@ -125,6 +127,15 @@ export class GpuPlan implements Disposable {
       ),
       ...(logits && { logits: await this.#readOutput(logits, shape) }),
     };
+  }
+
+  /**
+   * Makes moves without a step, and waits until what is parked is in host memory.
+   * @throws as `step`
+   */
+  async move(moves: HostMoves): Promise<void> {
+    await this.#buffers.hostBlocks!.move(moves);
+    await this.#buffers.hostBlocks!.landed();
   }
 
   [Symbol.dispose](): void {

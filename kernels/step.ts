@@ -16,6 +16,8 @@ export interface StepLimits {
   readonly maxBlocksPerSequence: number;
   /** Blocks in the pool; ids are 0 .. numBlocks - 1. */
   readonly numBlocks: number;
+  /** Slots in host memory that a block can be parked in; ids are 0 .. numHostBlocks - 1. Without it there are none. */
+  readonly numHostBlocks?: number;
 }
 
 /**
@@ -60,8 +62,29 @@ export interface BlockCopy {
   readonly rows: number;
 }
 
+/** Moves K and V of all layers, all rows of a block, from the device to a slot in host memory or back. */
+export interface HostMove {
+  readonly block: number;
+  readonly slot: number;
+}
+
+/**
+ * What a step moves between device and host. All parks are done first, then all unparks, then the step's copies, then
+ * its rows: a park takes what earlier steps left in its block, which this step may use for anything; a slot keeps what
+ * it holds until it is parked to again, and may be parked to and brought back in one step. No slot is parked to twice
+ * in a step, and no block is unparked to twice.
+ */
+export interface HostMoves {
+  /** From block to slot. */
+  readonly parks: readonly HostMove[];
+  /** From slot to block. */
+  readonly unparks: readonly HostMove[];
+}
+
 /** Rows are the new tokens of all sequences, sequence after sequence. */
 export interface StepBatch {
+  /** Done before any copy. */
+  readonly moves?: HostMoves;
   /** Done before any row is computed. */
   readonly copies?: readonly BlockCopy[];
   /** [numTokens] */

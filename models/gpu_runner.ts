@@ -5,6 +5,7 @@ import type { Graph } from "../kernels/graph.ts";
 import { type DispatchTime, GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
+import { measureParking, parkingPays } from "./parking_cost.ts";
 import type { ModelRunner } from "./runner.ts";
 import { type RunnerSizes, stepLimits } from "./step_limits.ts";
 
@@ -13,6 +14,8 @@ export interface GpuRunnerOptions extends RunnerSizes {
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
   readonly kvType: "f32" | "f16";
+  /** Use host memory only if moving a block is measured to be cheaper than computing it. */
+  readonly measureParking?: boolean;
   /** Storage of float weights; as in the checkpoint when undefined. */
   readonly storage?: "f32" | "f16";
   readonly onProgress?: (done: number, total: number) => void;
@@ -56,7 +59,8 @@ export class GpuRunner implements ModelRunner {
         ...(options.storage && { storage: options.storage }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
-      return new GpuRunner(gpu, plan, limits, kvBytesPerBlock);
+      const measured = options.measureParking && limits.numHostBlocks !== 0;
+      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, kvBytesPerBlock);
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;
@@ -81,4 +85,10 @@ export class GpuRunner implements ModelRunner {
     this.#gpu[Symbol.dispose]();
     return Promise.resolve();
   }
+}
+
+/** The limits without host memory where it does not pay. */
+async function limitsThatPay(plan: GpuPlan, limits: StepLimits): Promise<StepLimits> {
+  if (parkingPays(await measureParking(plan, limits))) return limits;
+  return { ...limits, numHostBlocks: 0 };
 }

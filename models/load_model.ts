@@ -7,6 +7,7 @@ import type { TensorSource } from "../kernels/tensor_source.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { CpuRunner } from "./cpu_runner.ts";
 import { GpuRunner } from "./gpu_runner.ts";
+import { defaultHostBytes, requireHostBytes } from "./host_memory.ts";
 import type { LoadedModel, LoadOptions, OnProgress } from "./loaded_model.ts";
 import type { ModelRunner } from "./runner.ts";
 import type { RunnerSizes } from "./step_limits.ts";
@@ -59,6 +60,7 @@ async function createGpuRunner(
 ): Promise<ModelRunner> {
   return await GpuRunner.create(gpu, network.graph, tensors, {
     ...sizes("gpu", options),
+    ...hostSizes(gpu, options),
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
@@ -72,6 +74,11 @@ async function createCpuRunner(
   options: LoadOptions,
   onProgress: OnProgress,
 ): Promise<ModelRunner> {
+  if (options.hostBytes) {
+    throw new RangeError(
+      "Cannot load model: --host-cache-memory is for GPUs; on the CPU --kv-memory is host memory already, raise that",
+    );
+  }
   return await CpuRunner.create(network.graph, tensors, {
     ...sizes("cpu", options),
     runtime: options.device === "onnx" ? "onnx" : "kernels",
@@ -89,6 +96,12 @@ function sizes(backend: "gpu" | "cpu", options: LoadOptions): RunnerSizes {
     maxBatchTokens: options.maxBatchTokens ?? defaults.maxBatchTokens,
     maxSequences: options.maxSequences ?? defaults.maxSequences,
   };
+}
+
+/** A size that was given is taken at its word. Software that plays a GPU has its device memory in host memory. */
+function hostSizes({ caps }: GpuDevice, { hostBytes }: LoadOptions) {
+  if (hostBytes !== undefined) return { hostBytes: requireHostBytes(hostBytes) };
+  return caps.software ? {} : { hostBytes: defaultHostBytes(), measureParking: true };
 }
 
 /** f16 only where the weights themselves are no finer; int8 weights came from finer ones and are scaled in f32. */

@@ -11,6 +11,11 @@ export interface LoadOptions {
   readonly profile?: "safe" | "fast";
   /** Bytes of device memory for the KV cache; undefined: chosen from the device's limits. */
   readonly kvBytes?: number;
+  /**
+   * Bytes of host memory for blocks that have to give way on a GPU; undefined: a share of what is free, if moving them
+   * is measured to be cheaper than computing them.
+   */
+  readonly hostBytes?: number;
   /** Most tokens in one step. */
   readonly maxBatchTokens?: number;
   /** Most sequences in one step. */

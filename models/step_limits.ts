@@ -8,6 +8,8 @@ export interface RunnerSizes {
   readonly maxBatchTokens: number;
   /** Sequences that run at once. */
   readonly maxSequences: number;
+  /** Bytes of host memory for blocks that have to give way on the device; none without it. */
+  readonly hostBytes?: number;
 }
 
 /**
@@ -42,5 +44,6 @@ export function stepLimits(
     maxSamples: sizes.maxSequences,
     maxBlocksPerSequence,
     numBlocks: Math.min(affordable, maxBlocks, useful),
+    numHostBlocks: Math.floor((sizes.hostBytes ?? 0) / model.kvBytesPerBlock),
   };
 }

@@ -42,6 +42,10 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   gauge("hyades_kv_blocks_used", "Blocks held by sequences.", usedBlocks),
   gauge("hyades_kv_blocks_cached", "Free blocks that hold tokens for later requests.", (s) => s.cachedBlocks),
   gauge("hyades_kv_blocks_total", "Blocks there are.", (stats) => stats.totalBlocks),
+  gauge("hyades_host_blocks_used", "Blocks in host memory.", (stats) => stats.parkedBlocks),
+  gauge("hyades_host_blocks_total", "Blocks that host memory has room for.", (stats) => stats.hostBlocks),
+  counter("hyades_parked_blocks_total", "Blocks copied to host memory.", (stats) => stats.parks),
+  counter("hyades_unparked_blocks_total", "Blocks copied back to the device.", (stats) => stats.unparks),
   gauge("hyades_batch_size", "Sequences in the latest step.", (stats) => stats.batchSize),
   counter(
     "hyades_step_tokens_total",

@@ -108,11 +108,9 @@ async function* outputs(
     tokenIds: [],
     truncated: false,
   };
-  let promptText = "";
   for await (const { event } of events) {
     if (event.kind === "prompt") {
       prompt = event;
-      if (wantsPrompt(body)) promptText = await engine.detokenize(event.tokenIds);
       continue;
     }
     const sample = samples[event.sample]!;
@@ -122,12 +120,7 @@ async function* outputs(
     }
     const heldBack = sample.addHeldBack(event, prompt);
     if (heldBack) yield { kind: "part", part: heldBack };
-    const reply = sample.reply(prompt, promptText, event, { model, generation });
+    const reply = sample.reply(prompt, event, { model, generation });
     yield { kind: "reply", index: sample.index, reply: selectFields(reply, body.response_fields) };
   }
-}
-
-/** The prompt as the model saw it is as long as the context; editors that name their fields do without. */
-function wantsPrompt(body: InfillRequest): boolean {
-  return !body.response_fields?.length || body.response_fields.includes("prompt");
 }

@@ -80,7 +80,7 @@ export class InfillSample {
   }
 
   /** The full object. In a stream its content is empty, for all of it has been sent. */
-  reply(prompt: PromptRead, promptText: string, finish: Finish, context: InfillContext): InfillReply {
+  reply(prompt: PromptRead, finish: Finish, context: InfillContext): InfillReply {
     const { stream, return_tokens } = this.#body;
     return {
       index: this.index,
@@ -92,7 +92,7 @@ export class InfillSample {
       tokens_predicted: finish.completionTokens,
       tokens_evaluated: prompt.tokenIds.length,
       generation_settings: generationSettings(this.#body, context),
-      prompt: promptText,
+      prompt: prompt.text ?? "",
       has_new_line: this.#content.includes("\n"),
       truncated: prompt.truncated,
       ...(prompt.layout && { fim_layout: prompt.layout }),

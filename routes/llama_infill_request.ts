@@ -38,8 +38,14 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,
     logprobs: probabilityCount(body) || undefined,
+    promptText: wantsPrompt(body) || undefined,
     deadlines: deadlines(body),
   });
+}
+
+/** The prompt as the model saw it is as long as the context; editors that name their fields do without. */
+function wantsPrompt({ response_fields }: InfillRequest): boolean {
+  return !response_fields?.length || response_fields.includes("prompt");
 }
 
 /** 0 and less switch a time limit off. */

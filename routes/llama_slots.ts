@@ -2,6 +2,7 @@
 // as there are sequences: first those that run, then those that wait.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine } from "../engine/engine.ts";
+import { PRIORITIES } from "../engine/priority.ts";
 import type { SequenceInfo } from "../engine/sequence_info.ts";
 import { HttpProblem } from "./errors.ts";
 import { documentRoute } from "./openapi.ts";
@@ -32,6 +33,7 @@ const slot = z.object({
   request_id: z.string().optional().describe("What the reply's `X-Request-Id` says."),
   sample: z.int(),
   stage: z.enum(["queue", "prefill", "decode"]),
+  priority: z.enum(PRIORITIES).describe("Its class: docs/scheduling.md."),
   age_ms: z.number(),
   n_prompt_tokens: z.int(),
   n_prompt_tokens_processed: z.int(),
@@ -97,6 +99,7 @@ function toSlot(sequence: SequenceInfo, id: number, contextLength: number): z.ou
     ...(sequence.requestId !== undefined && { request_id: sequence.requestId }),
     sample: sequence.sample,
     stage: sequence.stage,
+    priority: sequence.priority,
     age_ms: sequence.ageMs,
     n_prompt_tokens: promptTokens,
     n_prompt_tokens_processed: Math.min(promptTokens, sequence.computedTokens),

@@ -9,6 +9,7 @@ export interface CounterSample {
 }
 
 const TIMEOUT_MS = 5000;
+const IDLE_MS = 10_000, IDLE_POLL_MS = 100;
 
 /** Undefined where the server has none, or does not answer in time. */
 export async function readCounters({ url, headers }: Endpoint): Promise<ServerCounters | undefined> {
@@ -19,6 +20,20 @@ export async function readCounters({ url, headers }: Endpoint): Promise<ServerCo
     return response.ok ? countersOf(text) : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * As `readCounters`, but once nothing runs and nothing waits, or after `IDLE_MS`: a server may notice late that a client
+ * has left, and what it computes until then counts.
+ */
+export async function readIdleCounters(endpoint: Endpoint): Promise<ServerCounters | undefined> {
+  const until = performance.now() + IDLE_MS;
+  for (;;) {
+    const counters = await readCounters(endpoint);
+    const busy = counters && ((counters.running ?? 0) > 0 || (counters.waiting ?? 0) > 0);
+    if (!busy || performance.now() > until) return counters;
+    await pause(IDLE_POLL_MS);
   }
 }
 

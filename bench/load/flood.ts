@@ -2,6 +2,9 @@
 import { complete, type Endpoint, type Outcome } from "./client.ts";
 import type { Job } from "./dialect.ts";
 
+/** Tells a server that knows classes (docs/scheduling.md) that nobody waits for these; others take no notice. */
+const BATCH = { "X-Priority": "batch" } as const;
+
 export interface FloodOptions {
   /** Completions at once. */
   readonly width: number;
@@ -20,7 +23,7 @@ export class Flood implements AsyncDisposable {
   async #work(endpoint: Endpoint, nextJob: () => Job): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const outcome = await complete(endpoint, nextJob(), { signal });
+      const outcome = await complete(endpoint, nextJob(), { signal, headers: BATCH });
       this.outcomes.push(outcome);
       // A server that refuses is not asked again at once.
       if (outcome.kind !== "complete") await new Promise((resolve) => setTimeout(resolve, 200));

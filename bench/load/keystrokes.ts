@@ -1,7 +1,13 @@
 // Keystroke replay: editors that type in real files at human speed. Every key press asks for a completion and makes the
 // one before it out of date, as editors' plugins do; what that costs the server is read from the server's own counters.
 import { complete, type Outcome } from "./client.ts";
-import { type CounterSample, CounterSampler, pause, readCounters } from "./counter_sampler.ts";
+import {
+  type CounterSample,
+  CounterSampler,
+  pause,
+  readCounters,
+  readIdleCounters,
+} from "./counter_sampler.ts";
 import type { SourceFile } from "./code_corpus.ts";
 import { applyAction, editTrace } from "./edit_trace.ts";
 import { EditorBuffer, type Window } from "./editor_buffer.ts";
@@ -22,6 +28,8 @@ export interface KeystrokeOptions extends Window {
   readonly speed: number;
   readonly maxTokens: number;
   readonly seed: number;
+  /** A key is pressed only when the one before is answered: what keys cost, however slow the server is. */
+  readonly patient: boolean;
   /** Requests that are out of date run on, as llama.vim leaves them. */
   readonly keepSuperseded: boolean;
   /** Name of the header that tells a server which editor asks, where it reads one. */
@@ -36,6 +44,8 @@ export interface Replay {
   readonly startedAt: number;
   readonly outcomes: readonly Outcome[];
   readonly accepted: number;
+  /** Batch completions at once beside the editors, and how many were done. */
+  readonly flood: number;
   readonly floodCompleted: number;
   readonly before: ServerCounters | undefined;
   readonly after: ServerCounters | undefined;
@@ -87,13 +97,14 @@ export async function replayKeystrokes(
     if (settled) clearTimeout(settled);
     floodCompleted = flood.outcomes.filter(({ kind }) => kind === "complete").length;
   }
-  const after = await readCounters(target.endpoint);
+  const after = await readIdleCounters(target.endpoint);
   return {
     label: target.label,
     editors,
     startedAt,
     outcomes: outcomes.filter(({ sentAt }) => sentAt >= countedFrom),
     accepted: run.accepted,
+    flood: options.flood,
     floodCompleted,
     before,
     after,
@@ -109,7 +120,7 @@ interface Run {
   accepted: number;
 }
 
-/** Key presses come at their times, however long the answers take. */
+/** Key presses come at their times, however long the answers take, unless the editor is patient. */
 async function replayEditor(run: Run, corpus: readonly SourceFile[], editor: number): Promise<void> {
   const { options } = run;
   const random = new SeededRandom(options.seed, editor);
@@ -121,6 +132,10 @@ async function replayEditor(run: Run, corpus: readonly SourceFile[], editor: num
     at += gapMs / options.speed;
     if (numKeys++ >= options.keys || at > run.deadline) break;
     await pause(at - performance.now());
+    if (options.patient) {
+      await requests.answered();
+      at = performance.now();
+    }
     if (action.kind === "accept" && requests.shown !== "") run.accepted++;
     applyAction(buffer, action, requests.shown);
     requests.ask(buffer);
@@ -151,10 +166,15 @@ class EditorRequests {
     this.#all.push(this.#complete(buffer.job(options, options.maxTokens), this.#controllers.at(-1)!));
   }
 
-  /** Waits for the last answer. */
+  /** Waits for all answers, however long they take. */
+  async answered(): Promise<void> {
+    await Promise.all(this.#all);
+  }
+
+  /** Waits for the last answer, but not forever. */
   async finish(): Promise<void> {
     const late = setTimeout(() => this.#controllers.forEach((one) => one.abort()), LAST_ANSWER_MS);
-    await Promise.all(this.#all);
+    await this.answered();
     clearTimeout(late);
   }
 

@@ -2,7 +2,7 @@
 import type { Outcome } from "./client.ts";
 import { counterCharts } from "./counter_charts.ts";
 import type { Replay } from "./keystrokes.ts";
-import { type Findings, percent } from "./load_report.ts";
+import { type Findings, percent, type Table } from "./load_report.ts";
 import { growth, ratio } from "./server_counters.ts";
 import { distributionOf, quantileOf, spreadOf } from "./statistics.ts";
 import type { Chart } from "./svg_chart.ts";
@@ -19,6 +19,7 @@ export function keystrokeFigures(replay: Replay) {
     keys: outcomes.length,
     prefilledPerKey: ratio(growth("prefilledTokens", before, after), outcomes.length),
     computedPerKey: ratio(growth("computedPromptTokens", before, after), outcomes.length),
+    computedPerAnswer: ratio(growth("computedPromptTokens", before, after), answered.length),
     cachedShare: cachedShare(replay),
     answeredShare: ratio(answered.length, outcomes.length),
     completeShare: ratio(outcomes.filter(({ kind }) => kind === "complete").length, outcomes.length),
@@ -27,33 +28,20 @@ export function keystrokeFigures(replay: Replay) {
     allFirstP50: quantileOf(all, 0.5),
     allFirstP95: quantileOf(all, 0.95),
     accepted: replay.accepted,
+    flood: replay.flood,
     failed: outcomes.filter(({ kind }) => kind === "failed" || kind === "refused").length,
     floodCompleted: replay.floodCompleted,
   };
 }
+
+type Figures = ReturnType<typeof keystrokeFigures>;
 
 export function keystrokeFindings(replays: readonly Replay[]): Findings {
   const records = replays.map(keystrokeFigures);
   const reasons = replays.flatMap(({ outcomes }) => outcomes.flatMap(({ reason }) => reason ?? []));
   return {
     records,
-    tables: [{
-      title: "Keystroke replay",
-      columns: [
-        ...["server", "editors", "keys", "prefilled a key", "computed a key", "cached", "answered"],
-        ...["TTFT p50, ms", "TTFT p95, ms", "all p50, ms", "all p95, ms", "accepted", "failed"],
-      ],
-      rows: records.map((r) => [
-        ...[r.label, r.editors, r.keys, r.prefilledPerKey, r.computedPerKey, percent(r.cachedShare)],
-        ...[percent(r.answeredShare), r.firstP50, r.firstP95, r.allFirstP50, r.allFirstP95],
-        ...[r.accepted, r.failed],
-      ]),
-      note:
-        "Prefilled: prompt tokens computed, of prompts that were done (llama.cpp counts so, too). Computed: with " +
-        "those of prompts that the next key broke off. Answered: the first token came before the next key; TTFT is " +
-        "of those. All: of every key, estimated with the others as cut off (Kaplan and Meier); a dash where too " +
-        "many were cut off to tell.",
-    }],
+    tables: [replayTable(records), ...ratioTables(records)],
     charts: [
       ...firstTokenCharts(replays),
       ...counterCharts(replays.map((r) => ({ ...r, label: nameOf(r) }))),
@@ -61,6 +49,64 @@ export function keystrokeFindings(replays: readonly Replay[]): Findings {
     notes: reasons.length > 0 ? [`First failure: ${reasons[0]}`] : [],
     faults: [],
   };
+}
+
+function replayTable(records: readonly Figures[]): Table {
+  return {
+    title: "Keystroke replay",
+    columns: [
+      ...[
+        "server",
+        "editors",
+        "keys",
+        "prefilled a key",
+        "computed a key",
+        "an answer",
+        "cached",
+        "answered",
+      ],
+      ...["TTFT p50, ms", "TTFT p95, ms", "all p50, ms", "all p95, ms", "accepted", "failed"],
+    ],
+    rows: records.map((r) => [
+      ...[r.label, r.editors, r.keys, r.prefilledPerKey, r.computedPerKey, r.computedPerAnswer],
+      ...[percent(r.cachedShare), percent(r.answeredShare)],
+      ...[r.firstP50, r.firstP95, r.allFirstP50, r.allFirstP95],
+      ...[r.accepted, r.failed],
+    ]),
+    note:
+      "Prefilled: prompt tokens computed, of prompts that were done. Computed: with those of prompts that the next " +
+      "key broke off. A slow server reaches few keys and so computes little a key: an answer has what was computed " +
+      "divided by the keys answered. Answered: the first token came before the next key; TTFT is of those. All: of " +
+      "every key, estimated with the others as cut off (Kaplan and Meier); a dash where too many were cut off to tell.",
+  };
+}
+
+/** The others as multiples of the first server, under the same number of editors and the same flood. */
+function ratioTables(records: readonly Figures[]): Table[] {
+  const others = records.filter(({ label }) => label !== records[0].label);
+  if (others.length === 0) return [];
+  const rows = others.map((r) => {
+    const first = records.find(({ label, editors, flood }) =>
+      label === records[0].label && editors === r.editors && flood === r.flood
+    )!;
+    return [
+      ...[nameOf(r), times(r.computedPerKey, first.computedPerKey)],
+      times(r.computedPerAnswer, first.computedPerAnswer),
+      ...[times(r.firstP50, first.firstP50), times(r.firstP95, first.firstP95)],
+      ...[times(r.allFirstP50, first.allFirstP50), times(r.allFirstP95, first.allFirstP95)],
+    ];
+  });
+  return [{
+    title: `As multiples of ${records[0].label}`,
+    columns: ["server", "computed a key", "an answer", "TTFT p50", "TTFT p95", "all p50", "all p95"],
+    rows,
+    note: "Above 1: more tokens, or more time, than the first server takes.",
+  }];
+}
+
+function times(amount: number | undefined, per: number | undefined): string | undefined {
+  const value = ratio(amount, per);
+  return value === undefined ? undefined : `${value.toFixed(2)}x`;
 }
 
 function firstTokenCharts(replays: readonly Replay[]): Chart[] {
@@ -105,6 +151,6 @@ function cachedShare({ outcomes, before, after }: Replay): number | undefined {
   return ratio(cached, told.reduce((sum, { promptTokens }) => sum + promptTokens!, 0));
 }
 
-function nameOf({ label, editors, floodCompleted }: Replay): string {
-  return `${label}, ${editors} editor${editors > 1 ? "s" : ""}${floodCompleted > 0 ? ", flood" : ""}`;
+function nameOf({ label, editors, flood }: Pick<Replay, "label" | "editors" | "flood">): string {
+  return `${label}, ${editors} editor${editors > 1 ? "s" : ""}${flood > 0 ? ", flood" : ""}`;
 }

@@ -13,7 +13,9 @@ export const USAGE = `Put a load on a completion server and measure it.
 
 Which server
   --serve "FLAGS"   start this repository's with these flags of \`serve\` (may be repeated; default: none)
+  --command "CMD"   start another, with {port} and {clients} filled in; ready when GET /health is (may be repeated)
   --url URL         one that runs already (may be repeated), on this machine
+  --names A,B,...   what reports call the servers: those of --serve, then of --command, then of --url
   --allow-remote    on another machine, too
   --api-key KEY     sent as "Authorization: Bearer KEY"
   --dialect D       infill (llama.cpp's, default) or openai (/v1/completions)
@@ -39,8 +41,10 @@ open-loop
 keystrokes
   --editors LIST    editors at once, a replay for each number (default: 1)
   --keys N          key presses of each editor (default: 200)
+  --rounds N        replays of each number, each with other edits, the servers taking turns (default: 1)
   --speed F         times human speed (default: 1)
   --settle SECONDS  at first, in which nothing is counted (default: 0)
+  --patient         press a key only when the one before is answered: what keys cost, however slow the server
   --keep-superseded leave requests running that a new key press makes out of date, as llama.vim does
   --session-header NAME  header that tells the server which editor asks
   --flood N         each replay again with N batch completions beside it
@@ -69,6 +73,7 @@ export interface LoadOptions extends Omit<KeystrokeOptions, "seconds"> {
   readonly ttftBound: number;
   readonly totalBound: number;
   readonly editors: readonly number[];
+  readonly rounds: number;
   readonly requests: number;
   readonly concurrency: number;
   readonly prompts: number;
@@ -88,7 +93,8 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
     args: withServeFlags(args),
     allowPositionals: true,
     options: {
-      ...{ serve: list, url: list, "allow-remote": flag, "api-key": text, dialect: text, suffix: text },
+      ...{ serve: list, command: list, url: list, names: text, "allow-remote": flag, "api-key": text },
+      ...{ dialect: text, suffix: text },
       ...{ model: text, extra: text, seed: text, source: list, before: text, after: text },
       ...{ "max-tokens": text, seconds: text, process: text, rate: text, "max-rate": text, refine: text },
       ...{
@@ -96,11 +102,18 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
         "total-bound": text,
         flood: text,
         editors: text,
+        rounds: text,
         keys: text,
         speed: text,
         settle: text,
       },
-      ...{ "keep-superseded": flag, "session-header": text, requests: text, concurrency: text },
+      ...{
+        patient: flag,
+        "keep-superseded": flag,
+        "session-header": text,
+        requests: text,
+        concurrency: text,
+      },
       ...{ prompts: text, json: text, report: text, plots: text },
       help: { ...flag, short: "h" },
     },
@@ -116,7 +129,9 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
     mode,
     target: {
       serve: values.serve ?? [],
+      commands: values.command ?? [],
       urls: values.url ?? [],
+      names: values.names?.split(",") ?? [],
       allowRemote: values["allow-remote"] ?? false,
       ...(values["api-key"] !== undefined && { apiKey: values["api-key"] }),
       dialect: {
@@ -142,9 +157,11 @@ export function parseOptions(args: string[]): LoadOptions | undefined {
     editors: (values.editors ?? "1").split(",").map((n) =>
       bounded("--editors", n, { whole: true, least: 1 })
     ),
+    rounds: number("rounds", 1),
     keys: number("keys", 200),
     speed: number("speed", 1, { whole: false, least: 0.01 }),
     settleSeconds: number("settle", 0, { whole: false, least: 0 }),
+    patient: values.patient ?? false,
     keepSuperseded: values["keep-superseded"] ?? false,
     ...(session !== undefined && { sessionHeader: session }),
     requests: number("requests", 2000),

@@ -7,6 +7,7 @@ import { type Replay, replayKeystrokes } from "./keystrokes.ts";
 import { keystrokeFindings } from "./keystrokes_report.ts";
 import { type Findings, formatText, type LoadReport } from "./load_report.ts";
 import { type OpenLoopRun, runOpenLoop } from "./open_loop.ts";
+import { pooledReplays } from "./pooled_replays.ts";
 import { openLoopFindings } from "./open_loop_report.ts";
 import { type LoadOptions, type Mode, parseOptions, USAGE } from "./options.ts";
 import { SeededRandom } from "./seeded_random.ts";
@@ -34,10 +35,13 @@ const MODE_RUNS: Record<Mode, (options: LoadOptions, corpus: SourceFile[]) => Pr
   "soak": soak,
 };
 
+/** Any number arrive at once; a server with a fixed number of places gets that of the bursts. */
+const OPEN_LOOP_CLIENTS = 8;
+
 async function openLoop(options: LoadOptions, corpus: SourceFile[]): Promise<Findings> {
   const runs: OpenLoopRun[] = [];
   for (const spec of targetSpecs(options.target)) {
-    await using target = await spec.open();
+    await using target = await spec.open(OPEN_LOOP_CLIENTS);
     let bar: ProgressBar | undefined, shown = "";
     runs.push(
       await runOpenLoop(target, corpus, options, (phase, share) => {
@@ -55,7 +59,7 @@ async function openLoop(options: LoadOptions, corpus: SourceFile[]): Promise<Fin
 async function soak(options: LoadOptions, corpus: SourceFile[]): Promise<Findings> {
   const runs: SoakRun[] = [];
   for (const spec of targetSpecs(oneLayout(options.target))) {
-    await using target = await spec.open();
+    await using target = await spec.open(options.concurrency);
     const bar = new ProgressBar(spec.label);
     runs.push(await runSoak(target, corpus, options, (share) => bar.update(share)));
     bar.update(1);
@@ -72,21 +76,24 @@ function oneLayout(target: LoadOptions["target"]): LoadOptions["target"] {
   };
 }
 
+/** The servers take turns, so that whatever else changes on the machine meets them all. */
 async function keystrokes(options: LoadOptions, corpus: SourceFile[]): Promise<Findings> {
   const replays: Replay[] = [];
   const floods = options.flood > 0 ? [0, options.flood] : [0];
-  for (const spec of targetSpecs(options.target)) {
-    for (const editors of options.editors) {
-      for (const flood of floods) {
-        await using target = await spec.open();
-        const bar = new ProgressBar(`${spec.label}, ${editors} editors`);
-        const some = { ...options, flood };
-        replays.push(await replayKeystrokes(target, corpus, editors, some, (share) => bar.update(share)));
-        bar.update(1);
+  for (const editors of options.editors) {
+    for (const flood of floods) {
+      for (let round = 0; round < options.rounds; round++) {
+        for (const spec of targetSpecs(options.target)) {
+          await using target = await spec.open(editors);
+          const bar = new ProgressBar(`${spec.label}, ${editors} editors`);
+          const some = { ...options, flood, seed: options.seed + round };
+          replays.push(await replayKeystrokes(target, corpus, editors, some, (share) => bar.update(share)));
+          bar.update(1);
+        }
       }
     }
   }
-  return keystrokeFindings(replays);
+  return keystrokeFindings(pooledReplays(replays));
 }
 
 async function corpusOf({ source, seed }: LoadOptions): Promise<SourceFile[]> {

@@ -2,7 +2,7 @@
 // (started with --metrics). Whatever a server lacks is undefined, and so is what is made of it.
 
 export interface ServerCounters {
-  /** Prompt tokens computed. Hyades and llama.cpp count a prompt when it is done, so not one that was broken off. */
+  /** Prompt tokens computed. Hyades and older llama.cpp count a prompt when it is done, not one that was broken off. */
   readonly prefilledTokens: number | undefined;
   /** All tokens that went through the model but the generated ones: prompts that were broken off, too. */
   readonly computedPromptTokens: number | undefined;
@@ -31,15 +31,21 @@ export function parseMetrics(text: string): Map<string, number> {
 export function countersOf(text: string): ServerCounters {
   const values = parseMetrics(text);
   const first = (...names: string[]) => names.map((name) => values.get(name)).find((v) => v !== undefined);
-  const queriedTokens = first("vllm:prefix_cache_queries_total");
-  const cachedTokens = first("vllm:prefix_cache_hits_total");
+  // llama.cpp has this one since it counts prompt tokens after every step, whatever becomes of the prompt.
+  const llamaCached = first("llamacpp:prompt_tokens_cached_total");
+  const llamaComputed = llamaCached === undefined ? undefined : first("llamacpp:prompt_tokens_total");
+  const cachedTokens = first("vllm:prefix_cache_hits_total") ?? llamaCached;
+  const queriedTokens = first("vllm:prefix_cache_queries_total") ?? sum(llamaCached, llamaComputed);
+  // A request's first token comes of its prompt's last row; those typed through have no rows at all.
+  const prompts = difference(
+    first("vllm:time_to_first_token_seconds_count"),
+    first("hyades_type_through_hits_total"),
+  );
+  const decodeRows = difference(first("vllm:generation_tokens_total"), prompts ?? 0);
   return {
     prefilledTokens: first("llamacpp:prompt_tokens_total") ??
       difference(first("vllm:prompt_tokens_total"), cachedTokens),
-    computedPromptTokens: difference(
-      first("hyades_step_tokens_total"),
-      first("vllm:generation_tokens_total"),
-    ),
+    computedPromptTokens: llamaComputed ?? difference(first("hyades_step_tokens_total"), decodeRows),
     queriedTokens,
     cachedTokens,
     running: first("vllm:num_requests_running", "llamacpp:requests_processing", "tgi_batch_current_size"),
@@ -64,6 +70,10 @@ export function growth(
 
 export function ratio(amount: number | undefined, per: number | undefined): number | undefined {
   return amount === undefined || !per ? undefined : amount / per;
+}
+
+function sum(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? undefined : a + b;
 }
 
 function difference(a: number | undefined, b: number | undefined): number | undefined {

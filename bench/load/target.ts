@@ -1,22 +1,27 @@
-// The servers that a load is put on: started here with given flags, or found at an address.
+// The servers that a load is put on: this repository's and others, started here, or found at an address.
 import { type Dialect, dialectOf, type DialectOptions } from "./dialect.ts";
 import type { Endpoint } from "./client.ts";
 import { pause } from "./counter_sampler.ts";
-import { OwnServer } from "./own_server.ts";
+import { ServerProcess } from "./server_process.ts";
 
 export interface TargetOptions {
   /** Flags of `serve`, one server each. */
   readonly serve: readonly string[];
+  /** Command lines of other servers. */
+  readonly commands: readonly string[];
   readonly urls: readonly string[];
+  /** What reports call the servers, in the order above; flags, command or address where there is none. */
+  readonly names: readonly string[];
   readonly allowRemote: boolean;
   readonly apiKey?: string;
   readonly dialect: DialectOptions;
 }
 
-/** How to come by a server; each opening of one of ours starts it anew, with an empty cache. */
+/** How to come by a server; each opening of one that is started here starts it anew, with an empty cache. */
 export interface TargetSpec {
   readonly label: string;
-  open(): Promise<Target>;
+  /** @param clients to be served at once, for servers that must know */
+  open(clients: number): Promise<Target>;
 }
 
 export interface Target extends AsyncDisposable {
@@ -28,21 +33,34 @@ export interface Target extends AsyncDisposable {
 
 /** @throws {RangeError} an address is another machine's, and that was not allowed */
 export function targetSpecs(options: TargetOptions): TargetSpec[] {
-  const { serve, urls, allowRemote, apiKey } = options;
+  const { serve, commands, urls, names, allowRemote, apiKey } = options;
   for (const url of urls) if (!allowRemote) requireLoopback(url);
   const dialect = dialectOf(options.dialect);
   const headers = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
-  const flags = serve.length === 0 && urls.length === 0 ? [""] : serve;
-  return [
+  const flags = serve.length + commands.length + urls.length === 0 ? [""] : serve;
+  const specs: TargetSpec[] = [
     ...flags.map((flags) => {
       const label = `serve ${flags}`.trim();
-      return { label, open: () => openOwn(label, flags, dialect, headers) };
+      return {
+        label,
+        open: async () => started(label, await ServerProcess.startOwn(flags), dialect, headers),
+      };
     }),
+    ...commands.map((command) => ({
+      label: command,
+      open: async (clients: number) =>
+        started(command, await ServerProcess.startCommand(command, clients), dialect, headers),
+    })),
     ...urls.map((url) => ({
       label: url,
       open: () => Promise.resolve(found(url, { url: url.replace(/\/+$/, ""), dialect, headers })),
     })),
   ];
+  return specs.map((spec, i) => names[i] === undefined ? spec : renamed(spec, names[i]));
+}
+
+function renamed({ open }: TargetSpec, label: string): TargetSpec {
+  return { label, open: async (clients) => ({ ...await open(clients), label }) };
 }
 
 /** @throws {RangeError} */
@@ -55,13 +73,12 @@ export function requireLoopback(url: string): void {
   );
 }
 
-async function openOwn(
+function started(
   label: string,
-  flags: string,
+  server: ServerProcess,
   dialect: Dialect,
   headers: Endpoint["headers"],
-): Promise<Target> {
-  const server = await OwnServer.start(flags);
+): Target {
   return {
     label,
     endpoint: { url: server.url, dialect, headers },

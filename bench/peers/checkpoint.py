@@ -22,12 +22,24 @@ def load_config(model_dir):
     return config
 
 
-def load_state(model_dir, dtype=None):
-    """All tensors by name; int8 ones times their scales. `dtype` None keeps what the file holds."""
+def load_tensors(model_dir):
+    """All tensors by name, as the files hold them."""
     state = {}
     for file in sorted(Path(model_dir).glob("*.safetensors")):
         with safe_open(file, "pt") as tensors:
             state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
+    return state
+
+
+def load_int8(model_dir):
+    """The int8 tensors by name, each with its scales [out]."""
+    state = load_tensors(model_dir)
+    return {name: (tensor, state[f"{name}_scale"]) for name, tensor in state.items() if tensor.dtype == torch.int8}
+
+
+def load_state(model_dir, dtype=None):
+    """All tensors by name; int8 ones times their scales. `dtype` None keeps what the file holds."""
+    state = load_tensors(model_dir)
     for name in [name for name in state if state[name].dtype == torch.int8]:
         scale = state.pop(f"{name}_scale")
         state[name] = state[name].float() * scale[:, None]

@@ -72,6 +72,26 @@ Deno.test("load keystrokes asks once a key, and reads prefilled and cached token
   assert.ok(plots.includes("keystrokes-first-token-distribution.svg"));
 });
 
+Deno.test("load keystrokes lets servers take turns in rounds, one of them by its command, and compares them", async () => {
+  const own = `${Deno.execPath()} run --no-check -P=serve main.ts serve --port {port} ${OWN[1]}`;
+  const flags = ["--rounds", "2", "--keys", "6", "--speed", "50", "--patient", "--names", "first,second"];
+  const { code, printed, records } = await load("keystrokes", ...OWN, "--command", own, ...flags);
+  assert.equal(code, 0, printed);
+  const counted = records.map((
+    { label, keys, answeredShare, failed },
+  ) => [label, keys, answeredShare, failed]);
+  assert.deepEqual(counted, [["first", 12, 1, 0], ["second", 12, 1, 0]]);
+  // The same server with the same edits, each answered before the next: the same work.
+  assert.equal(records[0].computedPerKey, records[1].computedPerKey);
+  assert.match(printed, /As multiples of first/);
+  assert.match(printed, /\| second, 1 editor \| 1\.00x \| 1\.00x \|/);
+});
+
+Deno.test("load says what a server by its command printed when it ends at its start", async () => {
+  const run = load("keystrokes", "--command", `${Deno.execPath()} eval console.error("no-such-model")`);
+  await assert.rejects(run, /GET \/health.*\n.*no-such-model/);
+});
+
 Deno.test("load soak finds every answer right, every bad request refused, and no block left", async () => {
   const flags = ["--requests", "60", "--prompts", "3", "--concurrency", "4"];
   const { code, printed, records } = await load("soak", ...OWN, ...flags);

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { dialectOf } from "../../bench/load/dialect.ts";
 import { parseOptions } from "../../bench/load/options.ts";
-import { countersOf, parseMetrics } from "../../bench/load/server_counters.ts";
+import { pooledReplays } from "../../bench/load/pooled_replays.ts";
+import { countersOf, growth, parseMetrics } from "../../bench/load/server_counters.ts";
 import { SseParser } from "../../bench/load/sse_parser.ts";
 import { requireLoopback } from "../../bench/load/target.ts";
 import fc from "../fast_check.ts";
@@ -72,6 +73,33 @@ Deno.test("countersOf() counts prefilled tokens by llama.cpp's name, else by vLL
   assert.equal(countersOf(vllm).prefilledTokens, 40);
   assert.equal(countersOf(`${vllm}llamacpp:prompt_tokens_total 38\n`).prefilledTokens, 38);
   assert.equal(countersOf("").prefilledTokens, undefined);
+});
+
+Deno.test("countersOf() has tokens of broken-off prompts too: of Hyades by its steps, of llama.cpp by its counter", () => {
+  // 100 rows, 30 new tokens of which 4 came of their prompts' last rows; one more answer needed no rows.
+  const hyades =
+    "hyades_step_tokens_total 100\nvllm:generation_tokens_total 30\nllamacpp:prompt_tokens_total 50\n" +
+    "vllm:time_to_first_token_seconds_count 5\nhyades_type_through_hits_total 1\n";
+  assert.equal(countersOf(hyades).computedPromptTokens, 74);
+  const llama = "llamacpp:prompt_tokens_total 38\n";
+  assert.equal(countersOf(llama).computedPromptTokens, undefined);
+  assert.partialDeepStrictEqual(countersOf(`${llama}llamacpp:prompt_tokens_cached_total 62\n`), {
+    ...{ computedPromptTokens: 38, cachedTokens: 62, queriedTokens: 100 },
+  });
+});
+
+Deno.test("pooledReplays() puts rounds of one server together and adds its counters up", () => {
+  const replay = { label: "a", editors: 1, flood: 0, startedAt: 100, outcomes: [], samples: [] };
+  const counters = (tokens: number) => countersOf(`llamacpp:prompt_tokens_total ${tokens}\n`);
+  const rounds = [
+    { ...replay, accepted: 1, floodCompleted: 0, before: counters(0), after: counters(7) },
+    { ...replay, label: "b", accepted: 5, floodCompleted: 0, before: undefined, after: undefined },
+    { ...replay, accepted: 2, floodCompleted: 0, before: counters(3), after: counters(5) },
+  ];
+  const [a, b] = pooledReplays(rounds);
+  assert.deepEqual([a.label, a.accepted, b.label, b.accepted], ["a", 3, "b", 5]);
+  assert.equal(growth("prefilledTokens", a.before, a.after), 9);
+  assert.equal(growth("prefilledTokens", b.before, b.after), undefined);
 });
 
 Deno.test("requireLoopback() lets this machine alone through", () => {

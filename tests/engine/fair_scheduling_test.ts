@@ -9,6 +9,7 @@ import {
   PATIENCE_STEPS,
   type ScheduledSequence,
   Scheduler,
+  type StepPace,
 } from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
 
@@ -40,8 +41,8 @@ function sequence(
 }
 
 /** A step without a model. */
-function advance(scheduler: Scheduler): readonly ScheduledSequence[] {
-  const step = scheduler.schedule();
+function advance(scheduler: Scheduler, pace?: StepPace): readonly ScheduledSequence[] {
+  const step = scheduler.schedule(pace);
   scheduler.complete(step);
   for (const { sequence, draws } of step) {
     if (draws) sequence.append(0);
@@ -141,6 +142,50 @@ Deno.test("Scheduler gives keys that want more than there is equal tokens, and s
   assert.ok(Math.abs(a1 - a2) <= 2 * CHUNK, `sessions: ${a1} and ${a2}`);
 });
 
+Deno.test("Scheduler serves of a key's live work first what needs least for its next token, cached tokens aside", () => {
+  const scheduler = new Scheduler(LIMITS);
+  const sample = (promptIds: number[], priority: Priority) =>
+    new Sequence({ promptIds, maxTokens: 1, params: GREEDY, priority });
+  const file = Array.from({ length: 120 }, (_, index) => index + 1000);
+  scheduler.add(sample(file, "live"));
+  while (advance(scheduler).length > 0);
+  for (const priority of ["live", "batch"] as const) {
+    const [long, middle, edit] = [
+      sequence(100, 1, priority),
+      sequence(90, 1, priority),
+      sample([...file, 1], priority),
+    ];
+    const ended: Sequence[] = [];
+    for (const one of [long, middle, edit]) scheduler.add(one);
+    while (advance(scheduler).length > 0) {
+      ended.push(...[long, middle, edit].filter((one) => one.state === "finished" && !ended.includes(one)));
+    }
+    assert.deepEqual(
+      ended.map(({ arrival }) => arrival),
+      (priority === "live" ? [edit, middle, long] : [long, middle, edit]).map(({ arrival }) => arrival),
+    );
+  }
+});
+
+Deno.test("Scheduler keeps steps as short as it is told to, and no shorter than its bounds need", () => {
+  const scheduler = new Scheduler(LIMITS);
+  const rows = (pace: StepPace) => rowsOf(advance(scheduler, pace), () => true);
+  for (let i = 0; i < 4; i++) scheduler.add(sequence(100, 4, "batch"));
+  assert.deepEqual([6, 0, 20].map((most) => rows({ promptRows: 64, backgroundRows: most })), [6, 1, CHUNK]);
+  scheduler.add(sequence(200, 4));
+  assert.deepEqual([40, 0].map((most) => rows({ promptRows: most, backgroundRows: 0 })), [40, CHUNK]);
+});
+
+Deno.test("Scheduler goes on with all batch decodes, some at a time, while its steps must be short", () => {
+  const scheduler = new Scheduler(LIMITS);
+  const batch = [1, 2, 3, 4, 5].map(() => sequence(4, 12, "batch"));
+  for (const one of batch) scheduler.add(one);
+  for (let i = 0; i < 200 && batch.some(({ state }) => state !== "finished"); i++) {
+    assert.ok(rowsOf(advance(scheduler, { promptRows: 0, backgroundRows: 2 }), () => true) <= 2);
+  }
+  assert.ok(batch.every(({ numGenerated }) => numGenerated === 12));
+});
+
 Deno.test("Scheduler gives a key that comes late a place of the key that has most", () => {
   const scheduler = new Scheduler(LIMITS);
   for (let i = 0; i < 12; i++) scheduler.add(sequence(4, 100, "live", { key: "flood" }));
@@ -173,6 +218,8 @@ interface Watched {
   readonly addedAt: number;
   /** Steps until its first row. */
   wait?: number;
+  /** Before that, more live work of its key came. */
+  joined?: boolean;
   readonly bound: number;
 }
 
@@ -200,6 +247,9 @@ function simulate(
     const one = sequence(promptLength, maxTokens, priority, { key, session });
     const unfinished = all.map(({ sequence }) => sequence).filter(({ state }) => state !== "finished");
     scheduler.add(one);
+    for (const other of all) {
+      if (other.wait === undefined && one.rank === 0 && other.sequence.flow.key === key) other.joined = true;
+    }
     all.push({ sequence: one, addedAt: step, bound: bound(one, unfinished) });
   }
   for (let i = 0; tick(); i++) assert.ok(i < 20_000, "it never ends");
@@ -244,9 +294,9 @@ Deno.test("Scheduler starts the live work of a key that has no other within as m
         const first = others.every((one) => one.rank > 0 || one.flow.key !== flow.key);
         return rank === 0 && first ? keys : Infinity;
       };
-      for (const { wait, bound: most } of simulate(trace, LIMITS, bound)) {
+      for (const { wait, joined, bound: most } of simulate(trace, LIMITS, bound)) {
+        if (most === Infinity || joined) continue;
         assert.ok(wait! <= most, `waited ${wait} steps, ${most} are stated`);
-        if (most === Infinity) continue;
         checked++;
         longest = Math.max(longest, wait!);
       }

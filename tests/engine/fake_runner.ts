@@ -47,10 +47,15 @@ export class FakeRunner implements ModelRunner {
   rows = 0;
   /** Rows copied from block to block over all steps. */
   copiedRows = 0;
+  /** Blocks parked, and brought back, over all steps. */
+  parks = 0;
+  unparks = 0;
   disposed = false;
   readonly #vocabSize: number;
   readonly #options: FakeRunnerOptions;
   readonly #slots: (Slot | undefined)[];
+  /** Rows by slot in host memory. */
+  readonly #parked: (Slot | undefined)[][] = [];
   readonly #lose: (reason: string) => void;
   #isLost = false;
 
@@ -80,6 +85,7 @@ export class FakeRunner implements ModelRunner {
     this.#checkLimits(batch);
     this.steps++;
     this.rows += batch.tokenIds.length;
+    this.#move(batch);
     this.#copy(batch);
     const sequenceOfRow = this.#write(batch);
     const scores: (TokenScore | undefined)[] = [];
@@ -96,6 +102,27 @@ export class FakeRunner implements ModelRunner {
     this.disposed = true;
     this.#lose("disposed");
     return Promise.resolve();
+  }
+
+  #move({ moves = { parks: [], unparks: [] } }: StepBatch) {
+    const { parks, unparks } = moves, { numHostBlocks = 0 } = this.limits;
+    if (new Set(parks.map(({ slot }) => slot)).size < parks.length) {
+      throw new Error("A slot is parked to twice");
+    }
+    for (const { block, slot } of parks) {
+      if (slot >= numHostBlocks) throw new RangeError(`There is no slot ${slot}`);
+      this.#parked[slot] = this.#slots.slice(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE);
+      if (!this.#parked[slot][0]) throw new Error(`Block ${block} is parked, but was never written`);
+    }
+    const targets = new Set(unparks.map(({ block }) => block));
+    if (targets.size < unparks.length) throw new Error("A block is unparked to twice");
+    for (const { block, slot } of unparks) {
+      const rows = this.#parked[slot];
+      if (!rows) throw new Error(`Slot ${slot} is brought back, but was never parked to`);
+      for (let i = 0; i < BLOCK_SIZE; i++) this.#slots[block * BLOCK_SIZE + i] = rows[i];
+    }
+    this.parks += parks.length;
+    this.unparks += unparks.length;
   }
 
   #copy({ copies = [] }: StepBatch) {

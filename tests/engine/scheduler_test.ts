@@ -18,7 +18,7 @@ function sequence(promptLength: number, maxTokens: number, options: Partial<Sequ
 function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
   const step = scheduler.schedule();
   if (step.length === 0) return [];
-  const batch = packBatch(step);
+  const batch = packBatch(step, scheduler.moves);
   const { tokenIds } = runner.stepSync(batch);
   scheduler.complete(step);
   let sample = 0;
@@ -88,10 +88,15 @@ Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens s
   for (const one of all) assert.deepEqual(tokens(one), aloneTokens(one));
 });
 
-Deno.test("Scheduler admits in order of arrival, also past a sequence too big for the free blocks", () => {
+Deno.test("Scheduler admits batch work in order of arrival, also past a sequence too big for the free blocks", () => {
   const limits = { ...FAKE_LIMITS, numBlocks: 8 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
-  const [first, big, small] = [sequence(40, 20), sequence(100, 4), sequence(2, 2)];
+  const priority = "batch";
+  const [first, big, small] = [
+    sequence(40, 20, { priority }),
+    sequence(100, 4, { priority }),
+    sequence(2, 2, { priority }),
+  ];
   for (const one of [first, big, small]) scheduler.add(one);
   const started: Sequence[] = [];
   for (let step = advance(scheduler, runner); step.length > 0; step = advance(scheduler, runner)) {
@@ -240,10 +245,11 @@ const limits = fc.record({
   maxSamples: fc.integer({ min: 1, max: 12 }),
   maxBlocksPerSequence: fc.constant(8),
   numBlocks: fc.integer({ min: 8, max: 14 }),
+  numHostBlocks: fc.constantFrom(0, 1, 3, 10, 50),
 });
 
 Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
-  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0;
+  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0;
   fc.assert(
     fc.property(arrivals, limits, (arrivals, limits) => {
       const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
@@ -305,6 +311,7 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
       assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
       preemptions += scheduler.places.numPreemptions;
       copied += runner.copiedRows;
+      returned += runner.unparks;
       for (const one of all) {
         assert.equal(one.state, "finished");
         reused += one.numCachedTokens ?? 0;
@@ -316,7 +323,8 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
     { numRuns: 150 },
   );
   assert.ok(
-    steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000,
-    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied`,
+    steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000 &&
+      returned > 80,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back`,
   );
 });

@@ -13,7 +13,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
   assert.deepEqual(await engine.sequences(), []);
   const completions = Promise.all([
     collect(engine.submit(request(textPrompt("p".repeat(30)), { requestId: "first" }))),
-    collect(engine.submit(request(textPrompt("secret"), { temperature: 0.5, topK: 4 }))),
+    collect(engine.submit(request(textPrompt("secret"), { temperature: 0.5, topK: 4, priority: "batch" }))),
   ]);
   completions.catch(() => {}); // Or a failed assertion would be hidden behind the engine's end.
   await until(() => gate.waiting === 1);
@@ -25,6 +25,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     arrival: 0,
     sample: 0,
     stage: "prefill",
+    priority: "live",
     ageMs: 250,
     promptTokens: 30,
     computedTokens: 0,
@@ -37,6 +38,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     arrival: 1,
     sample: 0,
     stage: "queue",
+    priority: "batch",
     ageMs: 250,
     promptTokens: 4, // The tiny vocabulary has merges.
     computedTokens: 0,

@@ -112,11 +112,24 @@ Deno.test("TypeThrough.find() finds the cursor in prompts whose infill tokens a 
   assert.equal(left(psm("a"), ["bc", ""], spm("ab")), undefined, "another layout");
 });
 
-Deno.test("TypeThrough keeps what the same request would draw again", () => {
+Deno.test("TypeThrough gives what was drawn by a seed to whoever has the same seed", () => {
   const warm = { temperature: 0.5 };
-  assert.equal(left(at("f(", warm), ["ab"], at("f(a", warm)), undefined);
   assert.equal(left(at("f(", { ...warm, seed: 1 }), ["ab"], at("f(a", { ...warm, seed: 1 })), "b");
   assert.equal(left(at("f(", { ...warm, seed: 1 }), ["ab"], at("f(a", { ...warm, seed: 2 })), undefined);
+});
+
+Deno.test("TypeThrough gives what was drawn at random once for each text, to the editor that it was drawn for", () => {
+  const warm = (before: string, session = "me") =>
+    at(before, { temperature: 0.5, requester: { key: "k", session } });
+  const cache = new TypeThrough();
+  cache.recorder(warm("f("))!(given(["abcd"]));
+  assert.equal(cache.find(warm("f(a", "you")), undefined, "another editor");
+  assert.equal(textOf(cache.find(warm("f(a"))), "bcd");
+  assert.equal(cache.find(warm("f(a")), undefined, "the same text again");
+  assert.equal(textOf(cache.find(warm("f(abc"))), "d");
+  assert.equal(cache.find(warm("f(ab")), undefined, "the text before that");
+  const sampled = (text: string) => at("", { temperature: 1, prompt: textPrompt(text) });
+  assert.equal(cache.recorder(sampled("f(")), undefined, "not infilling");
 });
 
 Deno.test("TypeThrough prefers the completion that was used last", () => {

@@ -10,6 +10,7 @@ import type { GenerationRequest } from "../../engine/request.ts";
 import { openCheckpoint } from "../../models/checkpoint.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
+import type { RunnerSizes } from "../../models/step_limits.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
@@ -29,7 +30,12 @@ class LosableEngine implements AsyncDisposable {
   readonly phases: EngineState["phase"][] = [];
   #changed = Promise.withResolvers<void>();
 
-  constructor(provider: typeof GPU_PROVIDERS[number], first: GpuDevice, maxSequences: number) {
+  constructor(
+    provider: typeof GPU_PROVIDERS[number],
+    first: GpuDevice,
+    maxSequences: number,
+    memory: Partial<RunnerSizes> = {},
+  ) {
     this.devices.push(first);
     let next: GpuDevice | undefined = first;
     this.engine = new LocalEngine({
@@ -39,7 +45,7 @@ class LosableEngine implements AsyncDisposable {
         const gpu: GpuDevice = next ?? (await openTestGpu(provider))!;
         if (!next) this.devices.push(gpu);
         next = undefined;
-        return await openModel(gpu, maxSequences);
+        return await openModel(gpu, maxSequences, memory);
       },
       onState: ({ phase }) => {
         if (this.phases.at(-1) !== phase) this.phases.push(phase);
@@ -66,7 +72,11 @@ class LosableEngine implements AsyncDisposable {
   }
 }
 
-async function openModel(gpu: GpuDevice, maxSequences: number): Promise<LoadedModel> {
+async function openModel(
+  gpu: GpuDevice,
+  maxSequences: number,
+  memory: Partial<RunnerSizes>,
+): Promise<LoadedModel> {
   using checkpoint = await openCheckpoint(MODEL_DIR);
   const { network, tensors, suppressedTokens } = checkpoint;
   const runner = await GpuRunner.create(gpu, network.graph, tensors, {
@@ -76,6 +86,7 @@ async function openModel(gpu: GpuDevice, maxSequences: number): Promise<LoadedMo
     kvBytes: 2 ** 22,
     maxBatchTokens: 64,
     maxSequences,
+    ...memory,
   });
   const { architecture, numParameters, weightBytes, eosTokenId, tokenizer } = checkpoint;
   return {
@@ -149,6 +160,34 @@ for (const provider of GPU_PROVIDERS) {
     }
     await losable.ready(3);
     deepStrictEqual(await complete(engine), before);
+    await assertAllFree(engine);
+  });
+
+  Deno.test(`LocalEngine loses with the device what was parked of it, and parks anew [${provider}]`, async () => {
+    const gpu = await openTestGpu(provider);
+    if (!gpu) return;
+    // One context of 192 tokens on the device: each prompt takes the place of the one before.
+    const contextBytes = 192 * 2 * 2 * 40 * 4;
+    const memory = { kvBytes: contextBytes, hostBytes: 4 * contextBytes };
+    await using losable = new LosableEngine(provider, gpu, 1, memory);
+    const { engine } = losable;
+    await losable.ready(1);
+    const requests = [0, 1, 2].map((first): GenerationRequest => ({
+      ...REQUEST,
+      prompt: { kind: "tokens", ids: Array.from({ length: 100 }, (_, k) => 5 + (first + k * 37) % 250) },
+      maxTokens: 4,
+    }));
+    const answers = [];
+    for (const request of [...requests, ...requests]) answers.push(await complete(engine, request));
+    const { parks, unparks } = await engine.stats();
+    ok(parks > 0 && unparks > 0);
+    losable.lose();
+    await losable.ready(2);
+    strictEqual((await engine.stats()).parkedBlocks, 0);
+    for (const request of [...requests, ...requests]) answers.push(await complete(engine, request));
+    for (const [i, answer] of answers.entries()) deepStrictEqual(answer, answers[i % 3]);
+    const after = await engine.stats();
+    ok(after.parks > parks && after.unparks > unparks, "counts go on");
     await assertAllFree(engine);
   });
 

@@ -59,6 +59,10 @@ const NO_STATISTICS: EngineStats = {
   freeBlocks: 0,
   cachedBlocks: 0,
   totalBlocks: 0,
+  parkedBlocks: 0,
+  hostBlocks: 0,
+  parks: 0,
+  unparks: 0,
   steps: 0,
   promptTokens: 0,
   cachedTokens: 0,
@@ -175,7 +179,7 @@ function promptEvent(script: Script, request: GenerationRequest): GenerationEven
     tokenIds: characters.map((character) => character.codePointAt(0)!),
     truncated: script.truncated ?? false,
     ...(script.layout && { layout: script.layout }),
-    ...(request.echoPrompt && { text }),
+    ...((request.echoPrompt || request.promptText) && { text }),
     ...(request.echoPrompt && request.logprobs !== undefined && {
       tokens: characters.map((character, i) =>
         logprobOf(character, i === 0 ? null : -0.5, request.logprobs!)

@@ -32,6 +32,7 @@ const DEFAULTS: GenerationRequest = {
   frequencyPenalty: 0,
   stop: [],
   ignoreEos: false,
+  promptText: true,
 };
 
 function without(...names: (keyof GenerationRequest)[]): Partial<GenerationRequest> {
@@ -121,6 +122,7 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     ...DEFAULTS,
     prompt: { kind: "infill", prefix: "p", suffix: "s", layout: "spm", extra: [] },
   }],
+  ["fields without the prompt", { response_fields: ["content"] }, without("promptText")],
   ["cache_prompt", { cache_prompt: false }, { ...DEFAULTS, cachePrompt: false }],
   ["cache_salt", { cache_salt: "me" }, { ...DEFAULTS, cacheSalt: "me" }],
 ];

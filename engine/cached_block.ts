@@ -1,0 +1,76 @@
+// A block of the prefix cache's tree, and what can be said of one without the tree. Knows no memory.
+import { BLOCK_SIZE } from "../kernels/step.ts";
+
+/**
+ * Whose blocks may be shared: sequences of one string share theirs, also after they end. A symbol is the private space
+ * of one request, of which nothing is left when its last sequence ends.
+ */
+export type CacheSpace = string | symbol;
+
+/** Token ids by index. */
+export interface TokenList {
+  tokenId(index: number): number;
+}
+
+/**
+ * Its first `tokens.length` rows hold K and V of these tokens, which follow those of its ancestors, all full. Rows are
+ * only ever added, and only by the sequence that holds the block and is not done with it; others may use a full block
+ * as it is, and copy rows of one that is not.
+ */
+export interface CachedBlock {
+  /** Where its rows are: the device's block of this id or, if it is parked, the host's slot. */
+  block: number;
+  parked: boolean;
+  /** Number of ancestors. */
+  readonly index: number;
+  readonly parent: CachedBlock | undefined;
+  readonly space: CacheSpace;
+  readonly tokens: number[];
+  readonly children: ChildBlocks;
+}
+
+/** The blocks that follow a block, by their first token. */
+export type ChildBlocks = Map<number, Set<CachedBlock>>;
+
+export function isFull({ tokens }: CachedBlock): boolean {
+  return tokens.length === BLOCK_SIZE;
+}
+
+/** The block itself, then its ancestors. */
+export function pathTo(last: CachedBlock | undefined): CachedBlock[] {
+  const path: CachedBlock[] = [];
+  for (let block = last; block; block = block.parent) path.push(block);
+  return path;
+}
+
+/** All blocks below these. A list, not a recursion: trees are as deep as contexts are long. */
+export function descendants(children: ChildBlocks): CachedBlock[] {
+  const blocks: CachedBlock[] = [], levels = [children];
+  for (let level = levels.pop(); level; level = levels.pop()) {
+    for (const siblings of level.values()) {
+      for (const block of siblings) {
+        blocks.push(block);
+        levels.push(block.children);
+      }
+    }
+  }
+  return blocks;
+}
+
+/** Of the blocks that may follow at `start`, the one that holds most of the tokens up to `limit`. */
+export function longestMatch(children: ChildBlocks, tokens: TokenList, start: number, limit: number) {
+  let best: CachedBlock | undefined, most = 0;
+  const candidates = start < limit ? children.get(tokens.tokenId(start)) : undefined;
+  for (const block of candidates ?? []) {
+    const length = Math.min(block.tokens.length, limit - start);
+    let rows = 0;
+    while (rows < length && block.tokens[rows] === tokens.tokenId(start + rows)) rows++;
+    if (rows > most) [best, most] = [block, rows];
+  }
+  return { block: best, rows: most };
+}
+
+export function startsWith(block: CachedBlock, beginning: CachedBlock): boolean {
+  return block.tokens.length >= beginning.tokens.length &&
+    beginning.tokens.every((id, row) => block.tokens[row] === id);
+}

@@ -1,0 +1,61 @@
+// Encodes text line by line and remembers the lines: between two keys of an editor only one of some hundreds differs.
+// Pure but for that memory, which is bounded.
+
+/** Lines remembered, at most twice as many; of code, some ten thousand files' screens. */
+const MAX_LINES = 16_384;
+/** Longer ones are not worth their place. */
+const MAX_LINE_UNITS = 1024;
+
+/** Before every line break that follows anything but white space. */
+const SEAM = /(?<=\S)(?=\n)/;
+
+export class LineEncoder {
+  readonly #encode: (text: string) => number[];
+  /** Two generations: what was not used while the younger one filled up is forgotten. */
+  #young = new Map<string, readonly number[]>();
+  #old = new Map<string, readonly number[]>();
+
+  /** @param encode whose result for a text is the results for its parts, cut at the seams, one after the other */
+  constructor(encode: (text: string) => number[]) {
+    this.#encode = encode;
+  }
+
+  encode(text: string): number[] {
+    const ids: number[] = [];
+    for (const line of text.split(SEAM)) for (const id of this.#line(line)) ids.push(id);
+    return ids;
+  }
+
+  #line(line: string): readonly number[] {
+    const young = this.#young.get(line);
+    if (young) return young;
+    const ids = this.#old.get(line) ?? this.#encode(line);
+    if (line.length <= MAX_LINE_UNITS) this.#remember(line, ids);
+    return ids;
+  }
+
+  #remember(line: string, ids: readonly number[]) {
+    if (this.#young.size >= MAX_LINES) [this.#old, this.#young] = [this.#young, new Map()];
+    this.#young.set(line, ids);
+  }
+}
+
+/**
+ * Whether a tokenizer.json encodes the parts between the seams apart: GPT-2's pattern, which all of StarCoder's family
+ * have, ends a piece before any white space that follows other characters, and looks no further back.
+ */
+export function encodesLinesApart(
+  json: { readonly normalizer?: unknown; readonly pre_tokenizer?: unknown },
+): boolean {
+  if (json.normalizer) return false;
+  const steps = stepsOf(json.pre_tokenizer);
+  const last = steps.at(-1);
+  return last?.type === "ByteLevel" && last.use_regex !== false && !last.add_prefix_space &&
+    steps.slice(0, -1).every(({ type }) => type === "Digits");
+}
+
+function stepsOf(preTokenizer: unknown): Record<string, unknown>[] {
+  if (typeof preTokenizer !== "object" || preTokenizer === null) return [];
+  const fields = preTokenizer as Record<string, unknown>;
+  return Array.isArray(fields.pretokenizers) ? fields.pretokenizers.flatMap(stepsOf) : [fields];
+}

@@ -1,0 +1,108 @@
+// Keeps both layouts of an editor's infills warm where computing one takes time. In SPM a typed letter costs itself, and
+// a change after the cursor (a jump, a line opened or deleted) everything; in PSM such a change costs the suffix alone,
+// and so does a letter. So each request takes the layout that costs least, and when it is answered, what the other one
+// will want is computed while nothing else is. Pure: it knows tokens and their costs, and queues nothing itself.
+import type { Generation } from "./generation.ts";
+import type { FimLayout, GenerationRequest } from "./request.ts";
+
+export interface WarmLayoutsOptions {
+  /** What a step of so many rows takes, milliseconds. */
+  readonly msOf: (rows: number) => number;
+  /** Of the ids of a prompt, those that a change of its suffix leaves as they are. */
+  readonly steadyPart: (ids: readonly number[], layout: FimLayout) => readonly number[];
+  /** Queues the computing of a prompt for which nobody waits; undefined where there is no room. */
+  readonly warm: (ids: readonly number[], request: GenerationRequest) => Generation | undefined;
+  /** Takes such work back; what is computed of it stays cached. */
+  readonly withdraw: (warmUp: Generation) => void;
+}
+
+interface Editor {
+  suffix: string;
+  /** Tokens computed in PSM since the suffix changed, which SPM would have needed once. */
+  spent: number;
+  warmUp: Generation | undefined;
+}
+
+/** What takes less is not felt, and need not be prepared. */
+const WARM_MS = 50;
+/** Those who asked least recently are forgotten. */
+const MAX_EDITORS = 256;
+
+export class WarmLayouts {
+  readonly #options: WarmLayoutsOptions;
+  readonly #editors = new Map<string, Editor>();
+
+  constructor(options: WarmLayoutsOptions) {
+    this.#options = options;
+  }
+
+  /** A request whose layout is free; undefined for others. What was prepared for its editor until now makes way. */
+  begin(request: GenerationRequest): LayoutChoice | undefined {
+    const { prompt, priority = "live", cachePrompt, maxTokens } = request;
+    if (prompt.kind !== "infill" || prompt.layout || priority !== "live") return undefined;
+    if (cachePrompt === false || maxTokens === 0) return undefined;
+    const editor = this.#editorOf(request);
+    if (!editor) return undefined;
+    if (editor.warmUp) this.#options.withdraw(editor.warmUp);
+    editor.warmUp = undefined;
+    if (editor.suffix !== prompt.suffix) Object.assign(editor, { suffix: prompt.suffix, spent: 0 });
+    return new LayoutChoice(request, editor, this.#options);
+  }
+
+  #editorOf({ requester }: GenerationRequest): Editor | undefined {
+    const who = requester?.session ?? requester?.client;
+    if (who === undefined) return undefined;
+    const name = JSON.stringify([requester!.key, who]);
+    const editor = this.#editors.get(name) ?? { suffix: "", spent: 0, warmUp: undefined };
+    this.#editors.delete(name);
+    this.#editors.set(name, editor);
+    if (this.#editors.size > MAX_EDITORS) {
+      const [[oldest]] = this.#editors;
+      this.#editors.delete(oldest);
+    }
+    return editor;
+  }
+}
+
+/** The layouts that one request may have. */
+export class LayoutChoice {
+  readonly #request: GenerationRequest;
+  readonly #editor: Editor;
+  readonly #options: WarmLayoutsOptions;
+  readonly #candidates = new Map<
+    FimLayout,
+    { readonly ids: readonly number[]; readonly uncomputed: number }
+  >();
+  #chosen: FimLayout | undefined;
+
+  constructor(request: GenerationRequest, editor: Editor, options: WarmLayoutsOptions) {
+    this.#request = request;
+    this.#editor = editor;
+    this.#options = options;
+  }
+
+  /**
+   * How many of the candidate's tokens count as cached. While somebody types at one place, SPM is preferred once PSM has
+   * cost as much as SPM would have: whichever they do next, that is at most twice what the better layout had cost.
+   */
+  weigh(layout: FimLayout, ids: readonly number[], cached: number): number {
+    this.#candidates.set(layout, { ids, uncomputed: ids.length - cached });
+    return layout === "spm" ? cached + this.#editor.spent : cached;
+  }
+
+  chose(layout: FimLayout | undefined): void {
+    this.#chosen = layout;
+    if (layout === "spm") this.#editor.spent = 0;
+    if (layout === "psm") this.#editor.spent += this.#candidates.get(layout)?.uncomputed ?? 0;
+  }
+
+  /** The completion is whole. @param countCached by which it is seen how much of the other layout is there already */
+  answered(countCached: (ids: readonly number[]) => number): void {
+    const { steadyPart, msOf, warm } = this.#options;
+    const other = this.#chosen === "psm" ? "spm" : "psm";
+    const candidate = this.#candidates.get(other);
+    if (!candidate || this.#editor.warmUp) return;
+    const ids = steadyPart(candidate.ids, other);
+    if (msOf(ids.length - countCached(ids)) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
+  }
+}

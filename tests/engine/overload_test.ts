@@ -1,0 +1,71 @@
+// More live requests than the machine can serve, on a simulated clock: those that it serves must still be in time.
+import assert from "node:assert/strict";
+import { Scheduler } from "../../engine/scheduler.ts";
+import { Sequence } from "../../engine/sequence.ts";
+import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
+
+const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
+const LIMITS: StepLimits = {
+  maxTokens: 256,
+  maxSequences: 16,
+  maxSamples: 16,
+  maxBlocksPerSequence: 128,
+  numBlocks: 4096,
+};
+/** Of two CPU cores and the default model, about. */
+const STEP_MS = 1, ROW_MS = 0.8;
+const PACE = { promptRows: 64, backgroundRows: 8 };
+const SECONDS = 40;
+const BOUND_MS = 500;
+const NEW_TOKENS = 24;
+
+/** A generator with a seed (mulberry32), numbers from 0 to 1. */
+function randomFrom(seed: number): () => number {
+  return () => {
+    seed = seed + 0x6d2b79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Requests a second whose first token comes within the bound, of Poisson arrivals that have nothing in common. */
+function goodput(rate: number): number {
+  const scheduler = new Scheduler(LIMITS), random = randomFrom(7);
+  const arrivedAt = new Map<Sequence, number>();
+  let now = 0, nextAt = 0, good = 0, made = 0;
+  while (now < SECONDS * 1000) {
+    for (; nextAt <= now; nextAt += -Math.log(1 - random()) * 1000 / rate) {
+      const length = 40 + Math.floor(random() * 120);
+      const promptIds = [made++, ...new Array(length - 1).fill(0)];
+      const one = new Sequence({ promptIds, maxTokens: NEW_TOKENS, params: GREEDY });
+      scheduler.add(one);
+      arrivedAt.set(one, nextAt);
+    }
+    const step = scheduler.schedule(PACE);
+    if (step.length === 0) {
+      now = nextAt;
+      continue;
+    }
+    now += STEP_MS + ROW_MS * step.reduce((sum, { numTokens }) => sum + numTokens, 0);
+    scheduler.complete(step);
+    for (const { sequence, draws } of step) {
+      if (!draws) continue;
+      if (sequence.numGenerated === 0 && now - arrivedAt.get(sequence)! <= BOUND_MS) good++;
+      sequence.append(0);
+      if (sequence.numGenerated >= NEW_TOKENS) scheduler.finish(sequence);
+    }
+  }
+  return good / arrivedAt.size * rate;
+}
+
+Deno.test("Scheduler serves nine tenths of its best in time at twice the rate that it can serve", () => {
+  const rates = [2, 4, 6, 8, 10, 12];
+  const all = rates.map((rate) => [rate, goodput(rate)]);
+  const peak = Math.max(...all.map(([, good]) => good));
+  const [saturation] = all.findLast(([rate, good]) => good >= 0.95 * rate)!;
+  for (const times of [2, 4]) {
+    const good = goodput(times * saturation);
+    assert.ok(good >= 0.9 * peak, `${good} of ${times * saturation} a second, at best ${peak}; all: ${all}`);
+  }
+});

@@ -1,0 +1,116 @@
+// Both layouts of an editor's infills are kept warm, and the cheaper one is taken.
+import assert from "node:assert/strict";
+import fc from "../fast_check.ts";
+import type { GenerationRequest } from "../../engine/request.ts";
+import { collect, completionOf, openFakeEngine, request, until } from "./fake_model.ts";
+
+/** Each row takes long enough for a prompt to be felt. */
+async function openSlowEngine(options: { warmUp?: boolean } = {}) {
+  const clock = { now: 0 };
+  const limits = { maxBlocksPerSequence: 32, numBlocks: 256, maxTokens: 64 };
+  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) => void (clock.now += 10 * tokenIds.length);
+  const fake = await openFakeEngine({ limits, beforeStep }, {
+    now: () => clock.now,
+    typeThrough: false,
+    ...options,
+  });
+  const { engine, runners: [runner] } = fake;
+  /** The completion, its layout, and the rows that were computed for it. */
+  async function ask(prefix: string, suffix: string, more: Partial<GenerationRequest> = {}) {
+    const before = runner.rows;
+    const prompt = { kind: "infill", prefix, suffix } as const;
+    const events = await collect(
+      engine.submit(request(prompt, { maxTokens: 2, requester: { session: "me" }, ...more })),
+    );
+    const [first] = events;
+    assert.ok(first.kind === "prompt");
+    return { layout: first.layout, rows: runner.rows - before, ...completionOf(events) };
+  }
+  const idle = () =>
+    until(async () => {
+      const { running, waiting } = await engine.stats();
+      return running + waiting === 0;
+    });
+  return { ask, idle, engine, runner, [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose]() };
+}
+
+const PREFIX = "p".repeat(50), SUFFIX = "s".repeat(20);
+
+Deno.test("LocalEngine computes the suffix alone when it changes, and a letter alone once there was time", async () => {
+  await using server = await openSlowEngine();
+  const { ask, idle } = server;
+  assert.equal((await ask(PREFIX, SUFFIX)).layout, "spm");
+  await idle();
+  const jumped = await ask(PREFIX, "t".repeat(20));
+  assert.deepEqual(
+    [jumped.layout, jumped.rows],
+    ["psm", 20 + 2 + 1],
+    "suffix, two control tokens, and a decode",
+  );
+  await idle();
+  const typed = await ask(PREFIX + "x", "t".repeat(20));
+  assert.deepEqual([typed.layout, typed.rows], ["spm", 1 + 1], "the letter and a decode");
+});
+
+Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where there is no time between letters", async () => {
+  await using server = await openSlowEngine();
+  const { ask, idle } = server;
+  await ask(PREFIX, SUFFIX);
+  await idle();
+  const layouts: (string | undefined)[] = [];
+  let rows = 0;
+  for (let letters = 0; letters < 8; letters++) {
+    const [asked] = await Promise.all([ask(PREFIX + "x".repeat(letters), "t".repeat(20))]);
+    layouts.push(asked.layout);
+    rows += asked.rows;
+  }
+  const first = layouts.indexOf("spm");
+  assert.ok(first > 0 && layouts.slice(first).every((layout) => layout === "spm"), `${layouts}`);
+  assert.ok(rows < 2 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
+});
+
+Deno.test("LocalEngine prepares nothing where that is off, for requests that name a layout, nor for nobody", async () => {
+  const askers: [object, Partial<GenerationRequest>][] = [
+    [{ warmUp: false }, {}],
+    [{}, { requester: { key: "nobody in particular" } }],
+    [{}, { priority: "batch" }],
+    [{}, { cachePrompt: false }],
+  ];
+  for (const [options, more] of askers) {
+    await using server = await openSlowEngine(options);
+    const { rows } = await server.ask(PREFIX, SUFFIX, more);
+    await server.idle();
+    assert.equal(rows, 50 + 20 + 3 + 1);
+    assert.equal(server.runner.rows, rows, JSON.stringify([options, more]));
+  }
+});
+
+Deno.test("LocalEngine gives the same completions in a layout, whatever was prepared, and holds no block in the end", async () => {
+  const edit = fc.record({
+    prefix: fc.integer({ min: 0, max: 60 }),
+    suffix: fc.constantFrom("s", "t", "u"),
+    session: fc.constantFrom("a", "b"),
+    pause: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(edit, { minLength: 2, maxLength: 10 }), async (edits) => {
+      await using warm = await openSlowEngine();
+      await using plain = await openSlowEngine({ warmUp: false });
+      for (const { prefix, suffix, session, pause } of edits) {
+        const [before, after] = ["p".repeat(prefix), suffix.repeat(20)];
+        const got = await warm.ask(before, after, { requester: { session } });
+        const layout = got.layout!;
+        const prompt = { kind: "infill", prefix: before, suffix: after, layout } as const;
+        const wanted = completionOf(
+          await collect(plain.engine.submit(request(prompt, { maxTokens: 2, cachePrompt: false }))),
+        );
+        assert.deepEqual(got.ids, wanted.ids);
+        if (pause) await warm.idle();
+      }
+      await warm.idle();
+      const { freeBlocks, totalBlocks } = await warm.engine.stats();
+      assert.equal(freeBlocks, totalBlocks);
+    }),
+    { numRuns: 60 },
+  );
+});
