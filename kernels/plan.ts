@@ -4,21 +4,17 @@ import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
 import { Submissions } from "../device/submissions.ts";
-import { attentionTileTokens, lowerAttention } from "./attention/gpu.ts";
+import { attentionTileTokens } from "./attention/gpu.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
-import { lowerEmbedding } from "./embedding/gpu.ts";
-import { lowerGatherRows } from "./gather_rows/gpu.ts";
-import { type GpuContext, type GpuKvCache, type Grid, type KernelCall, rowStride } from "./gpu_op.ts";
+import { type Grid, rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
-import type { Graph, Node, Value } from "./graph.ts";
-import { lowerLayerNorm } from "./layer_norm/gpu.ts";
-import { lowerLinear } from "./linear/gpu.ts";
+import type { Graph, Value } from "./graph.ts";
 import { mostNormalisedWidth } from "./linear/norm_stage.ts";
-import { fusedNorms, NO_FUSION, type NormFusion } from "./norm_fusion.ts";
+import { contextOf, lowerGraph } from "./lower_graph.ts";
+import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
-import { lowerSampling } from "./sampling/gpu.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
 import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
@@ -91,7 +87,12 @@ export class GpuPlan implements Disposable {
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
     const fusion = gpu.profile === "fast" ? fusedNorms(graph, mostNormalisedWidth(gpu.caps)) : NO_FUSION;
     const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion);
-    const calls = lower(graph, contextOf(gpu, layout, weights, buffers, fusion), buffers, options);
+    const calls = lowerGraph(
+      graph,
+      contextOf(gpu, layout, weights, buffers, fusion),
+      buffers,
+      options.sampling?.suppressed,
+    );
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
     const plan = new GpuPlan(gpu, graph, layout, weights, buffers, compiled);
@@ -255,55 +256,4 @@ function rowsOf(value: Value, shape: StepShape): number {
 function tileTokens(graph: Graph): number {
   const wanted = graph.nodes.flatMap((node) => node.op === "attention" ? [attentionTileTokens(node)] : []);
   return Math.min(BLOCK_SIZE, ...wanted);
-}
-
-function contextOf(
-  gpu: GpuDevice,
-  layout: ControlLayout,
-  weights: GpuWeights,
-  buffers: GpuBuffers,
-  fusion: NormFusion,
-): GpuContext {
-  return {
-    caps: gpu.caps,
-    profile: gpu.profile,
-    layout,
-    control: buffers.control,
-    matrix: (ref) => weights.matrix(ref),
-    vector: (ref) => weights.vector(ref),
-    activation: (value) => buffers.activation(value),
-    fusedNorm: (value) => fusion.get(value.id),
-    kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
-    scratch: (name, bytes) => buffers.scratch(name, bytes),
-    uniform: (words) => buffers.uniform(words),
-  };
-}
-
-function lower(graph: Graph, context: GpuContext, buffers: GpuBuffers, options: PlanOptions): KernelCall[] {
-  const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
-  if (!options.sampling) return calls;
-  const { tokens, scores } = buffers;
-  const { suppressed } = options.sampling;
-  const vocabSize = graph.output.width;
-  return [
-    ...calls,
-    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores }, context),
-  ];
-}
-
-function lowerNode(node: Node, context: GpuContext): KernelCall[] {
-  switch (node.op) {
-    case "input":
-      return [];
-    case "embedding":
-      return lowerEmbedding(node, context);
-    case "layerNorm":
-      return lowerLayerNorm(node, context);
-    case "linear":
-      return lowerLinear(node, context);
-    case "attention":
-      return lowerAttention(node, context);
-    case "gatherRows":
-      return lowerGatherRows(node, context);
-  }
 }
