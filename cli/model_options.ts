@@ -26,8 +26,10 @@ export interface ModelFlags {
   readonly maxBatchTokens?: number;
   readonly maxSequences?: number;
   readonly threads?: number;
+  readonly infillContext?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
+  readonly speculation: boolean;
   readonly warmUp: boolean;
   readonly fimLayout: FimLayout | "auto";
   readonly clean: OutputRules;
@@ -86,6 +88,11 @@ export function addModelOptions(command: Command): Command {
       new Option("--fim-layout <name>", "auto: fill-in-the-middle layout by what is cached; else this one")
         .choices(["auto", "psm", "spm"]).default("auto"),
     )
+    .option(
+      "--infill-context <n>",
+      "tokens of an infill's prompt at most (default: all that the context has room for)",
+      parseInfillContext,
+    )
     .addOption(
       new Option("--clean <rules>", "clean completions: code for all rules, or some: scope=line,trim_suffix")
         .argParser(parseOutputRules).default({}, "off"),
@@ -99,6 +106,7 @@ export function addModelOptions(command: Command): Command {
       "--no-type-through",
       "ask the model also where an earlier completion is being typed as it was given",
     )
+    .option("--no-speculation", "give a completion one token a step, even where a draft of several pays")
     .option("--fim-prefix <token>", "the model's fill-in-the-middle prefix token, if it is not found")
     .option("--fim-middle <token>", "the model's fill-in-the-middle middle token")
     .option("--fim-suffix <token>", "the model's fill-in-the-middle suffix token");
@@ -122,10 +130,12 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
       ...(flags.threads !== undefined && { numThreads: flags.threads }),
     },
     ...(fimTokens && { fimTokens }),
+    ...(flags.infillContext !== undefined && { infillContext: flags.infillContext }),
     ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
     outputRules: flags.clean,
     cachePrompts: flags.cachePrompt,
     typeThrough: flags.typeThrough,
+    speculation: flags.speculation,
     warmUp: flags.warmUp,
   };
 }
@@ -151,6 +161,15 @@ export function parsePositive(text: string): number {
     throw new InvalidArgumentError("must be a whole number above 0");
   }
   return value;
+}
+
+/** Below, not even the file's name and the cursor's line have room. */
+const MIN_INFILL_CONTEXT = 64;
+
+function parseInfillContext(text: string): number {
+  const value = parsePositive(text);
+  if (value >= MIN_INFILL_CONTEXT) return value;
+  throw new InvalidArgumentError(`must be at least ${MIN_INFILL_CONTEXT}`);
 }
 
 export function parseWhole(text: string): number {

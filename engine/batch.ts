@@ -3,7 +3,7 @@ import { BLOCK_SIZE, type HostMoves, type SampleRequest, type StepBatch } from "
 import { blocksFor } from "./sequence.ts";
 import type { ScheduledSequence } from "./scheduler.ts";
 
-/** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draw. */
+/** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draws. */
 export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves): StepBatch {
   const numTokens = step.reduce((sum, scheduled) => sum + scheduled.numTokens, 0);
   const copies = step.flatMap(({ copy }) => copy ? [{ from: copy.from, to: copy.to, rows: copy.rows }] : []);
@@ -31,10 +31,11 @@ export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves)
   return { ...batch, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
 }
 
-function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSequence, row: number) {
+function packRows(batch: StepBatch, { sequence, start, numTokens, drafts }: ScheduledSequence, row: number) {
+  const firstDraft = numTokens - drafts.length;
   for (let i = 0; i < numTokens; i++) {
     const position = start + i;
-    batch.tokenIds[row + i] = sequence.tokenId(position);
+    batch.tokenIds[row + i] = i < firstDraft ? sequence.tokenId(position) : drafts[i - firstDraft].id;
     batch.positions[row + i] = position;
     const block = sequence.blockTable[Math.floor(position / BLOCK_SIZE)];
     batch.slotMapping[row + i] = block * BLOCK_SIZE + position % BLOCK_SIZE;
@@ -42,14 +43,17 @@ function packRows(batch: StepBatch, { sequence, start, numTokens }: ScheduledSeq
 }
 
 function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row: number) {
-  const { sequence, start, numTokens, draws, scoreStart, scoreEnd, adjustments } = scheduled;
+  const { sequence, start, numTokens, draws, drafts, scoreStart, scoreEnd } = scheduled;
   const { params, topLogprobs } = sequence;
   for (let index = scoreStart; index < scoreEnd; index++) {
     const target = sequence.tokenId(index + 1);
     samples.push({ row: row + index - start, params, counter: 0, topLogprobs, target });
   }
   if (!draws) return;
-  const counter = sequence.numGenerated;
-  const sample = { row: row + numTokens - 1, params, counter, topLogprobs };
-  samples.push(adjustments.length > 0 ? { ...sample, adjustments } : sample);
+  // A draw depends on its row's logits and on its counter alone, so those that hold are as they would be one a step.
+  const lastRow = row + numTokens - 1 - drafts.length;
+  for (const [index, { adjustments }] of [scheduled, ...drafts].entries()) {
+    const sample = { row: lastRow + index, params, counter: sequence.numGenerated + index, topLogprobs };
+    samples.push(adjustments.length > 0 ? { ...sample, adjustments } : sample);
+  }
 }

@@ -16,8 +16,12 @@ export interface EngineOptions {
   readonly cachePrompts?: boolean;
   /** False: no request is answered with what an earlier completion has left. Default true, where prompts are cached. */
   readonly typeThrough?: boolean;
+  /** False: every step gives a sequence one token. Default true: drafts are run where they pay (`speculation.ts`). */
+  readonly speculation?: boolean;
   /** False: nothing is computed ahead of what an editor may ask next. Default true, where prompts are cached. */
   readonly warmUp?: boolean;
+  /** Most tokens of an infill's prompt: less is read sooner. Default: as many as the model's context has room for. */
+  readonly infillContext?: number;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;
   /** What is made of the text of requests that do not say otherwise. Default: nothing. */

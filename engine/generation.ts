@@ -202,6 +202,7 @@ export class Generation {
     const firstTokenAt = text.firstTokenAt ?? now;
     const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
     const rules = text.cleaner.acted;
+    const { numDrafted: drafted, numAccepted: accepted } = text.sample.sequence;
     const finish = {
       kind: "finish" as const,
       sample,
@@ -211,6 +212,7 @@ export class Generation {
       ...(rules.length > 0 && { rules }),
       completionTokens: text.numTokens,
       cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
+      ...(drafted > 0 && { drafts: { drafted, accepted } }),
       timings: {
         queueMs: startedAt - this.#options.submittedAt,
         promptMs: firstTokenAt - startedAt,

@@ -19,6 +19,7 @@ import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
+import { Speculation } from "./speculation.ts";
 import { StepCost } from "./step_cost.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
@@ -29,9 +30,11 @@ export interface LocalEngineOptions extends
     | "modelId"
     | "fimTokens"
     | "fimLayout"
+    | "infillContext"
     | "outputRules"
     | "typeThrough"
     | "cachePrompts"
+    | "speculation"
     | "warmUp"
     | "maxWaiting"
   > {
@@ -194,7 +197,10 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      const scheduler = new Scheduler(loaded.runner.limits);
+      const speculates = this.#options.speculation ?? true;
+      const scheduler = new Scheduler(loaded.runner.limits, {
+        speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+      });
       this.#admission = new Admission({
         ...this.#options,
         served,
@@ -234,11 +240,9 @@ export class LocalEngine implements Engine {
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
     const result = await this.#runStep(step);
     if (result) {
-      this.#stepCost.record(
-        step.reduce((rows, { numTokens }) => rows + numTokens, 0),
-        this.#now() - startedAt,
-      );
-      this.#delivery.deliver(scheduler, step, result);
+      const ms = this.#now() - startedAt;
+      this.#stepCost.record(step.reduce((rows, { numTokens }) => rows + numTokens, 0), ms);
+      this.#delivery.deliver(scheduler, step, result, ms);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));

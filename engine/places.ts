@@ -1,7 +1,7 @@
 // Who runs and who waits, and the blocks that those who run hold: admission with reuse of what is cached, a block for
 // every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who gets rows of
 // a step, and whose turn it is, is the scheduler's to say.
-import type { HostMoves, StepLimits } from "../kernels/step.ts";
+import { BLOCK_SIZE, type HostMoves, type StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
 import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
@@ -126,9 +126,10 @@ export class Places {
     this.#cache.clear();
   }
 
-  /** Records that rows of a running sequence are computed, and hands full ones to the cache. */
+  /** Records that rows of a running sequence are computed, hands full ones to the cache and takes back what was lent. */
   record(sequence: Sequence) {
     this.#releaseCopy(sequence);
+    this.#pool.free(sequence.blockTable.splice(blocksFor(sequence.numTokens)));
     const { cacheSpace, lastCached, numComputed, blockTable } = sequence;
     sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, numComputed, blockTable);
   }
@@ -164,6 +165,18 @@ export class Places {
       if (blocks) return void sequence.blockTable.push(...blocks);
       this.preempt(this.leastUrgent(elder)!);
     }
+  }
+
+  /**
+   * Blocks for drafts after the sequence's tokens, until its rows are recorded: only such as hold nothing, so that drafts
+   * cost nobody a place or what is cached.
+   * @returns how many drafts there is room for, at most `count`
+   */
+  lendBlocks(sequence: Sequence, count: number): number {
+    const { blockTable, numTokens } = sequence;
+    const missing = Math.max(0, blocksFor(numTokens + count) - blockTable.length);
+    blockTable.push(...this.#pool.allocate(Math.min(missing, this.#pool.numFree))!);
+    return Math.min(count, blockTable.length * BLOCK_SIZE - numTokens);
   }
 
   /** Of the least urgent class that runs, the youngest. */

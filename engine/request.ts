@@ -75,6 +75,8 @@ export interface GenerationRequest {
   /** Names the request to those who look in from outside; the engine makes nothing else of it. */
   readonly requestId?: string;
   readonly deadlines?: Deadlines;
+  /** False: a token a step. Undefined: as the server has it. The tokens are the same. */
+  readonly speculation?: boolean;
   /** Default: live. */
   readonly priority?: Priority;
   /** Undefined: it supersedes nothing, and nothing supersedes it. */
@@ -103,6 +105,12 @@ export interface GenerationTimings {
   readonly promptMs: number;
   /** Milliseconds from the first new token to the last. */
   readonly predictedMs: number;
+}
+
+/** Tokens that went through the model as guesses, and those of them that were right and delivered. */
+export interface DraftCounts {
+  readonly drafted: number;
+  readonly accepted: number;
 }
 
 /** Events of one request, in order: one `prompt`, then tokens and one `finish` per sample, interleaved. */
@@ -143,6 +151,8 @@ export type GenerationEvent =
     readonly completionTokens: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
+    /** Absent when nothing was drafted. */
+    readonly drafts?: DraftCounts;
     /** The text is what an earlier completion had left, and the model was not asked. */
     readonly cachedCompletion?: true;
     readonly timings: GenerationTimings;

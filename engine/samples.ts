@@ -46,7 +46,8 @@ export function makeSamples(
       priority: request.priority ?? "live",
       flow: flowOf(request),
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
-      adjustments: () => adjuster.adjustments(MAX_ADJUSTMENTS),
+      adjustments: (drafted) => adjuster.adjustments(MAX_ADJUSTMENTS, drafted),
+      speculates: request.speculation ?? true,
       ...(leader && { leader }),
     });
     samples.push({ index, sequence, adjuster });

@@ -54,14 +54,24 @@ export class LogitAdjuster {
     this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
   }
 
-  /** One entry per id; of more than `most`, those that change most. */
-  adjustments(most: number): LogitAdjustment[] {
+  /**
+   * One entry per id; of more than `most`, those that change most.
+   * @param drafted tokens that are supposed to follow those counted
+   */
+  adjustments(most: number, drafted: readonly number[] = []): LogitAdjustment[] {
     const deltas = new Map(this.#fixed);
-    for (const [id, count] of this.#counts) {
+    for (const [id, count] of this.#countsWith(drafted)) {
       deltas.set(id, (deltas.get(id) ?? 0) - this.#presence - count * this.#frequency);
     }
     const all = Array.from(deltas, ([id, delta]) => ({ id, delta }));
     if (all.length <= most) return all;
     return all.sort((a, b) => Math.abs(b.delta) - Math.abs(a.delta)).slice(0, most);
+  }
+
+  #countsWith(drafted: readonly number[]): ReadonlyMap<number, number> {
+    if (drafted.length === 0 || this.#presence === 0 && this.#frequency === 0) return this.#counts;
+    const counts = new Map(this.#counts);
+    for (const id of drafted) counts.set(id, (counts.get(id) ?? 0) + 1);
+    return counts;
   }
 }

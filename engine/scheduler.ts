@@ -7,6 +7,7 @@ import { FairShare, type Flow } from "./fair_share.ts";
 import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
 import type { Sequence } from "./sequence.ts";
+import type { Speculation } from "./speculation.ts";
 import { type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
@@ -23,6 +24,8 @@ export const BACKGROUND_EVERY = 8;
 export interface SchedulerOptions {
   /** Most prompt tokens in a step beside decodes. Default: a quarter of the step's budget. */
   readonly chunkTokens?: number;
+  /** Adds drafts to what is scheduled. Default: none are. */
+  readonly speculation?: Speculation | undefined;
 }
 
 /** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
@@ -48,6 +51,7 @@ export class Scheduler {
   readonly #places: Places;
   readonly #limits: StepLimits;
   readonly #chunkTokens: number;
+  readonly #speculation: Speculation | undefined;
   /** By rank. */
   readonly #shares = PRIORITIES.map(() => new FairShare());
   #steps = 0;
@@ -61,6 +65,7 @@ export class Scheduler {
       throw new RangeError(`Cannot make scheduler: chunkTokens must be at least 1, received ${chunkTokens}`);
     }
     this.#chunkTokens = chunkTokens;
+    this.#speculation = options.speculation;
   }
 
   /** Who runs, who waits, and what is cached. */
@@ -98,6 +103,7 @@ export class Scheduler {
     const alone = Math.min(budget.tokens, Math.max(this.#chunkTokens, pace.promptRows));
     this.#share(0, step.length > 0 ? this.#chunkTokens : alone, plan);
     this.#serveBackground(plan, turn, pace.backgroundRows);
+    this.#addDrafts(plan, pace.backgroundRows);
     return step;
   }
 
@@ -119,6 +125,18 @@ export class Scheduler {
       for (const sequence of decodes) take(sequence, budget, step);
     }
     for (let rank = 1; rank < PRIORITIES.length; rank++) rows -= this.#share(rank, rows, plan);
+  }
+
+  /** Last, from what all others have left; a step without live work grows no longer by them than it may be. */
+  #addDrafts({ step, budget }: Plan, backgroundRows: number) {
+    const live = step.some(({ sequence }) => sequence.rank === 0);
+    const rows = step.reduce((sum, { numTokens }) => sum + numTokens, 0);
+    this.#speculation?.addDrafts(
+      step,
+      budget,
+      this.#places,
+      live ? Infinity : Math.max(0, backgroundRows - rows),
+    );
   }
 
   /** Gives out at most `most` rows within a class, a chunk at a time to whoever was given least. @returns how many */
@@ -174,12 +192,20 @@ export class Scheduler {
     this.#places.dropMoved();
   }
 
-  /** Records that the step's rows are computed. Sequences that finished meanwhile keep out of it. */
-  complete(step: readonly ScheduledSequence[]) {
+  /**
+   * Records that the step's rows are computed, and appends what they yield. Sequences that finished meanwhile keep out of
+   * it.
+   * @param held new tokens of each, as `heldDraws` has them
+   * @param ms milliseconds that the step took
+   */
+  complete(step: readonly ScheduledSequence[], held: readonly (readonly number[])[], ms: number) {
     this.#places.settleMoves();
-    for (const { sequence, start, numTokens, scoreEnd } of step) {
+    this.#speculation?.learn(step, held, ms);
+    for (const [index, { sequence, start, numTokens, drafts, scoreEnd }] of step.entries()) {
       if (sequence.state !== "running") continue;
-      sequence.numComputed = start + numTokens;
+      for (const id of held[index]) sequence.append(id);
+      // Rows after the first wrong draft followed from what never was; later ones take their place.
+      sequence.numComputed = start + numTokens - drafts.length + Math.max(0, held[index].length - 1);
       sequence.numScored = Math.max(sequence.numScored, scoreEnd);
       if (sequence.numComputed >= sequence.promptLength) sequence.promptDone = true;
       this.#places.record(sequence);
@@ -188,6 +214,7 @@ export class Scheduler {
 
   /** Takes a sequence out, wherever it is, and frees its blocks; a second call does nothing. */
   finish(sequence: Sequence) {
+    this.#speculation?.finish(sequence);
     this.#places.finish(sequence);
   }
 

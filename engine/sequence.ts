@@ -25,8 +25,10 @@ export interface SequenceOptions {
   readonly priority?: Priority;
   /** Whose work it is. */
   readonly flow?: Flow;
-  /** What to add to single logits before the next token is chosen. */
-  readonly adjustments?: () => readonly LogitAdjustment[];
+  /** What to add to single logits before the token after these drafted ones is chosen. */
+  readonly adjustments?: (drafted: readonly number[]) => readonly LogitAdjustment[];
+  /** False: a token a step. Default true: as many as a draft has right, where the scheduler speculates. */
+  readonly speculates?: boolean;
 }
 
 export interface LogitAdjustment {
@@ -65,6 +67,7 @@ export class Sequence {
   /** Of its class; 0 is the most urgent. */
   readonly rank: number;
   readonly flow: Flow;
+  readonly speculates: boolean;
   state: SequenceState = "waiting";
   /** Order of arrival over all sequences of a scheduler: the smaller the number, the older. */
   arrival = -1;
@@ -84,6 +87,9 @@ export class Sequence {
   pendingCopy: HeldCopy | undefined;
   /** Tokens of the prompt that were found in the cache when the sequence was first admitted. */
   numCachedTokens: number | undefined;
+  /** Drafted tokens that went through the model for it, and those of them that were right and delivered. */
+  numDrafted = 0;
+  numAccepted = 0;
   readonly cacheSpace: CacheSpace;
   readonly #tokenIds: number[];
   readonly #adjustments: SequenceOptions["adjustments"];
@@ -98,6 +104,7 @@ export class Sequence {
     this.rank = rankOf(options.priority ?? "live");
     this.flow = options.flow ?? NOBODY;
     this.cacheSpace = options.cacheSpace ?? options.leader?.cacheSpace ?? "";
+    this.speculates = options.speculates ?? true;
     this.#adjustments = options.adjustments;
     this.numScored = options.scorePrompt ? 0 : this.promptLength - 1;
   }
@@ -132,7 +139,8 @@ export class Sequence {
     this.#tokenIds.push(id);
   }
 
-  adjustments(): readonly LogitAdjustment[] {
-    return this.#adjustments?.() ?? [];
+  /** @param drafted tokens that are supposed to follow those there are */
+  adjustments(drafted: readonly number[] = []): readonly LogitAdjustment[] {
+    return this.#adjustments?.(drafted) ?? [];
   }
 }

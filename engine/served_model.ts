@@ -24,18 +24,23 @@ export class ServedModel {
   /** Ids that end a generation. */
   readonly endIds: ReadonlySet<number>;
   readonly #fim: FimSupport;
+  readonly #infillContext: number;
 
   /**
    * @throws {SyntaxError} when the tokenizer is no byte-level BPE
    * @throws {RangeError} when the vocabulary lacks a token that the options name
    */
-  constructor(loaded: LoadedModel, options: Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout">) {
+  constructor(
+    loaded: LoadedModel,
+    options: Pick<EngineOptions, "modelId" | "fimTokens" | "fimLayout" | "infillContext">,
+  ) {
     const { tokenizerJson, tokenizerConfig } = loaded.tokenizer;
     const { fimTokens, fimLayout, modelId } = options;
     const controlTokens = Object.values(fimTokens ?? {});
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
     const fim = detectFim(this.tokenizer, fimTokens);
+    this.#infillContext = options.infillContext ?? Infinity;
     this.#fim = fimLayout ? { ...fim, layouts: [fimLayout] } : fim;
     this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
     this.info = {
@@ -100,7 +105,7 @@ export class ServedModel {
   #infillBudget(maxTokens: number | undefined): number {
     const { contextLength } = this.info;
     const reserve = Math.min(maxTokens ?? Math.floor(contextLength / 4), Math.floor(contextLength / 2));
-    return contextLength - reserve;
+    return Math.min(contextLength - reserve, this.#infillContext);
   }
 
   /** A tokenizer may name tokens that the model has no embedding of; a step with one would harm all its requests. */

@@ -7,15 +7,24 @@ export interface ScheduledSequence {
   readonly sequence: Sequence;
   /** Index in the sequence of the first token to compute. */
   readonly start: number;
+  /** Drafts included. */
   readonly numTokens: number;
   /** To be done before the first row: it reads the copied ones. */
   readonly copy?: BlockCopy;
-  /** The last row yields the next token. */
+  /** The last row, and before it each that a draft follows, yields the token after it. */
   readonly draws: boolean;
+  /** The last rows: guesses at the tokens to come. */
+  readonly drafts: readonly Draft[];
   /** Rows [scoreStart, scoreEnd), by index in the sequence, score the prompt token that follows them. */
   readonly scoreStart: number;
   readonly scoreEnd: number;
-  /** For the draw. */
+  /** For the draw before any draft. */
+  readonly adjustments: readonly LogitAdjustment[];
+}
+
+export interface Draft {
+  readonly id: number;
+  /** For the draw after it. */
   readonly adjustments: readonly LogitAdjustment[];
 }
 
@@ -57,6 +66,50 @@ export function take(
   budget.samples -= samples;
   budget.adjustments -= adjustments.length;
   const copy = sequence.pendingCopy ? { copy: sequence.pendingCopy } : {};
-  step.push({ sequence, start, numTokens: end - start, ...copy, draws, scoreStart, scoreEnd, adjustments });
+  const drafts: readonly Draft[] = [];
+  step.push({
+    sequence,
+    start,
+    numTokens: end - start,
+    ...copy,
+    draws,
+    drafts,
+    scoreStart,
+    scoreEnd,
+    adjustments,
+  });
   return end - start;
+}
+
+/**
+ * Adds drafts to the rows of a sequence that draws, as many as the budget allows.
+ * @returns undefined when it allows none
+ */
+export function takeDrafts(
+  scheduled: ScheduledSequence,
+  ids: readonly number[],
+  budget: StepBudget,
+): ScheduledSequence | undefined {
+  const { sequence } = scheduled;
+  const drafts: Draft[] = [];
+  for (let i = 0; i < ids.length && budget.tokens > 0 && budget.samples > 0; i++) {
+    const adjustments = sequence.adjustments(ids.slice(0, i + 1));
+    if (adjustments.length > budget.adjustments) break;
+    budget.tokens--;
+    budget.samples--;
+    budget.adjustments -= adjustments.length;
+    drafts.push({ id: ids[i], adjustments });
+  }
+  return drafts.length > 0
+    ? { ...scheduled, numTokens: scheduled.numTokens + drafts.length, drafts }
+    : undefined;
+}
+
+/**
+ * Of the tokens drawn after a sequence's rows, those that follow from what came before: up to the first that is not as
+ * it was drafted, which is right itself.
+ */
+export function heldDraws({ drafts }: ScheduledSequence, drawn: ArrayLike<number>): number[] {
+  const wrong = drafts.findIndex(({ id }, index) => drawn[index] !== id);
+  return Array.from({ length: 1 + (wrong < 0 ? drafts.length : wrong) }, (_, index) => drawn[index]);
 }

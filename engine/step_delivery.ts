@@ -1,10 +1,11 @@
 // What a step has yielded, on its way to the requests that it worked on: scores of prompts, new tokens, ends. Counts
 // what is delivered. Knows no runner and no queue of requests.
-import type { StepResult } from "../kernels/step.ts";
+import type { StepResult, TokenScore } from "../kernels/step.ts";
 import type { Generation } from "./generation.ts";
 import type { InFlight } from "./in_flight.ts";
 import type { ScheduledSequence, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
+import { heldDraws } from "./step_budget.ts";
 import { StepStats } from "./step_stats.ts";
 
 export class StepDelivery {
@@ -23,24 +24,24 @@ export class StepDelivery {
     return { ...this.#counts, ...this.#stats.counts };
   }
 
-  /** Sequences that ended while the step ran get nothing. */
-  deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], { tokenIds, scores }: StepResult) {
+  /**
+   * Sequences that ended while the step ran get nothing.
+   * @param ms milliseconds that the step took
+   */
+  deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], result: StepResult, ms: number) {
     this.#counts.steps++;
     this.#stats.record(step);
     const now = this.#now();
     const prompts = new Set(step.map(({ sequence }) => sequence).filter(({ promptDone }) => !promptDone));
-    scheduler.complete(step);
-    let sample = 0;
-    for (const { sequence, scoreStart, scoreEnd, draws } of step) {
-      const first = sample;
-      sample += scoreEnd - scoreStart + (draws ? 1 : 0);
+    const yields = yieldsOf(step, result);
+    scheduler.complete(step, yields.map(({ held }) => held), ms);
+    for (const { scheduled, promptScores, held, scores } of yields) {
+      const { sequence } = scheduled;
       const generation = this.#inFlight.of(sequence);
       if (!generation) continue;
-      for (const score of scores.slice(first, first + scoreEnd - scoreStart)) {
-        generation.addPromptScore(score!);
-      }
+      for (const score of promptScores) generation.addPromptScore(score!);
       if (prompts.has(sequence) && sequence.promptDone) this.#promptComputed(sequence, generation, now);
-      if (draws) this.#addToken(sequence, generation, tokenIds[sample - 1], scores[sample - 1], now);
+      this.#addTokens(scheduled, generation, held, scores, now);
     }
   }
 
@@ -53,15 +54,47 @@ export class StepDelivery {
     if (sequence.maxTokens === 0) this.#inFlight.release(sequence);
   }
 
-  #addToken(
-    sequence: Sequence,
+  /** One event a token, though several come at once. What was drawn after the end is as good as never drawn. */
+  #addTokens(
+    { sequence, drafts }: ScheduledSequence,
     generation: Generation,
-    id: number,
-    score: StepResult["scores"][number],
+    held: readonly number[],
+    scores: readonly (TokenScore | undefined)[],
     now: number,
   ) {
-    this.#counts.generatedTokens++;
-    sequence.append(id);
-    if (generation.addToken(sequence, id, score, now)) this.#inFlight.release(sequence);
+    sequence.numDrafted += drafts.length;
+    let delivered = 0, ended = false;
+    while (delivered < held.length && !ended) {
+      if (delivered < held.length - 1) sequence.numAccepted++;
+      ended = generation.addToken(sequence, held[delivered], scores[delivered], now);
+      delivered++;
+    }
+    this.#counts.generatedTokens += delivered;
+    this.#stats.recordDrafts(drafts.length, Math.min(delivered, held.length - 1));
+    if (ended) this.#inFlight.release(sequence);
   }
+}
+
+interface Yield {
+  readonly scheduled: ScheduledSequence;
+  readonly promptScores: readonly (TokenScore | undefined)[];
+  /** New tokens, and the score of each. */
+  readonly held: readonly number[];
+  readonly scores: readonly (TokenScore | undefined)[];
+}
+
+/** What each sequence's samples say, which stand in the order of `packBatch`. */
+function yieldsOf(step: readonly ScheduledSequence[], { tokenIds, scores }: StepResult): Yield[] {
+  let sample = 0;
+  return step.map((scheduled) => {
+    const { scoreStart, scoreEnd, draws, drafts } = scheduled;
+    const drawStart = sample + scoreEnd - scoreStart, first = sample;
+    sample = drawStart + (draws ? 1 + drafts.length : 0);
+    return {
+      scheduled,
+      promptScores: scores.slice(first, drawStart),
+      held: draws ? heldDraws(scheduled, tokenIds.subarray(drawStart, sample)) : [],
+      scores: scores.slice(drawStart, sample),
+    };
+  });
 }

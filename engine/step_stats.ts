@@ -1,6 +1,7 @@
 // What steps were like: how many sequences and rows each had, how long contexts have grown. Counted where steps are
 // made, read by whoever watches the engine. Knows no clock.
 import type { ScheduledSequence } from "./scheduler.ts";
+import { MAX_DRAFT_TOKENS } from "./speculation.ts";
 
 export interface StepCounts {
   /** Sequences in the latest step; 0 before the first. */
@@ -11,6 +12,13 @@ export interface StepCounts {
   readonly computedTokens: number;
   /** Longest context of any sequence so far, in tokens. */
   readonly longestContext: number;
+  /** Drafts that went through the model: runs of tokens that a sequence was expected to draw next. */
+  readonly drafts: number;
+  readonly draftedTokens: number;
+  /** Those of them that were right, and delivered. */
+  readonly acceptedTokens: number;
+  /** The same by place in the draft, the first place first. */
+  readonly acceptedByPlace: readonly number[];
 }
 
 export class StepStats {
@@ -18,6 +26,9 @@ export class StepStats {
   #stepSequences = 0;
   #computedTokens = 0;
   #longestContext = 0;
+  #drafts = 0;
+  #draftedTokens = 0;
+  readonly #acceptedByPlace = new Array<number>(MAX_DRAFT_TOKENS).fill(0);
 
   /** A step that has run. */
   record(step: readonly ScheduledSequence[]) {
@@ -29,12 +40,23 @@ export class StepStats {
     }
   }
 
+  /** A sequence's draft, of which the first `accepted` tokens were right. */
+  recordDrafts(drafted: number, accepted: number) {
+    if (drafted > 0) this.#drafts++;
+    this.#draftedTokens += drafted;
+    for (let place = 0; place < accepted; place++) this.#acceptedByPlace[place]++;
+  }
+
   get counts(): StepCounts {
     return {
       batchSize: this.#batchSize,
       stepSequences: this.#stepSequences,
       computedTokens: this.#computedTokens,
       longestContext: this.#longestContext,
+      drafts: this.#drafts,
+      draftedTokens: this.#draftedTokens,
+      acceptedTokens: this.#acceptedByPlace.reduce((sum, count) => sum + count, 0),
+      acceptedByPlace: [...this.#acceptedByPlace],
     };
   }
 }

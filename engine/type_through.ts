@@ -103,7 +103,7 @@ export class TypeThrough {
 /** The events that answer a request with what is left of a completion; `promptText` where the request wants it. */
 export function* answerEvents(
   { ids, layout, truncated }: EncodedPrompt,
-  { tokens, finish }: GivenCompletion,
+  { tokens, finish: { drafts: _, ...finish } }: GivenCompletion,
   promptText?: string,
 ): Generator<GenerationEvent> {
   const text = promptText === undefined ? {} : { text: promptText };

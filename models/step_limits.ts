@@ -1,6 +1,9 @@
 // How much work a runner is built for: turns the user's wishes and the device's limits into `StepLimits`.
 import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
 
+/** Where few sequences may run, a draft of one still has rows to be verified in: the longest and the token after it. */
+const MIN_SAMPLES = 16;
+
 export interface RunnerSizes {
   /** Bytes for the KV cache of all sequences together. */
   readonly kvBytes: number;
@@ -41,7 +44,7 @@ export function stepLimits(
   return {
     maxTokens: Math.max(sizes.maxBatchTokens, sizes.maxSequences),
     maxSequences: sizes.maxSequences,
-    maxSamples: sizes.maxSequences,
+    maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
     numBlocks: Math.min(affordable, maxBlocks, useful),
     numHostBlocks: Math.floor((sizes.hostBytes ?? 0) / model.kvBytesPerBlock),

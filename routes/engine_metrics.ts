@@ -2,6 +2,7 @@
 // llama.cpp's, then ours. llama.cpp's carry no labels, because what reads them expects none.
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { EngineStats } from "../engine/engine.ts";
+import { MAX_DRAFT_TOKENS } from "../engine/speculation.ts";
 
 /** Seconds added up over finished requests. */
 export interface Sums {
@@ -24,6 +25,16 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the cache.", (s) => s.promptTokens),
   counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.", (s) => s.cachedTokens),
   counter("vllm:num_preemptions_total", "Sequences that gave their blocks back.", (s) => s.preemptions),
+  counter("vllm:spec_decode_num_drafts_total", "Drafts that were run.", (stats) => stats.drafts),
+  counter("vllm:spec_decode_num_draft_tokens_total", "Tokens of drafts.", (stats) => stats.draftedTokens),
+  counter("vllm:spec_decode_num_accepted_tokens_total", "Those that were right.", (s) => s.acceptedTokens),
+  ...Array.from({ length: MAX_DRAFT_TOKENS }, (_, place) =>
+    counter(
+      "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+      "The same by place in the draft, the first is 0.",
+      (stats) => stats.acceptedByPlace[place] ?? 0,
+      { position: String(place) },
+    )),
 
   counter("llamacpp:prompt_tokens_total", "Prompt tokens computed.", computedPromptTokens),
   counter("llamacpp:prompt_seconds_total", "Time to read prompts.", (_, sums) => sums.promptSeconds),

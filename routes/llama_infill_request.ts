@@ -38,6 +38,7 @@ export function toInfillGeneration(body: InfillRequest): GenerationRequest {
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,
     logprobs: probabilityCount(body) || undefined,
+    speculation: body.speculation,
     promptText: wantsPrompt(body) || undefined,
     deadlines: deadlines(body),
   });

@@ -78,6 +78,9 @@ export const infillRequest = z.object({
   cache_salt: z.string().max(1024).optional().describe(
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
+  speculation: z.boolean().optional().describe(
+    "Extension: false draws a token a step, without drafts. The tokens are the same.",
+  ),
   ...standingFields,
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
 }).openapi("InfillRequest");

@@ -2,6 +2,7 @@
 // by one, a plain reply is their sum.
 import type { ModelInfo } from "../engine/engine.ts";
 import type {
+  DraftCounts,
   FimLayout,
   FinishReason,
   GenerationEvent,
@@ -31,6 +32,7 @@ export class CompletionShaper {
   #promptTokens = 0;
   #cachedTokens = 0;
   #completionTokens = 0;
+  #drafts: DraftCounts | undefined;
   /** Of the slowest prompt and the slowest sample so far. */
   #slowest: Pick<GenerationTimings, "promptMs" | "predictedMs"> = { promptMs: 0, predictedMs: 0 };
   readonly #promptLengths: number[] = [];
@@ -69,6 +71,7 @@ export class CompletionShaper {
       completionTokens: this.#completionTokens,
       cachedTokens: this.#cachedTokens,
       timings: this.#slowest,
+      drafts: this.#drafts,
     });
     return { ...this.#header, choices, usage: this.usage(), timings };
   }
@@ -90,6 +93,7 @@ export class CompletionShaper {
       completion_tokens: this.#completionTokens,
       total_tokens: this.#promptTokens + this.#completionTokens,
       prompt_tokens_details: { cached_tokens: this.#cachedTokens },
+      ...(this.#drafts && { completion_tokens_details: predictionTokens(this.#drafts) }),
     };
   }
 
@@ -114,6 +118,7 @@ export class CompletionShaper {
   #finishDelta(prompt: number, event: Finish): CompletionChoice {
     const index = prompt * this.#n + event.sample, layout = this.#layouts.get(prompt);
     this.#completionTokens += event.completionTokens;
+    this.#drafts = sumOfDrafts(this.#drafts, event.drafts);
     const { promptMs, predictedMs } = event.timings;
     this.#slowest = {
       promptMs: Math.max(this.#slowest.promptMs, promptMs),
@@ -147,6 +152,15 @@ export class CompletionShaper {
     this.#offsets.set(index, offset + [...text].length);
     return offset;
   }
+}
+
+function sumOfDrafts(a: DraftCounts | undefined, b: DraftCounts | undefined): DraftCounts | undefined {
+  return a && b ? { drafted: a.drafted + b.drafted, accepted: a.accepted + b.accepted } : a ?? b;
+}
+
+/** By the names that OpenAI has for the tokens of a predicted output. */
+function predictionTokens({ drafted, accepted }: DraftCounts) {
+  return { accepted_prediction_tokens: accepted, rejected_prediction_tokens: drafted - accepted };
 }
 
 /** Adds deltas up, one choice an index, in order of index. `withLogprobs`: they were asked for, be it of no token. */

@@ -53,6 +53,7 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     cacheSalt: body.cache_salt,
     logprobs: body.logprobs,
     echoPrompt: body.echo,
+    speculation: body.speculation,
   });
 }
 

@@ -108,6 +108,9 @@ export const completionRequest = z.object({
     "Extension: cached tokens are shared only with requests that send the same.",
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
+  speculation: z.boolean().optional().describe(
+    "Extension: false draws a token a step, without drafts. The tokens are the same.",
+  ),
   ...outputRuleFields,
   ...standingFields,
   user: z.string().optional().describe("Accepted and ignored."),
@@ -193,6 +196,12 @@ const usage = z.object({
   prompt_tokens_details: z.object({
     cached_tokens: z.int().describe("Prompt tokens that were in the cache already."),
   }),
+  completion_tokens_details: z.object({
+    accepted_prediction_tokens: z.int().describe(
+      "Drafted tokens that were right; they are in `completion_tokens`.",
+    ),
+    rejected_prediction_tokens: z.int().describe("Drafted tokens that were not; they are in no count."),
+  }).optional().describe("Absent when nothing was drafted."),
 }).openapi("CompletionUsage");
 
 /** The reply, and every chunk of a stream. */

@@ -1,6 +1,6 @@
 // How long a completion took, as llama.cpp's `timings` tell it; on every dialect's replies.
 import { z } from "@hono/zod-openapi";
-import type { GenerationTimings } from "../engine/request.ts";
+import type { DraftCounts, GenerationTimings } from "../engine/request.ts";
 
 export const replyTimings = z.object({
   cache_n: z.int().describe("Prompt tokens found in the cache."),
@@ -12,6 +12,8 @@ export const replyTimings = z.object({
   predicted_ms: z.number().describe("From the first new token to the last."),
   predicted_per_token_ms: z.number(),
   predicted_per_second: z.number(),
+  draft_n: z.int().optional().describe("Drafted tokens; absent when there were none."),
+  draft_n_accepted: z.int().optional().describe("Those of them that were right."),
 }).openapi("Timings");
 
 /** Of a reply, or one of its choices. */
@@ -28,11 +30,12 @@ export interface Finished {
   /** Prompt tokens that the cache had. */
   readonly cachedTokens?: number;
   readonly timings: Pick<GenerationTimings, "promptMs" | "predictedMs">;
+  readonly drafts?: DraftCounts | undefined;
 }
 
 export function toReplyTimings(
   promptTokens: number,
-  { completionTokens, cachedTokens = 0, timings }: Finished,
+  { completionTokens, cachedTokens = 0, timings, drafts }: Finished,
 ): ReplyTimings {
   const { promptMs, predictedMs } = timings;
   const computedTokens = promptTokens - cachedTokens;
@@ -46,6 +49,7 @@ export function toReplyTimings(
     predicted_ms: predictedMs,
     predicted_per_token_ms: ratio(predictedMs, completionTokens),
     predicted_per_second: ratio(completionTokens * 1000, predictedMs),
+    ...(drafts && { draft_n: drafts.drafted, draft_n_accepted: drafts.accepted }),
   };
 }
 

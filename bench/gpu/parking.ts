@@ -99,11 +99,10 @@ async function ask(runner: ModelRunner, scheduler: Scheduler, promptIds: readonl
   while (ids.length < NEW_TOKENS) {
     const step = scheduler.schedule();
     const { tokenIds } = await runner.step(packBatch(step, scheduler.moves));
-    scheduler.complete(step);
-    if (!step[0].draws) continue;
-    if (ids.length === 0) seconds = (performance.now() - began) / 1000;
-    sequence.append(tokenIds[0]);
-    ids.push(tokenIds[0]);
+    const drawn = [...tokenIds];
+    scheduler.complete(step, [drawn], 0);
+    if (drawn.length > 0 && ids.length === 0) seconds = (performance.now() - began) / 1000;
+    ids.push(...drawn);
   }
   scheduler.finish(sequence);
   scheduler.places.checkIntegrity();

@@ -41,7 +41,10 @@ export function countersOf(text: string): ServerCounters {
     first("vllm:time_to_first_token_seconds_count"),
     first("hyades_type_through_hits_total"),
   );
-  const decodeRows = difference(first("vllm:generation_tokens_total"), prompts ?? 0);
+  // And each token of a draft is a row, if it was wrong for nothing.
+  const accepted = first("vllm:spec_decode_num_accepted_tokens_total");
+  const wrongDrafts = difference(first("vllm:spec_decode_num_draft_tokens_total"), accepted) ?? 0;
+  const decodeRows = sum(difference(first("vllm:generation_tokens_total"), prompts ?? 0), wrongDrafts);
   return {
     prefilledTokens: first("llamacpp:prompt_tokens_total") ??
       difference(first("vllm:prompt_tokens_total"), cachedTokens),

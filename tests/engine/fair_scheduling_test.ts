@@ -12,6 +12,8 @@ import {
   type StepPace,
 } from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
+import { Speculation } from "../../engine/speculation.ts";
+import { heldDraws } from "../../engine/step_budget.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
 const LIMITS: StepLimits = {
@@ -40,12 +42,11 @@ function sequence(
   });
 }
 
-/** A step without a model. */
+/** A step without a model, whose every token is the same, so that drafts are right. */
 function advance(scheduler: Scheduler, pace?: StepPace): readonly ScheduledSequence[] {
   const step = scheduler.schedule(pace);
-  scheduler.complete(step);
-  for (const { sequence, draws } of step) {
-    if (draws) sequence.append(0);
+  scheduler.complete(step, step.map((one) => one.draws ? heldDraws(one, new Uint8Array(16)) : []), 1);
+  for (const { sequence } of step) {
     if (sequence.promptDone && sequence.numGenerated >= sequence.maxTokens) scheduler.finish(sequence);
   }
   return step;
@@ -210,8 +211,11 @@ const arrival = fc.record({
   maxTokens: fc.oneof(fc.nat(6), fc.integer({ min: 20, max: 70 })),
   afterSteps: fc.oneof(fc.constant(0), fc.nat(12)),
 });
-type Arrival = typeof arrival extends { generate(...args: never[]): { value: infer T } } ? T : never;
-const traces = fc.array(arrival, { minLength: 3, maxLength: 24 });
+const traces = fc.record({
+  arrivals: fc.array(arrival, { minLength: 3, maxLength: 24 }),
+  speculates: fc.boolean(),
+});
+type Trace = typeof traces extends { generate(...args: never[]): { value: infer T } } ? T : never;
 
 interface Watched {
   readonly sequence: Sequence;
@@ -225,11 +229,14 @@ interface Watched {
 
 /** Runs a trace to its end. @returns what arrived, with how long it waited and might have */
 function simulate(
-  trace: readonly Arrival[],
+  { arrivals, speculates }: Trace,
   limits: StepLimits,
   bound: (sequence: Sequence, others: readonly Sequence[]) => number,
 ): Watched[] {
-  const scheduler = new Scheduler(limits);
+  const scheduler = new Scheduler(
+    limits,
+    speculates ? { speculation: new Speculation({ firstChance: 1 }) } : {},
+  );
   const all: Watched[] = [];
   let step = 0;
   function tick() {
@@ -242,7 +249,7 @@ function simulate(
     }
     return took.length > 0;
   }
-  for (const { priority, key, session, promptLength, maxTokens, afterSteps } of trace) {
+  for (const { priority, key, session, promptLength, maxTokens, afterSteps } of arrivals) {
     for (let i = 0; i < afterSteps; i++) tick();
     const one = sequence(promptLength, maxTokens, priority, { key, session });
     const unfinished = all.map(({ sequence }) => sequence).filter(({ state }) => state !== "finished");
@@ -289,7 +296,9 @@ Deno.test("Scheduler starts the live work of a key that has no other within as m
   let checked = 0, longest = 0;
   fc.assert(
     fc.property(traces, (trace) => {
-      const keys = new Set(trace.filter(({ priority }) => priority === "live").map(({ key }) => key)).size;
+      const keys = new Set(
+        trace.arrivals.filter(({ priority }) => priority === "live").map(({ key }) => key),
+      ).size;
       const bound = ({ rank, flow }: Sequence, others: readonly Sequence[]) => {
         const first = others.every((one) => one.rank > 0 || one.flow.key !== flow.key);
         return rank === 0 && first ? keys : Infinity;

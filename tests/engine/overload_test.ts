@@ -48,11 +48,10 @@ function goodput(rate: number): number {
       continue;
     }
     now += STEP_MS + ROW_MS * step.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    scheduler.complete(step);
+    scheduler.complete(step, step.map(({ draws }) => draws ? [0] : []), 1);
     for (const { sequence, draws } of step) {
       if (!draws) continue;
-      if (sequence.numGenerated === 0 && now - arrivedAt.get(sequence)! <= BOUND_MS) good++;
-      sequence.append(0);
+      if (sequence.numGenerated === 1 && now - arrivedAt.get(sequence)! <= BOUND_MS) good++;
       if (sequence.numGenerated >= NEW_TOKENS) scheduler.finish(sequence);
     }
   }

@@ -96,11 +96,9 @@ Deno.test("Scheduler computes a preempted sequence's rows once where its blocks 
     }
     for (let step = scheduler.schedule(); step.length > 0; step = scheduler.schedule()) {
       const { tokenIds } = runner.stepSync(packBatch(step, scheduler.moves));
-      scheduler.complete(step);
-      step.filter(({ draws }) => draws).forEach(({ sequence }, i) => {
-        sequence.append(tokenIds[i]);
-        if (sequence.numGenerated === 60) scheduler.finish(sequence);
-      });
+      let drawn = 0;
+      scheduler.complete(step, step.map(({ draws }) => draws ? [tokenIds[drawn++]] : []), 1);
+      for (const { sequence } of step) if (sequence.numGenerated === 60) scheduler.finish(sequence);
       scheduler.places.checkIntegrity();
     }
     assert.ok(scheduler.places.numPreemptions > 0);

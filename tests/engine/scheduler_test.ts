@@ -5,6 +5,7 @@ import { packBatch } from "../../engine/batch.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
 import { Sequence, type SequenceOptions } from "../../engine/sequence.ts";
+import { heldDraws } from "../../engine/step_budget.ts";
 import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
@@ -20,11 +21,14 @@ function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
   if (step.length === 0) return [];
   const batch = packBatch(step, scheduler.moves);
   const { tokenIds } = runner.stepSync(batch);
-  scheduler.complete(step);
   let sample = 0;
-  for (const { sequence, scoreStart, scoreEnd, draws } of step) {
-    sample += scoreEnd - scoreStart;
-    if (draws) sequence.append(tokenIds[sample++]);
+  const held = step.map((scheduled) => {
+    const first = sample += scheduled.scoreEnd - scheduled.scoreStart;
+    if (scheduled.draws) sample += 1 + scheduled.drafts.length;
+    return scheduled.draws ? heldDraws(scheduled, tokenIds.subarray(first, sample)) : [];
+  });
+  scheduler.complete(step, held, 1);
+  for (const { sequence } of step) {
     const done = sequence.promptDone && sequence.numGenerated >= sequence.maxTokens;
     if (done) scheduler.finish(sequence);
   }
@@ -175,12 +179,12 @@ Deno.test("Scheduler lets scored prompt rows count as samples, and scores each o
     const batch = packBatch(step);
     assert.ok(batch.samples.length <= FAKE_LIMITS.maxSamples);
     const { tokenIds } = runner.stepSync(batch);
-    scheduler.complete(step);
+    const held = step.map(({ draws }) => draws ? [tokenIds[tokenIds.length - 1]] : []);
+    scheduler.complete(step, held, 1);
     for (let i = step[0].scoreStart; i < step[0].scoreEnd; i++) {
       rows.push(i);
       assert.equal(batch.samples[i - step[0].scoreStart].target, scored.tokenId(i + 1));
     }
-    if (step[0].draws) scored.append(tokenIds[tokenIds.length - 1]);
     if (scored.numGenerated === 2) scheduler.finish(scored);
   }
   assert.deepEqual(rows, Array.from({ length: 49 }, (_, i) => i));

@@ -69,6 +69,19 @@ Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where 
   assert.ok(rows < 2 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
 });
 
+Deno.test("LocalEngine cuts infills to as many tokens as it is told, and no others", async () => {
+  const infill = { kind: "infill", prefix: PREFIX, suffix: SUFFIX } as const;
+  await using fake = await openFakeEngine({}, { infillContext: 64 });
+  for (const layout of ["psm", "spm"] as const) {
+    const [prompt] = await collect(fake.engine.submit(request({ ...infill, layout })));
+    assert.ok(prompt.kind === "prompt" && prompt.tokenIds.length <= 64 && prompt.truncated);
+  }
+  const [text] = await collect(
+    fake.engine.submit(request({ kind: "text", text: "x".repeat(80), parseSpecial: false })),
+  );
+  assert.ok(text.kind === "prompt" && text.tokenIds.length === 80);
+});
+
 Deno.test("LocalEngine prepares nothing where that is off, for requests that name a layout, nor for nobody", async () => {
   const askers: [object, Partial<GenerationRequest>][] = [
     [{ warmUp: false }, {}],

@@ -5,6 +5,7 @@ import { delay } from "./delay.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type {
+  DraftCounts,
   FimLayout,
   FinishReason,
   GenerationEvent,
@@ -25,6 +26,8 @@ export interface Script {
   readonly heldBack?: string;
   readonly rules?: readonly OutputRuleName[];
   readonly cachedCompletion?: true;
+  /** Of every sample. */
+  readonly drafts?: DraftCounts;
   readonly truncated?: boolean;
   readonly layout?: FimLayout;
   /** Tokens of the prompt said to come from the cache. */
@@ -76,6 +79,10 @@ const NO_STATISTICS: EngineStats = {
   stepSequences: 0,
   computedTokens: 0,
   longestContext: 0,
+  drafts: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
+  acceptedByPlace: [],
 };
 
 export class FakeEngine implements Engine {
@@ -233,6 +240,7 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     text: script.heldBack ?? "",
     ...(script.rules && { rules: script.rules }),
     ...(script.cachedCompletion && { cachedCompletion: script.cachedCompletion }),
+    ...(script.drafts && { drafts: script.drafts }),
     completionTokens: count,
     cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },

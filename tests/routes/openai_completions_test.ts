@@ -246,6 +246,18 @@ Deno.test("/v1/completions counts cached tokens once a prompt", async () => {
   assert.deepEqual(reply.json.usage.prompt_tokens_details, { cached_tokens: 4 });
 });
 
+Deno.test("/v1/completions adds up the drafts of all samples, by OpenAI's names and llama.cpp's", async () => {
+  const engine = new FakeEngine({ drafts: { drafted: 5, accepted: 2 } });
+  const asked = { prompt: ["abc", "cde"], n: 2, max_tokens: 2, speculation: true };
+  const { json } = await post(openApp(engine), PATH, asked);
+  completionReply.parse(json);
+  const details = { accepted_prediction_tokens: 8, rejected_prediction_tokens: 12 };
+  assert.deepEqual(json.usage.completion_tokens_details, details);
+  assert.deepEqual([json.timings.draft_n, json.timings.draft_n_accepted], [20, 8]);
+  assert.equal(engine.requests[0].speculation, true);
+  assert.equal("completion_tokens_details" in (await complete({}, {})).json.usage, false);
+});
+
 Deno.test("/v1/completions numbers several prompts' samples prompt * n + k", async () => {
   const engine = new FakeEngine();
   const reply = await post(openApp(engine), PATH, { prompt: ["ab", "cde"], n: 2, max_tokens: 2, echo: true });

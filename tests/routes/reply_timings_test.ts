@@ -16,6 +16,15 @@ Deno.test("toReplyTimings() counts cached tokens apart: rates are of what was co
   });
 });
 
+Deno.test("toReplyTimings() tells of drafts where there were any, by llama.cpp's names", () => {
+  const timings = { promptMs: 20, predictedMs: 50 };
+  const { draft_n, draft_n_accepted } = toReplyTimings(12, {
+    ...{ completionTokens: 5, timings },
+    drafts: { drafted: 7, accepted: 3 },
+  });
+  assert.deepEqual([draft_n, draft_n_accepted], [7, 3]);
+});
+
 Deno.test("toReplyTimings() writes 0 where there is nothing to divide by", () => {
   const none = toReplyTimings(0, { completionTokens: 0, timings: { promptMs: 0, predictedMs: 0 } });
   assert.deepEqual(new Set(Object.values(none)), new Set([0]));
