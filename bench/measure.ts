@@ -60,7 +60,8 @@ async function timeDecode(sequences: RunnerSequences, { seconds, maxSteps }: Eff
   return median(durations);
 }
 
-function promptsOf(batch: number, context: number): number[][] {
+/** Prompts of `context` ordinary tokens, all different. */
+export function promptsOf(batch: number, context: number): number[][] {
   return Array.from({ length: batch }, (_, i) => prompt(context, i));
 }
 

@@ -55,9 +55,16 @@ export class RunnerSequences {
 
   /** One token more for every sequence. */
   async decode(): Promise<void> {
-    const start = this.#length++;
+    const { tokenIds } = await this.#runner.step(this.decodeBatch());
+    this.#length++;
+    this.#next = [...tokenIds];
+  }
+
+  /** The step that decode() would run. */
+  decodeBatch(): StepBatch {
+    const start = this.#length;
     const spans = this.#next.map((id, sequence) => ({ sequence, tokenIds: [id], start, sample: true }));
-    this.#next = [...(await this.#step(spans)).tokenIds];
+    return pack(spans, this.#blockTables);
   }
 
   async #step(spans: readonly Span[]): Promise<StepResult> {

@@ -1,6 +1,7 @@
 // Which activations may share memory: one slot per value, handed on when the value's last reader has run. Knows no
 // device.
-import { type Graph, inputsOf, type Rows, type Value } from "./graph.ts";
+import { type Graph, inputsOf, type Node, type Rows, type Value } from "./graph.ts";
+import { NO_FUSION, type NormFusion } from "./norm_fusion.ts";
 
 /** Memory for a matrix of activations; values with the same slot never live at the same time. */
 export interface ActivationSlot {
@@ -12,10 +13,19 @@ export interface ActivationSlot {
  * The slot of every value, by the value's id. Slots pass only between values of equal shape: the zero padding of rows
  * then stays zero. A node's output never takes its own input's slot, which WebGPU forbids to bind both for reading and
  * writing. Inputs, which are written before the first node runs, have slots of their own, and so has the graph's output.
+ * The readers of a fused norm read its input as well.
  */
-export function assignActivationSlots(graph: Graph): Map<number, ActivationSlot> {
+export function assignActivationSlots(
+  graph: Graph,
+  fusion: NormFusion = NO_FUSION,
+): Map<number, ActivationSlot> {
+  const readsOf = (node: Node) =>
+    inputsOf(node).flatMap((value) => {
+      const norm = fusion.get(value.id);
+      return norm ? [value, norm.input] : [value];
+    });
   const lastUse = new Map<number, number>();
-  graph.nodes.forEach((node, i) => inputsOf(node).forEach((value) => lastUse.set(value.id, i)));
+  graph.nodes.forEach((node, i) => readsOf(node).forEach((value) => lastUse.set(value.id, i)));
   lastUse.set(graph.output.id, Infinity);
   const free = new Map<string, ActivationSlot[]>();
   const assigned = new Map<number, ActivationSlot>();
@@ -24,7 +34,7 @@ export function assignActivationSlots(graph: Graph): Map<number, ActivationSlot>
     const { output } = node;
     const reused = node.op === "input" ? undefined : free.get(shapeOf(output))?.pop();
     assigned.set(output.id, reused ?? { rows: output.rows, width: output.width });
-    for (const value of new Set(inputsOf(node))) {
+    for (const value of new Set(readsOf(node))) {
       if (lastUse.get(value.id) !== i) continue;
       const pool = free.get(shapeOf(value)) ?? [];
       free.set(shapeOf(value), [...pool, assigned.get(value.id)!]);

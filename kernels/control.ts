@@ -30,10 +30,10 @@ export interface ControlLayout {
   readonly contextLengths: number;
   readonly tiles: number;
   readonly samples: number;
-  /** Records of 4 words: sample, token id, delta as f32 bits, unused. */
-  readonly adjustments: number;
   /** [numSequences][maxBlocksPerSequence] */
   readonly blockTables: number;
+  /** Records of 4 words: sample, token id, delta as f32 bits, unused. Last, as most steps have none to send. */
+  readonly adjustments: number;
   readonly words: number;
 }
 
@@ -56,8 +56,8 @@ export function controlLayout(limits: StepLimits, tileTokens: number): ControlLa
     contextLengths: take(maxSequences),
     tiles: take((maxSequences + Math.ceil(maxTokens / tileTokens)) * TILE_WORDS),
     samples: take(maxSamples * SAMPLE_WORDS),
-    adjustments: take(MAX_ADJUSTMENTS * 4),
     blockTables: take(maxSequences * maxBlocksPerSequence),
+    adjustments: take(MAX_ADJUSTMENTS * 4),
     words: next,
   };
 }
@@ -103,15 +103,21 @@ export interface StepShape {
   readonly wantsRandom: boolean;
 }
 
+/** A range of the control buffer's words. */
+export interface WordRange {
+  readonly first: number;
+  readonly count: number;
+}
+
 /**
- * Packs a batch into `words` (at least `layout.words` long) and returns its shape and how many words are in use.
+ * Packs a batch into `words` (at least `layout.words` long) and returns its shape and the ranges of words in use.
  * @throws {RangeError} when the batch exceeds the layout's limits.
  */
 export function packControl(
   layout: ControlLayout,
   batch: StepBatch,
   words: Uint32Array,
-): { shape: StepShape; used: number } {
+): { shape: StepShape; used: WordRange[] } {
   const numTokens = batch.tokenIds.length;
   const numSequences = batch.contextLengths.length;
   const numSamples = batch.samples.length;
@@ -155,7 +161,9 @@ export function packControl(
     wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
     wantsRandom: batch.samples.some((s) => s.params.temperature > 0 && s.target === undefined),
   };
-  return { shape, used: layout.blockTables + numSequences * layout.limits.maxBlocksPerSequence };
+  const used = [{ first: 0, count: layout.blockTables + numSequences * layout.limits.maxBlocksPerSequence }];
+  if (numAdjustments > 0) used.push({ first: layout.adjustments, count: numAdjustments * 4 });
+  return { shape, used };
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */

@@ -8,6 +8,7 @@ import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, rowStride } from "./gpu_op.ts";
 import type { Graph, Value } from "./graph.ts";
+import type { NormFusion } from "./norm_fusion.ts";
 import { SCORE_WORDS } from "./sampling/scores.ts";
 import { maskWords, MAX_MASKS } from "./sampling/token_mask.ts";
 import { BLOCK_SIZE } from "./step.ts";
@@ -30,7 +31,13 @@ export class GpuBuffers implements Disposable {
   readonly #scratch = new Map<string, GPUBuffer>();
 
   /** @throws {RangeError} when one layer's cache is larger than the adapter can bind. */
-  constructor(gpu: GpuDevice, graph: Graph, layout: ControlLayout, kvType: "f32" | "f16") {
+  constructor(
+    gpu: GpuDevice,
+    graph: Graph,
+    layout: ControlLayout,
+    kvType: "f32" | "f16",
+    fusion: NormFusion,
+  ) {
     this.#gpu = gpu;
     const { maxSamples } = layout.limits;
     this.control = this.#create("control", layout.words * 4, GPUBufferUsage.COPY_DST);
@@ -41,7 +48,7 @@ export class GpuBuffers implements Disposable {
       MAX_MASKS * maskWords(graph.output.width) * 4,
       GPUBufferUsage.COPY_DST,
     );
-    this.#activations = this.#assignActivations(graph, layout);
+    this.#activations = this.#assignActivations(graph, layout, fusion);
     const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
       const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
@@ -98,10 +105,10 @@ export class GpuBuffers implements Disposable {
     for (const buffer of this.#owned) buffer.destroy();
   }
 
-  #assignActivations(graph: Graph, layout: ControlLayout): Map<number, GPUBuffer> {
+  #assignActivations(graph: Graph, layout: ControlLayout, fusion: NormFusion): Map<number, GPUBuffer> {
     const buffers = new Map<ActivationSlot, GPUBuffer>();
     const assigned = new Map<number, GPUBuffer>();
-    for (const [id, slot] of assignActivationSlots(graph)) {
+    for (const [id, slot] of assignActivationSlots(graph, fusion)) {
       const buffer = buffers.get(slot) ?? this.#createActivation(slot, layout);
       buffers.set(slot, buffer);
       assigned.set(id, buffer);

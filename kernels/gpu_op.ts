@@ -2,7 +2,7 @@
 // makes the bind groups once, and replays the calls every step.
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
-import type { Value } from "./graph.ts";
+import type { LayerNormNode, Value } from "./graph.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
@@ -55,6 +55,8 @@ export interface KernelCall {
   readonly code: string;
   /** @group(0), in binding order. */
   readonly bindings: readonly Binding[];
+  /** Bytes of weights that it reads; for profiles. */
+  readonly weightBytes?: number;
   /** Workgroups for a step of this shape; undefined = this call does not run in such a step. */
   grid(shape: StepShape): Grid | undefined;
 }
@@ -71,6 +73,8 @@ export interface GpuContext {
   vector(ref: WeightRef): GPUBuffer;
   /** f32 [rows, rowStride(width)]; the padding is zero and must stay so. */
   activation(value: Value): GPUBuffer;
+  /** The layerNorm that makes `value`, where its readers compute it themselves in steps of few rows. */
+  fusedNorm(value: Value): LayerNormNode | undefined;
   kvCache(layer: number): GpuKvCache;
   /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */
   scratch(name: string, bytes: number): GPUBuffer;

@@ -7,6 +7,7 @@ export interface CompiledCall {
   readonly label: string;
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
+  readonly weightBytes: number;
   readonly grid: KernelCall["grid"];
 }
 
@@ -30,6 +31,7 @@ export async function compileCalls(gpu: GpuDevice, calls: readonly KernelCall[])
       layout,
       entries: call.bindings.map(({ buffer }, binding) => ({ binding, resource: { buffer } })),
     }),
+    weightBytes: call.weightBytes ?? 0,
     grid: call.grid,
   })));
 }

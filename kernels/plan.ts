@@ -1,20 +1,21 @@
 // Lowers a graph to a list of dispatches for the GPU and replays it every step: weights uploaded, buffers assigned,
 // pipelines compiled and bind groups made once. Knows no architecture and no request.
+import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
-import { attentionTileTokens, lowerAttention } from "./attention/gpu.ts";
+import { Submissions } from "../device/submissions.ts";
+import { attentionTileTokens } from "./attention/gpu.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
-import { lowerEmbedding } from "./embedding/gpu.ts";
-import { lowerGatherRows } from "./gather_rows/gpu.ts";
-import { type GpuContext, type GpuKvCache, type KernelCall, rowStride } from "./gpu_op.ts";
+import { type Grid, rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
-import type { Graph, Node, Value } from "./graph.ts";
-import { lowerLayerNorm } from "./layer_norm/gpu.ts";
-import { lowerLinear } from "./linear/gpu.ts";
+import type { Graph, Value } from "./graph.ts";
+import { mostNormalisedWidth } from "./linear/norm_stage.ts";
+import { contextOf, lowerGraph } from "./lower_graph.ts";
+import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
-import { lowerSampling, writeMasks } from "./sampling/gpu.ts";
+import { writeMasks } from "./sampling/gpu.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
 import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
@@ -25,6 +26,21 @@ export interface PlanOptions extends LoadWeightsOptions {
   /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
   readonly sampling?: { readonly suppressed: readonly number[] };
 }
+
+/** What a dispatch took; nanoseconds since the first one began. */
+export interface DispatchTime {
+  readonly label: string;
+  readonly begin: number;
+  readonly end: number;
+  /** Bytes of weights that it reads. */
+  readonly weightBytes: number;
+}
+
+/**
+ * Dispatches of a step's first submission; each further one takes twice as many. The GPU begins while the rest is still
+ * being encoded, which takes the host a good part of the time that the GPU takes to run it.
+ */
+const FIRST_SUBMISSION_CALLS = 16;
 
 /** Activations fed from outside by input name, f32 [rows, width]. */
 export type StepInputs = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
@@ -70,8 +86,14 @@ export class GpuPlan implements Disposable {
     const layout = controlLayout(options.limits, tileTokens(graph));
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
-    const buffers = new GpuBuffers(gpu, graph, layout, options.kvType);
-    const calls = lower(graph, contextOf(gpu, layout, weights, buffers), buffers, options);
+    const fusion = gpu.profile === "fast" ? fusedNorms(graph, mostNormalisedWidth(gpu.caps)) : NO_FUSION;
+    const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion);
+    const calls = lowerGraph(
+      graph,
+      contextOf(gpu, layout, weights, buffers, fusion),
+      buffers,
+      options.sampling?.suppressed,
+    );
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
     const plan = new GpuPlan(gpu, graph, layout, weights, buffers, compiled);
@@ -88,18 +110,17 @@ export class GpuPlan implements Disposable {
    * @throws {DeviceLostError} when the GPU went away
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
-    const { shape, used } = packControl(this.#layout, batch, this.#words);
+    const shape = this.#writeControl(batch);
     if (batch.moves) await this.#buffers.hostBlocks!.move(batch.moves);
-    const { queue } = this.#gpu.device;
-    queue.writeBuffer(this.#buffers.control, 0, this.#words, 0, used);
-    writeMasks(queue, this.#buffers.masks, batch.samples);
+    writeMasks(this.#gpu.device.queue, this.#buffers.masks, batch.samples);
     this.#writeInputs(inputs);
-    const encoder = this.#gpu.device.createCommandEncoder();
-    for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(encoder, copy);
-    this.#encodeCalls(encoder, shape);
+    const submissions = new Submissions(this.#gpu.device);
+    for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(submissions.encoder, copy);
+    this.#encodeCalls(submissions, shape);
+    const { encoder } = submissions;
     const bytes = this.#encodeResults(encoder, shape);
     using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;
-    queue.submit([encoder.finish()]);
+    submissions.submit();
     const results = new Uint32Array(await this.#readback.read(bytes, kindOf(shape)));
     this.#buffers.hostBlocks?.check();
     return {
@@ -126,14 +147,49 @@ export class GpuPlan implements Disposable {
     this.#weights[Symbol.dispose]();
   }
 
-  #encodeCalls(encoder: GPUCommandEncoder, shape: StepShape): void {
-    const pass = encoder.beginComputePass();
-    for (const { pipeline, bindGroup, grid } of this.#calls) {
-      const size = grid(shape);
+  /**
+   * Runs one step with a timestamp before and after every dispatch. Its tokens are not read back.
+   * @throws {TypeError} when the adapter has no timestamps
+   */
+  async profile(batch: StepBatch): Promise<DispatchTime[]> {
+    const shape = this.#writeControl(batch);
+    using timer = new DispatchTimer(this.#gpu, this.#calls.length);
+    const encoder = this.#gpu.device.createCommandEncoder();
+    const timed = this.#calls.filter((call) => {
+      const size = call.grid(shape);
+      if (!size) return false;
+      const pass = timer.beginPass(encoder);
+      encodeCall(pass, call, size);
+      pass.end();
+      return true;
+    });
+    timer.encodeResults(encoder);
+    this.#gpu.device.queue.submit([encoder.finish()]);
+    const times = await timer.read();
+    return timed.map(({ label, weightBytes }, i) => ({ label, weightBytes, ...times[i] }));
+  }
+
+  #writeControl(batch: StepBatch): StepShape {
+    const { shape, used } = packControl(this.#layout, batch, this.#words);
+    for (const { first, count } of used) {
+      this.#gpu.device.queue.writeBuffer(this.#buffers.control, 4 * first, this.#words, first, count);
+    }
+    return shape;
+  }
+
+  #encodeCalls(submissions: Submissions, shape: StepShape): void {
+    let left = FIRST_SUBMISSION_CALLS, most = left;
+    let pass = submissions.encoder.beginComputePass();
+    for (const call of this.#calls) {
+      const size = call.grid(shape);
       if (!size) continue;
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(...size);
+      if (left-- === 0) {
+        pass.end();
+        submissions.submit();
+        pass = submissions.encoder.beginComputePass();
+        left = most *= 2;
+      }
+      encodeCall(pass, call, size);
     }
     pass.end();
   }
@@ -183,6 +239,12 @@ export class GpuPlan implements Disposable {
   }
 }
 
+function encodeCall(pass: GPUComputePassEncoder, { pipeline, bindGroup }: CompiledCall, size: Grid): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bindGroup);
+  pass.dispatchWorkgroups(...size);
+}
+
 /** Steps of one kind take about the same time: sizes to the power of two. */
 function kindOf({ numTokens, numSequences, maxContextLength }: StepShape): string {
   return [numTokens, numSequences, maxContextLength].map((n) => Math.ceil(Math.log2(n + 1))).join();
@@ -196,53 +258,4 @@ function rowsOf(value: Value, shape: StepShape): number {
 function tileTokens(graph: Graph): number {
   const wanted = graph.nodes.flatMap((node) => node.op === "attention" ? [attentionTileTokens(node)] : []);
   return Math.min(BLOCK_SIZE, ...wanted);
-}
-
-function contextOf(
-  gpu: GpuDevice,
-  layout: ControlLayout,
-  weights: GpuWeights,
-  buffers: GpuBuffers,
-): GpuContext {
-  return {
-    caps: gpu.caps,
-    profile: gpu.profile,
-    layout,
-    control: buffers.control,
-    matrix: (ref) => weights.matrix(ref),
-    vector: (ref) => weights.vector(ref),
-    activation: (value) => buffers.activation(value),
-    kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
-    scratch: (name, bytes) => buffers.scratch(name, bytes),
-    uniform: (words) => buffers.uniform(words),
-  };
-}
-
-function lower(graph: Graph, context: GpuContext, buffers: GpuBuffers, options: PlanOptions): KernelCall[] {
-  const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
-  if (!options.sampling) return calls;
-  const { tokens, scores, masks } = buffers;
-  const { suppressed } = options.sampling;
-  const vocabSize = graph.output.width;
-  return [
-    ...calls,
-    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores, masks }, context),
-  ];
-}
-
-function lowerNode(node: Node, context: GpuContext): KernelCall[] {
-  switch (node.op) {
-    case "input":
-      return [];
-    case "embedding":
-      return lowerEmbedding(node, context);
-    case "layerNorm":
-      return lowerLayerNorm(node, context);
-    case "linear":
-      return lowerLinear(node, context);
-    case "attention":
-      return lowerAttention(node, context);
-    case "gatherRows":
-      return lowerGatherRows(node, context);
-  }
 }

@@ -2,7 +2,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowElements } from "../kernels/attention/kv_layout.ts";
 import type { Graph } from "../kernels/graph.ts";
-import { GpuPlan } from "../kernels/plan.ts";
+import { type DispatchTime, GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
@@ -73,6 +73,11 @@ export class GpuRunner implements ModelRunner {
 
   async step(batch: StepBatch): Promise<StepResult> {
     return await this.#plan.step(batch);
+  }
+
+  /** @throws {TypeError} when the adapter has no timestamps */
+  async profile(batch: StepBatch): Promise<DispatchTime[]> {
+    return await this.#plan.profile(batch);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

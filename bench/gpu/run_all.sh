@@ -56,6 +56,10 @@ parity() {
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader > "$out/gpu.txt" 2>/dev/null || echo "no NVIDIA GPU" > "$out/gpu.txt"
 step checkpoint "$python" bench/gpu/make_checkpoint.py "$work/random" ${CHECKPOINT:-}
 parity random "$work/random"
+for provider in ${PROVIDERS:-dawn webgpu}; do
+  step "random-profile-$provider" "${deno[@]}" bench/gpu/profile.ts --model "$work/random" --device "$provider"
+done
+step random-pytorch "$python" bench/peers/pytorch_gpu.py "$work/random" --modes graph
 if [ -e "$model/model.safetensors" ]; then
   parity default "$model"
   peers="--peers pytorch,ort-webgpu"
@@ -68,6 +72,6 @@ fi
 
 echo "=== $(cat "$out/gpu.txt"), commit $HYADES_COMMIT"
 for log in "$out"/random-*.log "$out"/default-*.log "$out"/bench-*.log; do
-  [ -e "$log" ] && echo "--- $(basename "$log" .log)" && grep -E '^\||^tokens|distinct|loaded|error|Error|not measured' "$log"
+  [ -e "$log" ] && echo "--- $(basename "$log" .log)" && grep -E '^\||^\{|^in all|^tokens|distinct|loaded|error|Error|not measured' "$log"
 done | tee "$out/summary.txt"
 exit $failed

@@ -39,33 +39,62 @@ fn slotOf(blockTable: u32, position: u32) -> u32 {
 
 /**
  * Bindings `queries`, `keys` and `values` from `firstBinding` on, with slotOf(blockTable, position),
- * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad).
+ * queryQuad(token, head, quad), keyQuad(slot, kvHead, quad) and valueQuad(slot, kvHead, quad). Stored is what a four is
+ * best kept in, keyStored() and valueStored() read it, unpackStored() makes it a vec4<f32>. With `stores`, for heads
+ * of whole fours, also storeQuad(token, slot, kvHead, quad), which puts the token's own key and value into the cache.
  */
-export function readSnippet(node: AttentionNode, type: "f32" | "f16", firstBinding: number): string {
+export function readSnippet(
+  node: AttentionNode,
+  type: "f32" | "f16",
+  firstBinding: number,
+  stores = false,
+): string {
   const whole = node.headSize % 4 === 0;
+  const cacheAccess = stores ? "read_write" : "read";
   const query = whole ? "vec4<f32>" : "f32";
   const stored = whole ? "Quad" : type === "f32" ? "f32" : "u32";
   return [
     `@group(0) @binding(${firstBinding}) var<storage, read> queries: array<${query}>;`,
-    `@group(0) @binding(${firstBinding + 1}) var<storage, read> keys: array<${stored}>;`,
-    `@group(0) @binding(${firstBinding + 2}) var<storage, read> values: array<${stored}>;`,
+    `@group(0) @binding(${firstBinding + 1}) var<storage, ${cacheAccess}> keys: array<${stored}>;`,
+    `@group(0) @binding(${firstBinding + 2}) var<storage, ${cacheAccess}> values: array<${stored}>;`,
     ...(whole ? [quadSnippet(type)] : []),
+    ...(stores ? [storeSnippet(node, type)] : []),
     SLOT_OF,
     whole
       ? `fn queryQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
     return queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad];
 }`
       : readColumns("query", "queries", "token * INPUT_STRIDE + head * HEAD_SIZE", "f32"),
+    `alias Stored = ${whole ? "Quad" : "vec4<f32>"};
+fn unpackStored(stored: Stored) -> vec4<f32> { return ${whole ? "unpackQuad(stored)" : "stored"}; }`,
     ...["key", "value"].map((name) =>
       whole ? readQuad(name) : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
     ),
   ].join("\n");
 }
 
-function readQuad(name: string): string {
-  return `fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> {
-    return unpackQuad(${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad]);
+const PACK_QUAD = {
+  f32: "value",
+  f16: `vec2<u32>(pack2x16float(clamp(value.xy, vec2<f32>(-65504.0), vec2<f32>(65504.0))),
+        pack2x16float(clamp(value.zw, vec2<f32>(-65504.0), vec2<f32>(65504.0))))`,
+};
+
+function storeSnippet(node: AttentionNode, type: "f32" | "f16"): string {
+  const firstKey = node.numHeads, firstValue = node.numHeads + node.numKvHeads;
+  return `// Beyond f16's range packing would give anything at all.
+fn packQuad(value: vec4<f32>) -> Quad { return ${PACK_QUAD[type]}; }
+fn storeQuad(token: u32, slot: u32, head: u32, quad: u32) {
+    let at = (slot * KV_ROW + head * HEAD_SIZE) / 4u + quad;
+    keys[at] = packQuad(queryQuad(token, ${firstKey}u + head, quad));
+    values[at] = packQuad(queryQuad(token, ${firstValue}u + head, quad));
 }`;
+}
+
+function readQuad(name: string): string {
+  return `fn ${name}Stored(slot: u32, head: u32, quad: u32) -> Stored {
+    return ${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad];
+}
+fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> { return unpackQuad(${name}Stored(slot, head, quad)); }`;
 }
 
 /** Heads whose size is no multiple of four start anywhere, so their columns are read one at a time. */
@@ -80,7 +109,8 @@ function readColumns(name: string, buffer: string, first: string, type: "f32" | 
 fn ${name}Quad(token: u32, head: u32, quad: u32) -> vec4<f32> {
     let c = 4u * quad;
     return vec4<f32>(${[0, 1, 2, 3].map((i) => `${name}Column(token, head, c + ${i}u)`).join(", ")});
-}`;
+}
+fn ${name}Stored(token: u32, head: u32, quad: u32) -> vec4<f32> { return ${name}Quad(token, head, quad); }`;
 }
 
 /** Binding `output` with storeOutput(token, head, quad, value). */

@@ -6,7 +6,7 @@ import type { AttentionNode } from "../graph.ts";
 import { specialise } from "../wgsl.ts";
 import { attentionConstants } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
-import { splitCalls } from "./split.ts";
+import { splitCalls, splitDuties } from "./split.ts";
 import storeCode from "./store.wgsl" with { type: "text" };
 import { tiledCall } from "./tiled.ts";
 
@@ -14,8 +14,12 @@ export { attentionTileTokens } from "./tiled.ts";
 
 /** @throws {RangeError} when the head is larger than the kernels can tile. */
 export function lowerAttention(node: AttentionNode, context: GpuContext): KernelCall[] {
-  const split = context.profile === "fast" ? splitCalls(node, context) : [];
-  return [storeCall(node, context), tiledCall(node, context, { decodes: split.length === 0 }), ...split];
+  const { attends, stores } = splitDuties(node, context);
+  return [
+    storeCall(node, context, { decodes: !stores }),
+    tiledCall(node, context, { decodes: !attends }),
+    ...splitCalls(node, context),
+  ];
 }
 
 const PACK_WORD = {
@@ -29,7 +33,12 @@ const PACK_WORD = {
 }`,
 };
 
-function storeCall(node: AttentionNode, context: GpuContext): KernelCall {
+/** Without `decodes` it leaves steps of single tokens to the split form. */
+function storeCall(
+  node: AttentionNode,
+  context: GpuContext,
+  { decodes }: { decodes: boolean },
+): KernelCall {
   const cache = context.kvCache(node.layer);
   const width = node.numKvHeads * node.headSize;
   const queryWidth = node.numHeads * node.headSize;
@@ -50,6 +59,9 @@ function storeCall(node: AttentionNode, context: GpuContext): KernelCall {
       { buffer: cache.key, access: "readWrite" },
       { buffer: cache.value, access: "readWrite" },
     ],
-    grid: ({ numTokens }) => numTokens === 0 ? undefined : [Math.ceil(wordsPerRow / 64), numTokens, 1],
+    grid: ({ numTokens, maxQueryLength }) => {
+      if (numTokens === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
+      return [Math.ceil(wordsPerRow / 64), numTokens, 1];
+    },
   };
 }

@@ -12,8 +12,10 @@ import { scoreTurn } from "./tiled.ts";
 const THREADS = 256;
 /** Query heads per workgroup; more of one KV head are divided over several. */
 const MOST_HEADS = 16;
-/** Working memory beyond which splits become longer. */
-const COMFORTABLE_BYTES = 32 * 1024 * 1024;
+/** Keys per split, the most that fit into workgroup memory. */
+const KEY_COUNTS = [64, 32, 16];
+/** Workgroup memory to use at most: more would keep workgroups of other tokens from sharing a core. */
+const MOST_BYTES = 32 * 1024;
 
 interface Splitting {
   /** Keys per split. */
@@ -26,15 +28,27 @@ interface Splitting {
   readonly quads: number;
 }
 
+/** Whether the split form stores a new token's key and value itself: no other workgroup may be about to read them. */
+function storesOwn(node: AttentionNode, { headGroups }: Splitting): boolean {
+  return headGroups === 1 && node.headSize % 4 === 0;
+}
+
+/** What the split form does for steps of single new tokens: nothing, attend, or store their keys and values as well. */
+export function splitDuties(node: AttentionNode, context: GpuContext): { attends: boolean; stores: boolean } {
+  const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
+  return { attends: splitting !== undefined, stores: splitting !== undefined && storesOwn(node, splitting) };
+}
+
 /** The two dispatches of the split form; none when its partial results would not fit a binding. */
 export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall[] {
-  const splitting = chooseSplitting(node, context);
+  const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
   if (!splitting) return [];
   const { keys, headGroups } = splitting;
   const rows = context.layout.limits.maxSequences * node.numHeads * splitting.splits;
   const partials = context.scratch("attention partials", rows * splitting.quads * 16);
   const sums = context.scratch("attention sums", rows * 8);
   const cache = context.kvCache(node.layer);
+  const cacheAccess = storesOwn(node, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
   return [{
@@ -43,8 +57,8 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(node.input), access: "read" },
-      { buffer: cache.key, access: "read" },
-      { buffer: cache.value, access: "read" },
+      { buffer: cache.key, access: cacheAccess },
+      { buffer: cache.value, access: cacheAccess },
       { buffer: partials, access: "readWrite" },
       { buffer: sums, access: "readWrite" },
     ],
@@ -66,24 +80,41 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   }];
 }
 
-function chooseSplitting(node: AttentionNode, { layout, caps }: GpuContext): Splitting | undefined {
-  const { maxSequences, maxBlocksPerSequence } = layout.limits;
+function chooseSplitting(node: AttentionNode, context: GpuContext): Splitting | undefined {
+  const { maxSequences, maxBlocksPerSequence } = context.layout.limits;
   const quads = headQuads(node);
   const group = node.numHeads / node.numKvHeads;
-  const headGroups = Math.ceil(group / MOST_HEADS);
-  const splitsOf = (keys: number) => Math.ceil(maxBlocksPerSequence * BLOCK_SIZE / keys);
-  const bytes = (keys: number) => maxSequences * node.numHeads * splitsOf(keys) * quads * 16;
-  const keys = bytes(64) <= COMFORTABLE_BYTES ? 64 : 128;
-  if (bytes(keys) > caps.maxBindingBytes) return undefined;
-  return { keys, splits: splitsOf(keys), heads: Math.ceil(group / headGroups), headGroups, quads };
+  for (let headGroups = Math.ceil(group / MOST_HEADS); headGroups <= group; headGroups++) {
+    const heads = Math.ceil(group / headGroups);
+    const keys = KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
+    if (!keys) continue;
+    const splits = Math.ceil(maxBlocksPerSequence * BLOCK_SIZE / keys);
+    const bytes = maxSequences * node.numHeads * splits * quads * 16;
+    return bytes > context.caps.maxBindingBytes ? undefined : { keys, splits, heads, headGroups, quads };
+  }
+  return undefined;
 }
+
+function fitsWorkgroup(node: AttentionNode, context: GpuContext, heads: number, keys: number): boolean {
+  const quads = headQuads(node);
+  const packed = node.headSize % 4 === 0 && context.kvCache(node.layer).type === "f16";
+  const bytes = heads * quads * 16 + keys * (quads + 1) * (packed ? 8 : 16) + heads * (keys + 1) * 4 +
+    THREADS * 4;
+  return bytes <= Math.min(MOST_BYTES, context.caps.maxWorkgroupBytes);
+}
+
+const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_QUADS) {
+        storeQuad(token, control[SLOT_MAPPING + token], kvHead, thread);
+    }
+    storageBarrier();`;
 
 function splitForm(
   node: AttentionNode,
   context: GpuContext,
-  { keys, heads, headGroups, quads }: Splitting,
+  splitting: Splitting,
   shared: Record<string, number>,
 ): string {
+  const { keys, heads, headGroups, quads } = splitting;
   const headLanes = Math.min(heads, Math.floor(THREADS / quads));
   const constants = {
     ...shared,
@@ -95,10 +126,39 @@ function splitForm(
   };
   const { type } = context.kvCache(node.layer);
   return specialise(splitCode, constants, {
-    access: readSnippet(node, type, 1),
+    access: readSnippet(node, type, 1, storesOwn(node, splitting)),
+    storeOwn: storesOwn(node, splitting) ? STORE_OWN : "",
+    ...loadSnippets(Math.ceil(keys * quads / THREADS), Math.ceil(heads * quads / THREADS)),
     ...scoreSnippets(Math.ceil(heads / (THREADS / keys)), scoreTurn(quads)),
     ...outputSnippets(Math.ceil(heads / headLanes)),
   });
+}
+
+/** A thread's share of what the workgroup reads: fours of keys and values, and of queries. */
+function loadSnippets(cacheLoads: number, queryLoads: number): Record<string, string> {
+  const keep = (name: string) =>
+    unroll(
+      cacheLoads,
+      (i) =>
+        `if (at${i} < KEYS * HEAD_QUADS) { tile[at${i} / HEAD_QUADS * TILE_STRIDE + at${i} % HEAD_QUADS] = ${name}${i}; }`,
+    );
+  return {
+    load: [
+      unroll(queryLoads, (i) =>
+        `let queryAt${i} = thread + ${i}u * 256u;
+let query${i} = queryQuad(token, firstHead + min(queryAt${i} / HEAD_QUADS, numHeads - 1u), queryAt${i} % HEAD_QUADS);`),
+      unroll(cacheLoads, (i) =>
+        `let at${i} = thread + ${i}u * 256u;
+let slot${i} = slotOf(blockTable, firstKey + min(at${i} / HEAD_QUADS, numKeys - 1u));
+let key${i} = keyStored(slot${i}, kvHead, at${i} % HEAD_QUADS);
+let value${i} = valueStored(slot${i}, kvHead, at${i} % HEAD_QUADS);`),
+    ].join("\n"),
+    keepKeys: [
+      unroll(queryLoads, (i) => `if (queryAt${i} < HEADS * HEAD_QUADS) { query[queryAt${i}] = query${i}; }`),
+      keep("key"),
+    ].join("\n"),
+    keepValues: keep("value"),
+  };
 }
 
 /** A thread's scores: one key by every KEY_TEAM-th head. Threads for heads beyond the last do its work again. */
@@ -106,10 +166,10 @@ function scoreSnippets(count: number, turns: number): Record<string, string> {
   return {
     scoreSums: unroll(count, (i) =>
       `var s${i} = vec4<f32>();
-let head${i} = firstHead + min(keyLane + ${i}u * KEY_TEAM, numHeads - 1u);`),
+let head${i} = min(keyLane + ${i}u * KEY_TEAM, numHeads - 1u);`),
     score: unroll(turns, (turn) =>
-      `{ let k = keyQuad(slot, kvHead, quad + ${turn}u);
-${unroll(count, (i) => `s${i} = fma(queryQuad(token, head${i}, quad + ${turn}u), k, s${i});`)} }`),
+      `{ let k = unpackStored(tile[keyAt + quad + ${turn}u]);
+${unroll(count, (i) => `s${i} = fma(query[head${i} * HEAD_QUADS + quad + ${turn}u], k, s${i});`)} }`),
     storeScores: unroll(count, (i) =>
       `if (keyLane + ${i}u * KEY_TEAM < HEADS) {
   scores[(keyLane + ${i}u * KEY_TEAM) * SCORE_STRIDE + key] =
@@ -126,7 +186,7 @@ function outputSnippets(count: number): Record<string, string> {
       `var y${i} = vec4<f32>();
 let scores${i} = min(${head(i)}, HEADS - 1u) * SCORE_STRIDE;`),
     accumulate: unroll(4, (turn) =>
-      `{ let v = valueQuad(slot + min(${turn}u, last), kvHead, quad);
+      `{ let v = unpackStored(tile[(k + ${turn}u) * TILE_STRIDE + quad]);
 ${unroll(count, (i) => `y${i} = fma(vec4<f32>(scores[scores${i} + k + ${turn}u]), v, y${i});`)} }`),
     store: unroll(count, (i) =>
       `if (${head(i)} < numHeads) {

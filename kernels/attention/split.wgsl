@@ -11,12 +11,17 @@
 @group(0) @binding(4) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> sums: array<vec2<f32>>;
 
+/** Fours of a key or a value in workgroup memory, one more than there are: threads of neighbouring keys read in step. */
+const TILE_STRIDE = HEAD_QUADS + 1u;
 /** Threads that share a key, each with its own heads. */
 const KEY_TEAM = 256u / KEYS;
 const SOFTMAX_LANES = 16u;
 const SCORE_STRIDE = KEYS + 1u;
 const MASKED = -1e30f;
 
+var<workgroup> query: array<vec4<f32>, HEADS * HEAD_QUADS>;
+/** The keys, then the values. */
+var<workgroup> tile: array<Stored, KEYS * TILE_STRIDE>;
 /** Scores, then their exponentials. */
 var<workgroup> scores: array<f32, HEADS * SCORE_STRIDE>;
 /** One value for each thread of the softmax. */
@@ -34,15 +39,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * HEADS;
     let numHeads = min(HEADS, (kvHead + 1u) * GROUP - firstHead);
 
+    //#storeOwn
+    // Queries, keys and values are asked for all at once. In place of keys that the sequence does not have, the last.
+    //#load
+    //#keepKeys
+    workgroupBarrier();
+
     let key = thread % KEYS;
     let keyLane = thread / KEYS;
-    let slot = slotOf(blockTable, firstKey + min(key, numKeys - 1u));
+    let keyAt = key * TILE_STRIDE;
     //#scoreSums
     for (var quad = 0u; quad < HEAD_QUADS; quad += SCORE_TURN) {
         //#score
     }
     //#storeScores
     workgroupBarrier();
+    //#keepValues
 
     let softmaxHead = thread / SOFTMAX_LANES;
     let softmaxLane = thread % SOFTMAX_LANES;
@@ -81,9 +93,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (headLane >= HEAD_LANES) { return; }
     //#accumulators
     for (var k = 0u; k < numKeys; k += 4u) {
-        // Four keys lie in one block; the last is read again in place of keys that the sequence does not have.
-        let slot = slotOf(blockTable, firstKey + k);
-        let last = numKeys - 1u - k;
         //#accumulate
     }
     //#store

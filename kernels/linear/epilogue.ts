@@ -7,7 +7,10 @@ import gelu from "./gelu.wgsl" with { type: "text" };
 const ACTIVATIONS: Record<Activation, string> = { gelu_tanh: "geluTanh", gelu_erf: "geluErf" };
 
 export interface Epilogue {
-  /** WGSL: the bindings from `firstBinding` on, and `fn finish(at: u32, column: u32, sum: f32)`, `at` the element of output. */
+  /**
+   * WGSL: the bindings from `firstBinding` on, `fn termsOf(at: u32, column: u32) -> Terms`, which reads what is not a
+   * product and may run long before it, and `fn finish(at: u32, terms: Terms, sum: f32)`; `at` is the element of output.
+   */
   readonly code: string;
   readonly bindings: readonly Binding[];
 }
@@ -19,7 +22,7 @@ export function linearEpilogue(
   context: GpuContext,
   firstBinding: number,
 ): Epilogue {
-  const declarations: string[] = [], bindings: Binding[] = [], steps: string[] = [];
+  const declarations: string[] = [], bindings: Binding[] = [];
   const bind = (name: string, buffer: GPUBuffer, access: "read" | "readWrite" = "read") => {
     const space = access === "read" ? "storage, read" : "storage, read_write";
     declarations.push(
@@ -28,25 +31,28 @@ export function linearEpilogue(
     bindings.push({ buffer, access });
   };
   bind("output", context.activation(node.output), "readWrite");
-  if (weight.scales) {
-    bind("scales", weight.scales);
-    steps.push("y *= scales[column];");
-  }
-  if (node.bias) {
-    bind("bias", context.vector(node.bias));
-    steps.push("y += bias[column];");
-  }
-  if (node.activation) steps.push(`y = ${ACTIVATIONS[node.activation]}(y);`);
-  if (node.residual) {
-    bind("residual", context.activation(node.residual));
-    steps.push("y += residual[at];");
-  }
+  if (weight.scales) bind("scales", weight.scales);
+  if (node.bias) bind("bias", context.vector(node.bias));
+  if (node.residual) bind("residual", context.activation(node.residual));
+  const terms = [
+    weight.scales ? "scales[column]" : "1.0",
+    node.bias ? "bias[column]" : "0.0",
+    node.residual ? "residual[at]" : "0.0",
+  ];
+  const steps = [
+    "var y = sum;",
+    ...(weight.scales ? ["y *= terms.scale;"] : []),
+    ...(node.bias ? ["y += terms.bias;"] : []),
+    ...(node.activation ? [`y = ${ACTIVATIONS[node.activation]}(y);`] : []),
+    ...(node.residual ? ["y += terms.residual;"] : []),
+    "output[at] = y;",
+  ];
   const code = `${declarations.join("\n")}
 ${node.activation ? gelu : ""}
-fn finish(at: u32, column: u32, sum: f32) {
-    var y = sum;
+struct Terms { scale: f32, bias: f32, residual: f32 }
+fn termsOf(at: u32, column: u32) -> Terms { return Terms(${terms.join(", ")}); }
+fn finish(at: u32, terms: Terms, sum: f32) {
     ${steps.join("\n    ")}
-    output[at] = y;
 }`;
   return { code, bindings };
 }

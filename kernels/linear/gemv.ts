@@ -1,159 +1,138 @@
-// Writes the WGSL of the few-rows form of linear: how many weight rows and words a thread works on at once, and the loop
-// body spelled out for it.
-import type { GpuCaps } from "../../device/caps.ts";
-import type { StorageType } from "../gpu_op.ts";
-import { ELEMENTS_PER_16_BYTES, quadOfWord, specialise, unroll } from "../wgsl.ts";
+// Writes the WGSL of the few-rows form of linear: loads and products of the loop body spelled out for its division of
+// work, with x as it lies or brought into workgroup memory first.
+import { ELEMENTS_PER_16_BYTES, quadOfWord, quadSnippet, specialise, unroll } from "../wgsl.ts";
+import type { Epilogue } from "./epilogue.ts";
 import code from "./gemv.wgsl" with { type: "text" };
+import type { GemvForm } from "./gemv_form.ts";
+import type { NormStage } from "./norm_stage.ts";
+import { sumShares, teamBuiltins, teamPlace, teamSum } from "./team_sum.ts";
 
-const THREADS = 128;
-/** Loads of 16 bytes that a thread issues before it needs the first. */
-const LOADS_IN_FLIGHT = 4;
+/** Up to this many sums a thread keeps four partial sums of each, which do not wait for one another. */
+const MOST_WIDE_SUMS = 4;
 
-/** The most rows of x that this form is written for. */
-export type GemvRows = 1 | 2 | 4;
-
-export interface GemvForm {
-  /** Rows of x that the code is written for. */
-  readonly maxRows: GemvRows;
-  /** Threads that share an output. */
-  readonly lanes: number;
-  /** Whether a team is exactly a subgroup. */
-  readonly subgroups: boolean;
-  /** Weight rows that a team works on at once. */
-  readonly teamRows: number;
-  /** Words of each of those rows that a thread takes per turn of the loop. */
-  readonly wordsPerTurn: number;
-  readonly wordsPerRow: number;
-}
-
-/** Chooses the form for a weight of `stride` stored elements a row. */
-export function gemvForm(maxRows: GemvRows, type: StorageType, stride: number, caps: GpuCaps): GemvForm {
-  // A team adds up inside a subgroup only where the subgroup's size is known before the code is compiled.
-  const { subgroupMinSize: size, subgroupMaxSize } = caps;
-  const subgroups = caps.subgroups && size === subgroupMaxSize && size >= 8 && size <= THREADS;
-  const lanes = subgroups ? size : 32;
-  const teamRows = maxRows === 4 ? 2 : 4;
-  const wordsPerRow = stride / ELEMENTS_PER_16_BYTES[type];
-  const wordsPerTurn = Math.min(LOADS_IN_FLIGHT / teamRows, Math.ceil(wordsPerRow / lanes));
-  return { maxRows, lanes, subgroups, teamRows, wordsPerTurn, wordsPerRow };
-}
-
-/** Workgroups for a shard of `shardRows` weight rows. */
-export function gemvWorkgroups(form: GemvForm, shardRows: number): number {
-  return Math.ceil(shardRows / (form.teamRows * (THREADS / form.lanes)));
-}
-
-/** The kernel for one shard. */
+/** The kernel for one shard; `norm` where x is normalised on the way. */
 export function gemvCode(
   form: GemvForm,
-  type: StorageType,
   constants: Readonly<Record<string, number>>,
-  epilogue: string,
+  epilogue: Epilogue,
+  norm?: NormStage,
 ): string {
-  const { maxRows, lanes, subgroups, teamRows, wordsPerTurn, wordsPerRow } = form;
+  const sum = teamSum(form);
   const specialised = specialise(code, {
     ...constants,
-    LANES: lanes,
-    TEAM_ROWS: teamRows,
-    MAX_ROWS: maxRows,
-    WORDS_PER_TURN: wordsPerTurn,
-    WORDS_PER_ROW: wordsPerRow,
+    THREADS: form.threads,
+    LANES: form.lanes,
+    PARTS: form.parts,
+    TEAM_ROWS: form.teamRows,
+    MAX_ROWS: form.maxRows,
+    SUM_SHARES: sumShares(form),
+    WORDS_PER_ROW: form.wordsPerRow,
   }, {
-    epilogue,
-    accumulators: eachSum(form, (row, r) => `    var y${row}_${r} = vec4<f32>();`),
-    multiply: [
-      unroll(wordsPerTurn, (i) => loadWords(form, i)),
-      unroll(wordsPerTurn, (i) => multiplyWord(form, type, i)),
-    ].join("\n"),
-    ...(subgroups ? subgroupTeam(form) : workgroupTeam(form)),
+    epilogue: epilogue.code,
+    word: isWideWord(form) ? "alias Word = vec4<u32>;" : `${quadSnippet(form.type)}\nalias Word = Quad;`,
+    norm: norm?.code ?? "",
+    memory: sum.memory,
+    builtins: teamBuiltins(form),
+    place: teamPlace(form),
+    accumulators: eachSum(
+      form,
+      (row, r) => `    var y${row}_${r} = ${isWide(form) ? "vec4<f32>()" : "0.0"};`,
+    ),
+    product: norm ? stagedProduct(form, norm) : directProduct(form),
+    reduce: `${
+      eachSum(form, (row, r) =>
+        `    let v${row * form.teamRows + r} = ${
+          isWide(form) ? `dot(y${row}_${r}, vec4<f32>(1.0))` : `y${row}_${r}`
+        };`)
+    }\n${sum.code}`,
+    joinShares: unroll(
+      form.parts * sumShares(form) - 1,
+      (i) => `        sum += sums[firstSum + ${i + 1}u * VALUES];`,
+    ),
   });
-  return subgroups ? `enable subgroups;\n${specialised}` : specialised;
+  return form.subgroups ? `enable subgroups;\n${specialised}` : specialised;
+}
+
+/** Words of 16 bytes, or of four elements. */
+function isWideWord({ type, wordElements }: GemvForm): boolean {
+  return wordElements === ELEMENTS_PER_16_BYTES[type];
+}
+
+function isWide({ maxRows, teamRows }: GemvForm): boolean {
+  return maxRows * teamRows <= MOST_WIDE_SUMS;
 }
 
 function eachSum(form: GemvForm, line: (row: number, teamRow: number) => string): string {
   return unroll(form.maxRows, (row) => unroll(form.teamRows, (r) => line(row, r)));
 }
 
-/** Word `i` of the turn, of every weight row of the team. Past the end of a row, zeros; past the last row, its copy. */
-function loadWords({ lanes, teamRows, wordsPerTurn, wordsPerRow }: GemvForm, i: number): string {
-  const whole = wordsPerRow % (lanes * wordsPerTurn) === 0;
-  const at = `    let k${i} = ${
-    whole ? `step + ${i * lanes}u` : `min(step + ${i * lanes}u, ${wordsPerRow - 1}u)`
-  };`;
-  const loads = unroll(teamRows, (r) => {
-    const word = `weight[min(firstColumn + ${r}u, SHARD_ROWS - 1u) * WORDS_PER_ROW + k${i}]`;
-    const guarded = `select(vec4<u32>(), ${word}, step + ${i * lanes}u < WORDS_PER_ROW)`;
-    return `    let w${i}_${r} = ${whole ? word : guarded};`;
-  });
-  return `${at}\n${loads}`;
+/** x where it lies: turns of loads and products. */
+function directProduct(form: GemvForm): string {
+  return turns(form, "rowLane");
 }
 
-function multiplyWord({ maxRows, teamRows, wordsPerRow }: GemvForm, type: StorageType, i: number): string {
-  const quads = ELEMENTS_PER_16_BYTES[type] / 4;
+/** x through workgroup memory: the first words of the weight are asked for before x is brought there. */
+function stagedProduct(form: GemvForm, norm: NormStage): string {
+  const perTurn = wordsOfTurn(form);
+  return `${norm.loads}
+${loads(form, "rowLane", 0)}
+${norm.bring}
+${products(form, 0, true)}
+${form.wordsPerRow > perTurn ? turns(form, `rowLane + ${perTurn}u`, true) : ""}`;
+}
+
+function turns(form: GemvForm, first: string, staged = false): string {
+  return `    for (var step = ${first}; step < WORDS_PER_ROW; step += ${wordsOfTurn(form)}u) {
+${loads(form, "step", 1)}
+${products(form, 1, staged)}
+    }`;
+}
+
+function wordsOfTurn({ lanes, parts, wordsPerTurn }: GemvForm): number {
+  return lanes * parts * wordsPerTurn;
+}
+
+/** Words `at`, `at` + ROW_LANES, ... of every weight row of the team. Past the end, zeros; past the last row, its copy. */
+function loads(form: GemvForm, at: string, set: number): string {
+  const { teamRows, wordsPerTurn, wordsPerRow } = form;
+  const whole = wordsPerRow % wordsOfTurn(form) === 0;
+  return unroll(wordsPerTurn, (i) => {
+    const k = `${at} + ${i}u * ROW_LANES`;
+    const words = unroll(teamRows, (r) => {
+      const word = `weight[min(firstColumn + ${r}u, SHARD_ROWS - 1u) * WORDS_PER_ROW + k${set}_${i}]`;
+      return `    let w${set}_${i}_${r} = ${whole ? word : `select(Word(), ${word}, ${k} < WORDS_PER_ROW)`};`;
+    });
+    return `    let k${set}_${i} = ${whole ? k : `min(${k}, WORDS_PER_ROW - 1u)`};\n${words}`;
+  });
+}
+
+/** The products of the words that the loads of the same set brought. */
+function products(form: GemvForm, set: number, staged: boolean): string {
+  return unroll(form.wordsPerTurn, (i) => multiplyWord(form, `${set}_${i}`, staged));
+}
+
+function multiplyWord(form: GemvForm, word: string, staged: boolean): string {
+  const { maxRows, teamRows, type, wordsPerRow } = form;
+  const quads = form.wordElements / 4;
+  const quadOf = (name: string, q: number) =>
+    isWideWord(form) ? quadOfWord(type, name, q) : `unpackQuad(${name})`;
   return unroll(quads, (q) => {
-    const weights = unroll(
-      teamRows,
-      (r) => `    let q${i}_${q}_${r} = ${quadOfWord(type, `w${i}_${r}`, q)};`,
-    );
+    const name = (r: number) => `q${word}_${q}_${r}`;
+    const weights = unroll(teamRows, (r) => `    let ${name(r)} = ${quadOf(`w${word}_${r}`, q)};`);
     const sums = unroll(maxRows, (row) => {
-      const last = row === 0 ? "0u" : `min(${row}u, numRows - 1u)`;
-      const load = `    let x${i}_${q}_${row} = x[${last} * ${
-        wordsPerRow * quads
-      }u + k${i} * ${quads}u + ${q}u];`;
-      const fma = unroll(
-        teamRows,
-        (r) => `    y${row}_${r} = fma(q${i}_${q}_${r}, x${i}_${q}_${row}, y${row}_${r});`,
-      );
-      return `${load}\n${fma}`;
+      const start = row === 0 ? "" : `min(${row}u, numRows - 1u) * ${wordsPerRow * quads}u + `;
+      const load = staged
+        ? `staged[${q * wordsPerRow}u + k${word}]`
+        : `x[${start}k${word} * ${quads}u + ${q}u]`;
+      const x = `x${word}_${q}_${row}`;
+      return `    let ${x} = ${load};
+${unroll(teamRows, (r) => addProduct(form, `y${row}_${r}`, name(r), x))}`;
     });
     return `${weights}\n${sums}`;
   });
 }
 
-/** The team's sums, row by row, packed four to a vector: `total0` and, beyond four sums, `total1`. */
-function packTotals({ maxRows, teamRows }: GemvForm): { count: number; code: string } {
-  const sums = Array.from(
-    { length: maxRows * teamRows },
-    (_, j) => `dot(y${Math.floor(j / teamRows)}_${j % teamRows}, vec4<f32>(1.0))`,
-  );
-  const count = sums.length / 4;
-  const total = (i: number) => `    let total${i} = vec4<f32>(${sums.slice(4 * i, 4 * i + 4).join(", ")});`;
-  return { count, code: unroll(count, total) };
-}
-
-function subgroupTeam(form: GemvForm): Record<string, string> {
-  const totals = packTotals(form);
-  const added = (i: number) => `subgroupAdd(total${i})`;
-  const mine = totals.count === 1
-    ? "all0[lane % 4u]"
-    : "select(all0[lane % 4u], all1[lane % 4u], lane >= 4u)";
-  return {
-    memory: "",
-    builtins: "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,",
-    place: "",
-    reduce: `${totals.code}
-${unroll(totals.count, (i) => `    let all${i} = ${added(i)};`)}
-    let sum = ${mine};`,
-  };
-}
-
-function workgroupTeam(form: GemvForm): Record<string, string> {
-  const totals = packTotals(form);
-  const partials = (i: number, offset: string) => `partials[thread + ${i * THREADS}u${offset}]`;
-  const halvings = Array.from({ length: Math.log2(form.lanes) }, (_, i) => form.lanes >> (i + 1));
-  const fold = (half: number) =>
-    `    if (lane < ${half}u) {
-${unroll(totals.count, (i) => `        ${partials(i, "")} += ${partials(i, ` + ${half}u`)};`)}
-    }
-    workgroupBarrier();`;
-  return {
-    memory: `var<workgroup> partials: array<vec4<f32>, ${totals.count * THREADS}>;`,
-    builtins: "@builtin(local_invocation_index) thread: u32,",
-    place: "    let team = thread / LANES;\n    let lane = thread % LANES;",
-    reduce: `${totals.code}
-${unroll(totals.count, (i) => `    ${partials(i, "")} = total${i};`)}
-    workgroupBarrier();
-${halvings.map(fold).join("\n")}
-    let sum = partials[team * LANES + min(lane / 4u, ${totals.count - 1}u) * ${THREADS}u][lane % 4u];`,
-  };
+function addProduct(form: GemvForm, y: string, q: string, x: string): string {
+  if (isWide(form)) return `    ${y} = fma(${q}, ${x}, ${y});`;
+  return `    ${y} = fma(${q}.w, ${x}.w, fma(${q}.z, ${x}.z, fma(${q}.y, ${x}.y, fma(${q}.x, ${x}.x, ${y}))));`;
 }

@@ -1,17 +1,24 @@
-// Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to four rows, where
-// reading the weight is all that counts. The safe profile keeps to the tiled form, so that a row's sums never depend on
-// its batch.
+// Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to eight rows, where
+// reading the weight is all that counts; that for one row also normalises it. The safe profile keeps to the tiled form,
+// so that a row's sums never depend on its batch.
 import { type GpuContext, type GpuMatrix, type KernelCall, type MatrixShard, rowStride } from "../gpu_op.ts";
-import type { LinearNode } from "../graph.ts";
+import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
 import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { linearEpilogue } from "./epilogue.ts";
-import { gemvCode, gemvForm, type GemvRows, gemvWorkgroups } from "./gemv.ts";
+import { gemvCode } from "./gemv.ts";
+import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
+import { normStage } from "./norm_stage.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
 const TILE = 64;
-const GEMV_ROWS: readonly GemvRows[] = [1, 2, 4];
-const MOST_GEMV_ROWS = 4;
+const GEMV_ROWS: readonly GemvRows[] = [1, 2, 4, 8];
+const MOST_GEMV_ROWS = 8;
+/**
+ * Rows up to which those forms normalise their input themselves. Every workgroup does it again, so for more rows it
+ * takes longer than a dispatch of its own.
+ */
+export const MOST_NORMALISED_ROWS = 1;
 
 /** One call per shard of the weight and form; of the forms, one runs in a step. */
 export function lowerLinear(node: LinearNode, context: GpuContext): KernelCall[] {
@@ -47,10 +54,11 @@ function tiledCall(
       multiply: unroll(4, multiplyLine),
     }),
     bindings: [
-      ...productBindings(node, shard, context),
+      ...productBindings(node.input, shard, context),
       { buffer: context.uniform(sizes), access: "uniform" },
       ...epilogue.bindings,
     ],
+    weightBytes: shard.buffer.size,
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows < fewestRows) return undefined;
@@ -72,8 +80,10 @@ function gemvCall(
   context: GpuContext,
   maxRows: GemvRows,
 ): KernelCall {
-  const form = gemvForm(maxRows, weight.type, rowStride(weight.columns), context.caps);
-  const epilogue = linearEpilogue(node, weight, context, 3);
+  const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
+  const form = gemvForm(maxRows, weight, context.caps);
+  const stage = norm && normStage(norm, form, context, 3);
+  const epilogue = linearEpilogue(node, weight, context, 3 + (stage?.bindings.length ?? 0));
   const constants = {
     NUM_ROWS: numRowsWord(node.input.rows),
     SHARD_ROWS: shard.numRows,
@@ -82,8 +92,13 @@ function gemvCall(
   };
   return {
     label: `linear ${node.weight.name}, ${maxRows} rows`,
-    code: gemvCode(form, weight.type, constants, epilogue.code),
-    bindings: [...productBindings(node, shard, context), ...epilogue.bindings],
+    code: gemvCode(form, constants, epilogue, stage),
+    bindings: [
+      ...productBindings(norm?.input ?? node.input, shard, context),
+      ...(stage?.bindings ?? []),
+      ...epilogue.bindings,
+    ],
+    weightBytes: shard.buffer.size,
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows > maxRows || rows <= maxRows / 2) return undefined;
@@ -92,10 +107,10 @@ function gemvCall(
   };
 }
 
-function productBindings(node: LinearNode, shard: MatrixShard, context: GpuContext) {
+function productBindings(input: Value, shard: MatrixShard, context: GpuContext) {
   return [
     { buffer: context.control, access: "read" },
-    { buffer: context.activation(node.input), access: "read" },
+    { buffer: context.activation(input), access: "read" },
     { buffer: shard.buffer, access: "read" },
   ] as const;
 }

@@ -103,7 +103,8 @@ fn main(
         let column = 4u * columnQuad + i % 4u;
         if (row < numRows && column < sizes.shardRows) {
             let outputColumn = sizes.firstColumn + column;
-            finish(row * sizes.outputStride + outputColumn, outputColumn, sums[i / 4u][i % 4u]);
+            let at = row * sizes.outputStride + outputColumn;
+            finish(at, termsOf(at, outputColumn), sums[i / 4u][i % 4u]);
         }
     }
 }

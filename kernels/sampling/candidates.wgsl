@@ -15,7 +15,8 @@ fn useMaskOf(sample: u32) {
 
 /** The key of a logit that may be chosen, else 0. */
 fn candidateKey(sample: u32, id: u32) -> u32 {
-    if (isSuppressed(id)) { return 0u; }
-    if (isMasked && ((masks[maskStart + id / 32u] >> (id % 32u)) & 1u) == 0u) { return 0u; }
-    return keyOf(logits[sample * ROW_STRIDE + id]);
+    let key = keyOf(logits[sample * ROW_STRIDE + id]);
+    var isOut = isSuppressed(id);
+    if (isMasked) { isOut = isOut || ((masks[maskStart + id / 32u] >> (id % 32u)) & 1u) == 0u; }
+    return select(key, 0u, isOut);
 }

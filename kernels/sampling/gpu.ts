@@ -4,7 +4,7 @@ import { controlConstants, NO_MASK, NO_TARGET, type StepShape } from "../control
 import { type Binding, type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { Value } from "../graph.ts";
 import { MAX_TOP_LOGPROBS, type SampleRequest } from "../step.ts";
-import { specialise } from "../wgsl.ts";
+import { specialise, unroll } from "../wgsl.ts";
 import adjustCode from "./adjust.wgsl" with { type: "text" };
 import candidatesCode from "./candidates.wgsl" with { type: "text" };
 import drawCode from "./draw.wgsl" with { type: "text" };
@@ -66,7 +66,14 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: ({ numAdjustments }) => numAdjustments > 0 ? [Math.ceil(numAdjustments / 64), 1, 1] : undefined,
   }, {
     label: "sampling greedy",
-    code: specialise(greedyCode, constants, snippets),
+    code: specialise(greedyCode, {
+      ...constants,
+      THREADS: greedyThreads(context),
+      PER_TURN: CANDIDATES_PER_TURN,
+    }, {
+      ...snippets,
+      candidate: CANDIDATES,
+    }),
     bindings: [control, logits, tokens, ...masks],
     grid: perSample(() => true),
   }, {
@@ -84,6 +91,26 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: perSample((shape) => shape.wantsScores),
   }];
 }
+
+/** As many as the adapter allows: a greedy choice is one workgroup's walk through a long row. */
+function greedyThreads({ caps }: GpuContext): number {
+  return caps.maxInvocations >= 1024 ? 1024 : 256;
+}
+
+const CANDIDATES_PER_TURN = 16;
+/** Logits that do not wait for one another; past the last, the last again. */
+const CANDIDATES = `${
+  unroll(CANDIDATES_PER_TURN, (i) =>
+    `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
+let key${i} = candidateKey(sample, other${i});`)
+}
+${
+  unroll(CANDIDATES_PER_TURN, (i) =>
+    `if (key${i} > key) {
+    key = key${i};
+    id = other${i};
+}`)
+}`;
 
 /** Uploads the step's masks, each at the place that the control buffer names. */
 export function writeMasks(queue: GPUQueue, masks: GPUBuffer, samples: readonly SampleRequest[]) {

@@ -1,16 +1,16 @@
 // The token of every sample that needs no random number: its target where it has one, else (temperature 0) the id of the
 // largest logit, the lowest of equals. 0 when nothing may be chosen.
-// logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; 256 threads. Reference: sampleLogits.
+// logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; THREADS threads. Reference: sampleLogits.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> logits: array<u32>;
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 //#candidates
 
-var<workgroup> keys: array<u32, 256>;
-var<workgroup> ids: array<u32, 256>;
+var<workgroup> keys: array<u32, THREADS>;
+var<workgroup> ids: array<u32, THREADS>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let sample = group.x;
     let record = SAMPLES + sample * SAMPLE_WORDS;
@@ -24,16 +24,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     useMaskOf(sample);
     var key = 0u;
     var id = thread;
-    for (var other = thread; other < VOCAB; other += 256u) {
-        let otherKey = candidateKey(sample, other);
-        if (otherKey > key) {
-            key = otherKey;
-            id = other;
-        }
+    for (var first = thread; first < VOCAB; first += PER_TURN * THREADS) {
+        //#candidate
     }
     keys[thread] = key;
     ids[thread] = id;
-    for (var width = 128u; width > 0u; width /= 2u) {
+    for (var width = THREADS / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
         if (thread < width && before(keys[thread + width], ids[thread + width], keys[thread], ids[thread])) {
             keys[thread] = keys[thread + width];

@@ -65,11 +65,11 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
     name: "long context",
   },
-  // So many sequences that the split form takes longer splits.
+  // So many sequences that the split form's working memory cannot be bound everywhere.
   {
     ...attentionCase([16, 1, 32], "f16", [[130, 1], [1, 1], [1, 1]]),
     maxSequences: 9000,
-    name: "long splits",
+    name: "very many sequences",
   },
   ...([[8, 1, 64, "f16"], [3, 3, 33, "f16"], [3, 3, 33, "f32"]] as const).map((
     [heads, kvHeads, size, type],

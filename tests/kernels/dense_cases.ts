@@ -88,6 +88,11 @@ export const DENSE_CASES: readonly DenseCase[] = [
   ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
   layerNormCase(515, 1000),
   layerNormCase(64, -30_000),
+  normedLinearCase("F32", 33, 0, [1, 2]),
+  normedLinearCase("F16", 512, 0, [1, 8, 9]),
+  normedLinearCase("I8", 33, 0, [1, 4]),
+  normedLinearCase("F16", 2064, 0, [1]),
+  normedLinearCase("F32", 515, 1000, [1]),
   ...TABLE_SHAPES.map(embeddingCase),
   gatherRowsCase(33),
   chainCase("F32"),
@@ -128,6 +133,46 @@ function layerNormCase(width: number, mean: number): DenseCase {
       const bias = source.add("bias", [width], random.normals(width));
       const output = graph.layerNorm(graph.input("x", width), scale, bias, 1e-5);
       return problem(random, graph, output, source, [5], mean);
+    },
+  };
+}
+
+/** A norm that two linears read: a step of one row leaves it to them. */
+function normedLinearCase(
+  storage: TensorDtype,
+  width: number,
+  mean: number,
+  rows: readonly number[],
+): DenseCase {
+  return {
+    name: `layerNorm of ${width}${mean ? ` about ${mean}` : ""}, linears in ${storage}`,
+    tolerance: F32_TOLERANCE,
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const outWidth = 37;
+      const scale = source.add("scale", [width], random.normals(width, 1, 0.3));
+      const shift = source.add("shift", [width], random.normals(width));
+      const matrix = (name: string) =>
+        source.add(
+          name,
+          [outWidth, width],
+          random.normals(outWidth * width, 0, 1 / Math.sqrt(width)),
+          storage,
+        );
+      const normed = graph.layerNorm(graph.input("x", width), scale, shift, 1e-5);
+      const left = graph.linear(normed, matrix("left"), {
+        bias: source.add("bias", [outWidth], random.normals(outWidth)),
+        activation: "gelu_tanh",
+      });
+      const right = graph.linear(normed, matrix("right"));
+      const output = graph.linear(
+        left,
+        source.add("last", [outWidth, outWidth], random.normals(outWidth ** 2)),
+        {
+          residual: right,
+        },
+      );
+      return problem(random, graph, output, source, rows, mean);
     },
   };
 }

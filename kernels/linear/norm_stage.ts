@@ -1,0 +1,52 @@
+// Writes the part of the one-row form of linear that brings x into workgroup memory, normalised: a layerNorm that only
+// linears read then costs no dispatch of its own. Everything it reads is asked for at once, and before the weight.
+import type { GpuCaps } from "../../device/caps.ts";
+import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
+import type { LayerNormNode } from "../graph.ts";
+import { heldRow } from "../layer_norm/held_row.ts";
+import type { GemvForm } from "./gemv_form.ts";
+
+/** Columns of x that a thread holds in registers at most, in fours, and threads that share a row at least. */
+const MOST_QUADS = 8;
+const FEWEST_THREADS = 256;
+/** Workgroup memory that the form needs beside x, bytes. */
+const BESIDE_BYTES = 12 * 1024;
+
+/** The widest row that can be normalised on the way. */
+export function mostNormalisedWidth(caps: GpuCaps): number {
+  return Math.min(MOST_QUADS * FEWEST_THREADS * 4, (caps.maxWorkgroupBytes - BESIDE_BYTES) / 4);
+}
+
+export interface NormStage {
+  /** WGSL: bindings from `firstBinding` on, and functions. */
+  readonly code: string;
+  readonly bindings: readonly Binding[];
+  /** WGSL for `main`: asks for x and the norm's vectors. */
+  readonly loads: string;
+  /**
+   * WGSL for `main`: leaves the normalised row in `staged`. The fours of a word lie apart, so that neighbouring words are
+   * neighbours: staged [quads of a word][words].
+   */
+  readonly bring: string;
+}
+
+export function normStage(
+  norm: LayerNormNode,
+  form: GemvForm,
+  context: GpuContext,
+  firstBinding: number,
+): NormStage {
+  const row = heldRow(norm, form, context, firstBinding);
+  const rowQuads = rowStride(norm.input.width) / 4;
+  const wordQuads = form.wordElements / 4;
+  const place = (i: number) =>
+    `quad${i} % ${wordQuads}u * ${rowQuads / wordQuads}u + quad${i} / ${wordQuads}u`;
+  return {
+    code: `${row.code}\nvar<workgroup> staged: array<vec4<f32>, ${rowQuads}>;`,
+    bindings: row.bindings,
+    loads: row.loads("0u"),
+    bring: `${row.normalise}
+${row.each((i) => `    if (held${i}) { staged[${place(i)}] = y${i}; }`)}
+    workgroupBarrier();`,
+  };
+}

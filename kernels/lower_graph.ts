@@ -1,0 +1,72 @@
+// The dispatches of a graph on a GPU, in the order in which they run: every node's own, then those that choose tokens.
+// Knows no step and no pipeline.
+import type { GpuDevice } from "../device/gpu_device.ts";
+import { lowerAttention } from "./attention/gpu.ts";
+import type { ControlLayout } from "./control.ts";
+import { lowerEmbedding } from "./embedding/gpu.ts";
+import { lowerGatherRows } from "./gather_rows/gpu.ts";
+import type { GpuBuffers } from "./gpu_buffers.ts";
+import type { GpuContext, GpuKvCache, KernelCall } from "./gpu_op.ts";
+import type { GpuWeights } from "./gpu_weights.ts";
+import type { Graph, Node } from "./graph.ts";
+import { lowerLayerNorm } from "./layer_norm/gpu.ts";
+import { lowerLinear } from "./linear/gpu.ts";
+import type { NormFusion } from "./norm_fusion.ts";
+import { lowerSampling } from "./sampling/gpu.ts";
+
+/** What lowerings may use, of a plan's parts. */
+export function contextOf(
+  gpu: GpuDevice,
+  layout: ControlLayout,
+  weights: GpuWeights,
+  buffers: GpuBuffers,
+  fusion: NormFusion,
+): GpuContext {
+  return {
+    caps: gpu.caps,
+    profile: gpu.profile,
+    layout,
+    control: buffers.control,
+    matrix: (ref) => weights.matrix(ref),
+    vector: (ref) => weights.vector(ref),
+    activation: (value) => buffers.activation(value),
+    fusedNorm: (value) => fusion.get(value.id),
+    kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
+    scratch: (name, bytes) => buffers.scratch(name, bytes),
+    uniform: (words) => buffers.uniform(words),
+  };
+}
+
+/** @param suppressed ids that are never chosen; undefined = choose no tokens */
+export function lowerGraph(
+  graph: Graph,
+  context: GpuContext,
+  buffers: GpuBuffers,
+  suppressed: readonly number[] | undefined,
+): KernelCall[] {
+  const calls = graph.nodes.flatMap((node) => lowerNode(node, context));
+  if (!suppressed) return calls;
+  const { tokens, scores, masks } = buffers;
+  const vocabSize = graph.output.width;
+  return [
+    ...calls,
+    ...lowerSampling({ logits: graph.output, vocabSize, suppressed, tokens, scores, masks }, context),
+  ];
+}
+
+function lowerNode(node: Node, context: GpuContext): KernelCall[] {
+  switch (node.op) {
+    case "input":
+      return [];
+    case "embedding":
+      return lowerEmbedding(node, context);
+    case "layerNorm":
+      return lowerLayerNorm(node, context);
+    case "linear":
+      return lowerLinear(node, context);
+    case "attention":
+      return lowerAttention(node, context);
+    case "gatherRows":
+      return lowerGatherRows(node, context);
+  }
+}
