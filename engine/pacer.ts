@@ -1,0 +1,42 @@
+// How long steps may be, from what steps take on this machine and from when somebody last typed. Nobody can interrupt a
+// step: who asks while one runs waits for its end. Pure: times are passed in, in milliseconds on the engine's clock.
+import type { ScheduledSequence, StepPace } from "./scheduler.ts";
+import { StepCost } from "./step_cost.ts";
+
+/** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
+const TYPING_MS = 5_000;
+/** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
+const BACKGROUND_STEP_MS = 8;
+/** Where one row alone takes longer than that, this much longer than the one row. */
+const BACKGROUND_STRETCH = 1.25;
+/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
+const PROMPT_STEP_MS = 50;
+
+export class Pacer {
+  readonly #cost = new StepCost();
+  #lastLiveAt = -Infinity;
+
+  /** A live request has come. */
+  liveArrived(now: number) {
+    this.#lastLiveAt = now;
+  }
+
+  /** A step has run. */
+  stepTook(step: readonly ScheduledSequence[], ms: number) {
+    this.#cost.record(step.reduce((rows, { numTokens }) => rows + numTokens, 0), ms);
+  }
+
+  /** What a step of so many rows is expected to take, milliseconds. */
+  msOf(rows: number): number {
+    return this.#cost.msOf(rows);
+  }
+
+  paceAt(now: number): StepPace {
+    const typing = now - this.#lastLiveAt < TYPING_MS;
+    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#cost.msOf(1));
+    return {
+      promptRows: this.#cost.rowsWithin(PROMPT_STEP_MS),
+      backgroundRows: typing ? this.#cost.rowsWithin(backgroundMs) : Infinity,
+    };
+  }
+}
