@@ -7,10 +7,13 @@ import { StepCost } from "./step_cost.ts";
 const TYPING_MS = 5_000;
 /** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
 const BACKGROUND_STEP_MS = 8;
-/** Where one row alone takes longer than that, this much longer than the one row. */
+/** Longest step in which a prompt is read beside decodes: a frame of the screen; everybody else's token is so late. */
+const CHUNK_STEP_MS = 16;
+/** Longest step of live prompts alone: half a step is what the next request waits on average. */
+const PROMPT_STEP_MS = 32;
+/** Where one row alone takes long, steps that take little longer would mostly do what every step does. */
 const BACKGROUND_STRETCH = 1.25;
-/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
-const PROMPT_STEP_MS = 50;
+const CHUNK_STRETCH = 2;
 
 export class Pacer {
   readonly #cost = new StepCost();
@@ -33,10 +36,12 @@ export class Pacer {
 
   paceAt(now: number): StepPace {
     const typing = now - this.#lastLiveAt < TYPING_MS;
-    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#cost.msOf(1));
+    const oneRowMs = this.#cost.msOf(1);
+    const within = (ms: number, stretch: number) => this.#cost.rowsWithin(Math.max(ms, stretch * oneRowMs));
     return {
-      promptRows: this.#cost.rowsWithin(PROMPT_STEP_MS),
-      backgroundRows: typing ? this.#cost.rowsWithin(backgroundMs) : Infinity,
+      chunkRows: within(CHUNK_STEP_MS, CHUNK_STRETCH),
+      promptRows: within(PROMPT_STEP_MS, CHUNK_STRETCH),
+      backgroundRows: typing ? within(BACKGROUND_STEP_MS, BACKGROUND_STRETCH) : Infinity,
     };
   }
 }
