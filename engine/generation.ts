@@ -122,6 +122,16 @@ export class Generation {
     return this.#texts.get(sequence)!.sample.index;
   }
 
+  /** As the client knows it: the sequences' prompts may have been backed up. */
+  get promptIds(): readonly number[] {
+    return wholePromptIds(this.#options.prompt);
+  }
+
+  /** The completion's tokens so far: neither an end token nor what only spells what was typed. */
+  numTokensOf(sequence: Sequence): number {
+    return this.#texts.get(sequence)!.numTokens;
+  }
+
   /** What its deadlines have to say at this time; see `verdictAt`. */
   verdictAt(now: number): "fail" | "cut" | undefined {
     const { deadlines, maxTokens } = this.#options.request;
@@ -247,7 +257,7 @@ export class Generation {
 
   #pushPrompt() {
     const { prompt, request, tokenizer } = this.#options;
-    const tokenIds = wholePromptIds(prompt);
+    const tokenIds = this.promptIds;
     this.events.push({
       kind: "prompt",
       tokenIds,

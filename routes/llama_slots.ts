@@ -102,7 +102,10 @@ function toSlot(sequence: SequenceInfo, id: number, contextLength: number): z.ou
     priority: sequence.priority,
     age_ms: sequence.ageMs,
     n_prompt_tokens: promptTokens,
-    n_prompt_tokens_processed: Math.min(promptTokens, sequence.computedTokens),
+    // What a healed prompt was backed up by is never computed as such.
+    n_prompt_tokens_processed: sequence.stage === "decode"
+      ? promptTokens
+      : Math.min(promptTokens, sequence.computedTokens),
     n_blocks: sequence.blocks,
     ...(prompt !== undefined && { prompt }),
   };

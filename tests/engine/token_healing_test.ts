@@ -7,7 +7,7 @@ import { byteString, TokenIndex } from "../../engine/token_index.ts";
 import { Tokenizer } from "../../engine/tokenizer.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { hasToken } from "../../kernels/sampling/token_mask.ts";
-import { complete, openFakeEngine, textPrompt, VOCAB_SIZE } from "./fake_model.ts";
+import { complete, Gate, openFakeEngine, textPrompt, until, VOCAB_SIZE } from "./fake_model.ts";
 import type { FakeRunnerOptions } from "./fake_runner.ts";
 import { byteId, byteIds, tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
@@ -150,6 +150,29 @@ Deno.test("LocalEngine counts no token that only spells what was typed, and give
     assert.deepEqual([text, ids, finish.completionTokens, prompt.healed], ["z", [byteId(0x7a)], 1, 3]);
     assert.equal(finish.reason, maxTokens === 1 ? "length" : "eos");
   }
+});
+
+Deno.test("LocalEngine counts a healed request in its own statistics as its reply does, and shows it so", async () => {
+  const gate = new Gate();
+  await using fake = await openFakeEngine({ ...shortestThen("z"), beforeStep: () => gate.pass() }, HEALED);
+  using _ = { [Symbol.dispose]: () => gate.open() };
+  const completion = complete(fake.engine, wanted("f\n  "));
+  completion.catch(() => {}); // Or a failed assertion would be hidden behind the engine's end.
+  const whole = TINY.encode("f\n  ").length;
+  // Before each step: three draws spell what was typed, the fourth is the completion's, the fifth its end.
+  for (const [steps, generatedTokens] of [0, 0, 0, 0, 1].entries()) {
+    await until(async () => (await fake.engine.stats()).steps === steps && gate.waiting === 1);
+    const [sequence] = await fake.engine.sequences({ withPrompts: true });
+    const { promptTokens, maxTokens, prompt } = sequence;
+    assert.deepEqual([promptTokens, maxTokens, prompt], [whole, 8, "f\n  "]);
+    assert.equal(sequence.generatedTokens, generatedTokens);
+    gate.openOnce();
+  }
+  const { finish, prompt } = await completion;
+  const stats = await fake.engine.stats();
+  assert.deepEqual([stats.promptTokens, stats.generatedTokens], [prompt.tokenIds.length, 1]);
+  assert.equal(stats.drawnTokens, 5);
+  assert.equal(finish.completionTokens, stats.generatedTokens);
 });
 
 Deno.test("LocalEngine finds stop strings and echoes prompts as they were typed when it heals", async () => {
