@@ -107,9 +107,9 @@ export interface TokenLogprob {
 export type FinishReason = "eos" | "stop" | "rule" | "length" | "superseded";
 
 export interface GenerationTimings {
-  /** Milliseconds from submission to the first scheduled step. */
+  /** Milliseconds from submission to the first scheduled step, and of waiting for a grammar with the prompt read. */
   readonly queueMs: number;
-  /** Milliseconds from the first scheduled step to the first new token (or the end of a prefill-only request). */
+  /** Milliseconds from the first scheduled step to the first new token (or the end of a prefill-only request), else. */
   readonly promptMs: number;
   /** Milliseconds from the first new token to the last. */
   readonly predictedMs: number;

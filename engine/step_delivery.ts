@@ -40,7 +40,10 @@ export class StepDelivery {
       const generation = this.#inFlight.of(sequence);
       if (!generation) continue;
       for (const score of promptScores) generation.addPromptScore(score!);
-      if (prompts.has(sequence) && sequence.promptDone) this.#promptComputed(sequence, generation, now);
+      if (prompts.has(sequence)) {
+        if (sequence.promptDone) this.#promptComputed(sequence, generation, now);
+        else if (sequence.numUncomputed === 1 && sequence.allowed === "pending") generation.hold(now);
+      }
       this.#addTokens(scheduled, generation, held, scores, now);
     }
   }
