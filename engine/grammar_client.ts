@@ -1,25 +1,31 @@
 // One grammar, known to a worker of its own, and the completions that follow it. Whatever a grammar does, the engine goes on:
 // one that cannot be read, or takes too long, loses its worker, and the completions that follow it fail.
 import { hasToken } from "../kernels/sampling/token_mask.ts";
-import { InvalidRequestError } from "./errors.ts";
-import type { FromGrammarWorker, Grammar, GrammarVocabulary, ToGrammarWorker } from "./grammar.ts";
+import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
+import { type FromGrammarWorker, type Grammar, GRAMMAR_LIBRARY, type GrammarVocabulary } from "./grammar.ts";
+import type { GrammarThreadView } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
-/** For loading the library and compiling, and for a mask: as a rule they take a second, and a fraction of a millisecond. */
+/** For the library, which may have to be downloaded. */
+const LOAD_TIMEOUT_MS = 30_000;
+/** For compiling, and for a mask: as a rule they take a tenth of a second, and a fraction of a millisecond. */
 const COMPILE_TIMEOUT_MS = 10_000, MASK_TIMEOUT_MS = 2_000;
 
 export interface GrammarClientOptions {
-  readonly vocabulary: GrammarVocabulary;
+  readonly vocabulary: Pick<GrammarVocabulary, "endIds" | "suppressed">;
   /** Told whenever a constraint is no longer pending. */
   readonly onReady: () => void;
+  readonly loadTimeoutMs?: number;
   readonly compileTimeoutMs?: number;
+  /** Told whenever no completion follows it any more. */
+  readonly onIdle: () => void;
   /** It is of no use any more. */
   readonly onEnded: () => void;
 }
 
 /** One grammar, and the completions that follow it. */
 export class GrammarClient implements Disposable {
-  readonly #worker: Worker;
+  readonly #thread: GrammarThreadView;
   readonly #grammar: Grammar;
   readonly #options: GrammarClientOptions;
   readonly #matchers = new Map<number, GrammarConstraint>();
@@ -28,20 +34,18 @@ export class GrammarClient implements Disposable {
   /** Runs out when an answer is overdue. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(grammar: Grammar, options: GrammarClientOptions) {
+  /** @param thread that has no grammar yet; it is the client's from now on */
+  constructor(grammar: Grammar, thread: GrammarThreadView, options: GrammarClientOptions) {
     this.#grammar = grammar;
+    this.#thread = thread;
     this.#options = options;
-    this.#worker = new Worker(new URL("./grammar_worker.ts", import.meta.url), {
-      type: "module",
-      name: "grammar",
-    });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromGrammarWorker>) => this.#receive(data);
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      this.#fail(new Error(`Grammar broke down: ${event.message}`));
-    };
-    this.#post({ kind: "compile", grammar, vocabulary: options.vocabulary });
-    this.#watch(options.compileTimeoutMs ?? COMPILE_TIMEOUT_MS);
+    thread.onMessage = (message) => this.#receive(message);
+    thread.post({ kind: "compile", grammar });
+    this.#watch(thread.loaded ? this.#compileTimeoutMs : options.loadTimeoutMs ?? LOAD_TIMEOUT_MS);
+  }
+
+  get #compileTimeoutMs(): number {
+    return this.#options.compileTimeoutMs ?? COMPILE_TIMEOUT_MS;
   }
 
   get inUse(): boolean {
@@ -60,18 +64,20 @@ export class GrammarClient implements Disposable {
       endIds,
       suppressed,
       onFailed,
+      field: this.#grammar.field,
       accept: (id) => {
-        this.#post({ kind: "accept", matcher, id });
+        this.#thread.post({ kind: "accept", matcher, id });
         this.#watch(MASK_TIMEOUT_MS);
       },
       close: () => {
         if (!this.#matchers.delete(matcher)) return;
-        if (this.#compiled || this.inUse) this.#post({ kind: "close", matcher });
+        if (this.#compiled || this.inUse) this.#thread.post({ kind: "close", matcher });
         else this.#abandon(); // Nobody waits for it any more: it could compile for long.
+        if (!this.inUse) this.#options.onIdle();
       },
     });
     this.#matchers.set(matcher, constraint);
-    this.#post({ kind: "open", matcher });
+    this.#thread.post({ kind: "open", matcher });
     if (this.#compiled) this.#watch(MASK_TIMEOUT_MS);
     return constraint;
   }
@@ -79,11 +85,15 @@ export class GrammarClient implements Disposable {
   /** Ends the worker. */
   [Symbol.dispose]() {
     clearTimeout(this.#timer);
-    this.#worker.terminate();
+    this.#thread[Symbol.dispose]();
   }
 
   #receive(message: FromGrammarWorker) {
     switch (message.kind) {
+      case "loaded":
+        break;
+      case "missing":
+        return this.#fail(libraryError(this.#grammar, "and could not be downloaded"));
       case "compiled":
         this.#compiled = true;
         break;
@@ -92,27 +102,31 @@ export class GrammarClient implements Disposable {
         this.#options.onReady();
         break;
       case "refused":
-        return this.#fail(grammarError(this.#grammar, message.reason));
+        return this.#fail(refusal(this.#grammar, message.reason));
       case "failed":
         return this.#fail(new Error(`Grammar broke down: ${message.reason}`));
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.isPending) this.#watch(MASK_TIMEOUT_MS);
+    if (!this.#compiled) this.#watch(this.#compileTimeoutMs);
+    else if (this.isPending) this.#watch(MASK_TIMEOUT_MS);
   }
 
   /** Gives the worker so long for its next word. */
   #watch(timeoutMs: number) {
-    this.#timer ??= setTimeout(() => {
-      this.#fail(
-        grammarError(
-          this.#grammar,
-          `it took more than ${timeoutMs / 1000} s to ${
-            this.#compiled ? "follow" : "compile"
-          }; a simpler one is needed`,
-        ),
-      );
-    }, timeoutMs);
+    this.#timer ??= setTimeout(() => this.#fail(this.#overdue(timeoutMs)), timeoutMs);
+  }
+
+  #overdue(timeoutMs: number): Error {
+    const seconds = `${timeoutMs / 1000} s`;
+    if (!this.#thread.loaded) return libraryError(this.#grammar, `or could not be loaded within ${seconds}`);
+    const { kind, field } = this.#grammar;
+    return new InvalidRequestError(
+      `Cannot follow "${field}": the ${NAMES[kind]} took more than ${seconds} to ${
+        this.#compiled ? "follow" : "compile"
+      }; send a simpler one`,
+      { field, reason: "invalid_value" },
+    );
   }
 
   #abandon() {
@@ -126,16 +140,15 @@ export class GrammarClient implements Disposable {
     this.#matchers.clear();
     for (const constraint of failed) constraint.fail(error);
     this.#options.onReady();
-  }
-
-  #post(message: ToGrammarWorker) {
-    this.#worker.postMessage(message);
+    if (this.#thread.loaded) this.#options.onIdle();
   }
 }
 
 interface GrammarConstraintOptions {
   readonly endIds: readonly number[];
   readonly suppressed: readonly number[];
+  /** As in `Grammar`. */
+  readonly field: string;
   readonly onFailed: (error: Error) => void;
   readonly accept: (id: number) => void;
   readonly close: () => void;
@@ -173,10 +186,10 @@ class GrammarConstraint implements TokenConstraint {
     for (const id of this.#options.suppressed) if (hasToken(mask, id)) mask[id >>> 5] &= ~(1 << (id & 31));
     if (mask.every((word) => word === 0)) {
       this.fail(
-        new InvalidRequestError("Cannot go on: the grammar allows nothing that the model can write next", {
-          field: "grammar",
-          reason: "invalid_value",
-        }),
+        new InvalidRequestError(
+          `Cannot go on: "${this.#options.field}" allows nothing that the model can write next`,
+          { field: this.#options.field, reason: "invalid_value" },
+        ),
       );
     } else this.#next = mask;
   }
@@ -190,10 +203,22 @@ class GrammarConstraint implements TokenConstraint {
   }
 }
 
-function grammarError({ kind, field }: Grammar, reason: string): InvalidRequestError {
-  const name = { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" }[kind];
-  return new InvalidRequestError(`Cannot admit request: the ${name} cannot be followed: ${reason}`, {
+const NAMES = { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" } as const;
+
+/** @param said by the library, in its own words */
+function refusal({ kind, field }: Grammar, said: string): InvalidRequestError {
+  return new InvalidRequestError(
+    `Cannot follow "${field}": the grammar library refuses the ${NAMES[kind]} and says: "${said}"`,
+    { field, reason: "invalid_value" },
+  );
+}
+
+function libraryError({ field }: Grammar, why: string): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `Cannot follow "${field}": the library for grammars is not on this machine ${why}; ` +
+      `fetch it once, where there is a network: deno cache ${GRAMMAR_LIBRARY}`,
+    "no_grammar_library",
+    undefined,
     field,
-    reason: "invalid_value",
-  });
+  );
 }

@@ -1,7 +1,9 @@
-// The grammars in use, each in a worker of its own. Compiled ones are kept until others need the place.
+// The grammars in use, each in a worker of its own. Compiled ones are kept until others need the place; and once there was
+// one, a worker with the library loaded is kept for the next.
 import { EngineUnavailableError } from "./errors.ts";
 import type { Grammar, GrammarVocabulary } from "./grammar.ts";
 import { GrammarClient } from "./grammar_client.ts";
+import { GrammarThread } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
 /** Grammars at most: each has a copy of the library in its worker, some tens of megabytes. */
@@ -20,6 +22,8 @@ export class GrammarPool implements Disposable {
   readonly #limits: GrammarPoolLimits;
   /** By the grammar's text; the one used last is last. */
   readonly #workers = new Map<string, GrammarClient>();
+  /** Without a grammar yet. */
+  #spare: GrammarThread | undefined;
   #vocabulary: GrammarVocabulary | undefined;
   /** Ends the wait of `settle`. */
   #settled: () => void = () => {};
@@ -32,6 +36,11 @@ export class GrammarPool implements Disposable {
     this.#makeVocabulary = makeVocabulary;
     this.#onReady = onReady;
     this.#limits = limits;
+  }
+
+  /** Whether the next grammar that is new finds the library loaded. */
+  get hasSpare(): boolean {
+    return this.#spare?.loaded ?? false;
   }
 
   /** Grammars that are kept. */
@@ -56,10 +65,13 @@ export class GrammarPool implements Disposable {
     this.#workers.delete(key);
     if (!worker) {
       this.#makeRoom();
-      const started: GrammarClient = worker = new GrammarClient(grammar, {
+      const thread = this.#spare ?? this.#startThread();
+      this.#spare = undefined;
+      const started: GrammarClient = worker = new GrammarClient(grammar, thread, {
         ...this.#limits,
-        vocabulary: this.#vocabulary ??= this.#makeVocabulary(),
+        vocabulary: this.#vocabulary!,
         onReady: () => this.#ready(),
+        onIdle: () => this.#keepSpare(),
         onEnded: () => {
           if (this.#workers.get(key) === started) this.#workers.delete(key);
         },
@@ -88,6 +100,23 @@ export class GrammarPool implements Disposable {
   [Symbol.dispose]() {
     for (const worker of this.#workers.values()) worker[Symbol.dispose]();
     this.#workers.clear();
+    this.#spare?.[Symbol.dispose]();
+    this.#spare = undefined;
+  }
+
+  #startThread(): GrammarThread {
+    return new GrammarThread(this.#vocabulary ??= this.#makeVocabulary());
+  }
+
+  /** Loads the library for a grammar to come; while none is followed, for it takes time from whoever computes. */
+  #keepSpare() {
+    if (this.#spare || [...this.#workers.values()].some(({ inUse }) => inUse)) return;
+    const spare = this.#spare = this.#startThread();
+    spare.onMessage = ({ kind }) => {
+      if (kind !== "missing" && kind !== "failed") return;
+      spare[Symbol.dispose]();
+      this.#spare = undefined;
+    };
   }
 
   #makeRoom() {

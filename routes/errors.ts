@@ -38,6 +38,8 @@ const MAPPINGS = {
   // The client has left, so nobody reads this; 499 is what proxies log for it.
   cancelled: { status: 499, openai: "invalid_request_error", llama: "invalid_request_error" },
   internal: { status: 500, openai: "server_error", llama: "server_error" },
+  // No Retry-After: until somebody mends it the answer is the same.
+  notInstalled: { status: 501, openai: "server_error", llama: "not_supported_error" },
   unavailable: { status: 503, openai: "overloaded", llama: "unavailable_error" },
 } as const satisfies Record<string, Mapping>;
 
@@ -88,7 +90,7 @@ export function explain(error: unknown, c: Context, report: ReportError): HttpPr
 function toProblem(error: unknown, dialect: Dialect): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof InvalidRequestError) return invalidRequestProblem(error, dialect);
-  if (error instanceof EngineUnavailableError) return unavailableProblem(error);
+  if (error instanceof EngineUnavailableError) return unavailableProblem(error, dialect);
   return new HttpProblem("internal", "Internal server error", { code: "internal_error" });
 }
 
@@ -108,8 +110,12 @@ function invalidRequestProblem(error: InvalidRequestError, dialect: Dialect): Ht
   }
 }
 
-function unavailableProblem(error: EngineUnavailableError): HttpProblem {
+function unavailableProblem(error: EngineUnavailableError, dialect: Dialect): HttpProblem {
   const retryAfterSeconds = error.retryAfter;
+  if (error.reason === "no_grammar_library") {
+    const param = wireName(error.field!, dialect);
+    return new HttpProblem("notInstalled", error.message, { param, code: error.reason });
+  }
   if (error.reason === "queue_full") {
     return new HttpProblem("queueFull", error.message, { code: "rate_limit_exceeded", retryAfterSeconds });
   }

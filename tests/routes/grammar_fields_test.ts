@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { InvalidRequestError } from "../../engine/errors.ts";
+import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
 import { toGrammar } from "../../routes/grammar_fields.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { openApp, post } from "./requests.ts";
@@ -92,6 +92,14 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
     at: 0,
     error: new InvalidRequestError("m", { field: "structured_outputs.regex", reason: "invalid_value" }),
   };
+  const missing = new EngineUnavailableError("m", "no_grammar_library", undefined, "structured_outputs.regex");
+  for (const [path, sent] of [["/v1/completions", { prompt: "a" }], ["/infill", body]] as const) {
+    const app = openApp(new FakeEngine({ failure: { at: 1, error: missing } }));
+    const { status, json, headers } = await post(app, path, sent);
+    assert.deepEqual([status, json.error.param], [501, "structured_outputs"]);
+    assert.equal(json.error.code, path === "/infill" ? 501 : "no_grammar_library");
+    assert.equal(headers.get("retry-after"), null, "time mends nothing");
+  }
   const failed = await post(openApp(new FakeEngine({ failure })), "/v1/completions", {
     prompt: "a",
     stream: true,
