@@ -63,7 +63,7 @@ export interface GenerationRequest {
   readonly outputRules?: OutputRules;
   /**
    * Back the prompt up where it ends within a longer token (`token_healing.ts`). Undefined: as the server, or else the
-   * model has it. Never done to token ids, where nothing is drawn, nor to prompts to be scored.
+   * model has it. Never done to token ids, where nothing is drawn, beside a grammar, nor where log-probabilities are asked for.
    */
   readonly tokenHealing?: boolean;
   /** The completion follows it from its first character to its last; no prompt is healed then. */

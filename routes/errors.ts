@@ -95,8 +95,9 @@ function toProblem(error: unknown, dialect: Dialect): HttpProblem {
 }
 
 function invalidRequestProblem(error: InvalidRequestError, dialect: Dialect): HttpProblem {
-  const { message, reason, tokens } = error;
+  const { reason, tokens } = error;
   const param = wireName(error.field, dialect);
+  const message = inWireNames(error.message, error.field, param);
   switch (reason) {
     case "context_length_exceeded":
       return new HttpProblem("contextLength", message, { param, code: reason, tokens });
@@ -133,6 +134,12 @@ function wireName(field: string, dialect: Dialect): string {
   const [head = field] = field.split(/[.[]/, 1);
   const llamaName = dialect === "llama" ? LLAMA_NAMES[head] : undefined;
   return llamaName ?? head.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** The engine's messages call a field as the engine does. */
+function inWireNames(message: string, field: string, param: string): string {
+  const [head = field] = field.split(/[.[]/, 1);
+  return head === param ? message : message.replace(new RegExp(`(?<=^|\\s)${head}(?=\\s)`), `"${param}"`);
 }
 
 /** The body `{"error": {...}}`; also what a stream sends that fails after its first event. */

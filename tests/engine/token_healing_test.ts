@@ -183,11 +183,11 @@ Deno.test("LocalEngine finds stop strings and echoes prompts as they were typed 
   assert.equal(typed.text, "etz;w", "a stop string that began in the prompt is none");
 });
 
-Deno.test("LocalEngine heals neither token ids nor scored prompts nor where nothing is drawn or healing is off", async () => {
+Deno.test("LocalEngine heals neither token ids nor beside log-probabilities nor where nothing is drawn or healing is off", async () => {
   await using fake = await openFakeEngine(longestThen("z"), HEALED);
   const cases: Partial<GenerationRequest>[] = [
     { prompt: { kind: "tokens", ids: byteIds("a = r") } },
-    { echoPrompt: true, logprobs: 1 },
+    { logprobs: 1, tokenHealing: true },
     { maxTokens: 0 },
     { tokenHealing: false },
     { prompt: textPrompt("r") },

@@ -67,10 +67,19 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
   await post(app, "/v1/completions", { prompt: "a", structured_outputs: { regex: "b", json: null } });
   await post(app, "/infill", { ...body, grammar: "root ::= x" });
   await post(app, "/infill", { ...body, json_schema: {} });
+  // Each dialect takes the others' fields: free text instead would be no answer.
+  await post(app, "/v1/completions", { prompt: "a", json_schema: {} });
+  await post(app, "/v1/completions", { prompt: "a", grammar: "root ::= x" });
+  await post(app, "/infill", { ...body, guided_regex: "b" });
+  await post(app, "/infill", { ...body, response_format: { type: "json_schema", json_schema: { schema: {} } } });
   assert.deepEqual(engine.requests.map(({ grammar }) => grammar), [
     { field: "structured_outputs.regex", kind: "regex", pattern: "b" },
     { field: "grammar", kind: "ebnf", text: "root ::= x" },
     { field: "json_schema", kind: "jsonSchema", schema: "{}" },
+    { field: "json_schema", kind: "jsonSchema", schema: "{}" },
+    { field: "grammar", kind: "ebnf", text: "root ::= x" },
+    { field: "guided_regex", kind: "regex", pattern: "b" },
+    { field: "response_format", kind: "jsonSchema", schema: "{}" },
   ]);
   const wrong = [
     ["/v1/completions", { prompt: "a", guided_regex: "b", guided_choice: ["c"] }, "guided_choice"],
