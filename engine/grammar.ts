@@ -35,7 +35,7 @@ export interface GrammarVocabulary {
 /** `matcher` numbers the completions that follow the grammar. */
 export type ToGrammarWorker =
   | { readonly kind: "load"; readonly vocabulary: GrammarVocabulary }
-  | { readonly kind: "compile"; readonly grammar: Grammar }
+  | { readonly kind: "compile"; readonly grammar: GrammarText }
   | { readonly kind: "open"; readonly matcher: number }
   | { readonly kind: "accept"; readonly matcher: number; readonly id: number }
   | { readonly kind: "close"; readonly matcher: number };

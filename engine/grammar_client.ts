@@ -2,7 +2,7 @@
 // one that cannot be read, or takes too long, loses its worker, and the completions that follow it fail.
 import { hasToken } from "../kernels/sampling/token_mask.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
-import { type FromGrammarWorker, type Grammar, GRAMMAR_LIBRARY, type GrammarVocabulary } from "./grammar.ts";
+import { type FromGrammarWorker, GRAMMAR_LIBRARY, type GrammarText, type GrammarVocabulary } from "./grammar.ts";
 import type { GrammarThreadView } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
@@ -26,7 +26,7 @@ export interface GrammarClientOptions {
 /** One grammar, and the completions that follow it. */
 export class GrammarClient implements Disposable {
   readonly #thread: GrammarThreadView;
-  readonly #grammar: Grammar;
+  readonly #grammar: GrammarText;
   readonly #options: GrammarClientOptions;
   readonly #matchers = new Map<number, GrammarConstraint>();
   #compiled = false;
@@ -35,7 +35,7 @@ export class GrammarClient implements Disposable {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param thread that has no grammar yet; it is the client's from now on */
-  constructor(grammar: Grammar, thread: GrammarThreadView, options: GrammarClientOptions) {
+  constructor(grammar: GrammarText, thread: GrammarThreadView, options: GrammarClientOptions) {
     this.#grammar = grammar;
     this.#thread = thread;
     this.#options = options;
@@ -56,15 +56,18 @@ export class GrammarClient implements Disposable {
     return this.#compiled && [...this.#matchers.values()].some(({ next }) => next === "pending");
   }
 
-  /** As `GrammarPool.open`. */
-  open(onFailed: (error: Error) => void): TokenConstraint {
+  /**
+   * As `GrammarPool.open`.
+   * @param field the client's name of the field that the grammar came in
+   */
+  open(field: string, onFailed: (error: Error) => void): TokenConstraint {
     const matcher = this.#opened++;
     const { vocabulary: { endIds, suppressed } } = this.#options;
     const constraint = new GrammarConstraint({
       endIds,
       suppressed,
       onFailed,
-      field: this.#grammar.field,
+      field,
       accept: (id) => {
         this.#thread.post({ kind: "accept", matcher, id });
         this.#watch(MASK_TIMEOUT_MS);
@@ -93,7 +96,7 @@ export class GrammarClient implements Disposable {
       case "loaded":
         break;
       case "missing":
-        return this.#fail(libraryError(this.#grammar, "and could not be downloaded"));
+        return this.#fail((field) => libraryError(field, "and could not be downloaded"));
       case "compiled":
         this.#compiled = true;
         break;
@@ -102,9 +105,11 @@ export class GrammarClient implements Disposable {
         this.#options.onReady();
         break;
       case "refused":
-        return this.#fail(refusal(this.#grammar, message.reason));
+        return this.#fail((field) =>
+          fault(field, `the grammar library refuses the ${this.#name} and says: "${message.reason}"`)
+        );
       case "failed":
-        return this.#fail(new Error(`Grammar broke down: ${message.reason}`));
+        return this.#fail(() => new Error(`Grammar broke down: ${message.reason}`));
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -114,19 +119,18 @@ export class GrammarClient implements Disposable {
 
   /** Gives the worker so long for its next word. */
   #watch(timeoutMs: number) {
-    this.#timer ??= setTimeout(() => this.#fail(this.#overdue(timeoutMs)), timeoutMs);
+    this.#timer ??= setTimeout(() => {
+      const seconds = `${timeoutMs / 1000} s`, deed = this.#compiled ? "follow" : "compile";
+      this.#fail((field) =>
+        this.#thread.loaded
+          ? fault(field, `the ${this.#name} took more than ${seconds} to ${deed}; send a simpler one`)
+          : libraryError(field, `or could not be loaded within ${seconds}`)
+      );
+    }, timeoutMs);
   }
 
-  #overdue(timeoutMs: number): Error {
-    const seconds = `${timeoutMs / 1000} s`;
-    if (!this.#thread.loaded) return libraryError(this.#grammar, `or could not be loaded within ${seconds}`);
-    const { kind, field } = this.#grammar;
-    return new InvalidRequestError(
-      `Cannot follow "${field}": the ${NAMES[kind]} took more than ${seconds} to ${
-        this.#compiled ? "follow" : "compile"
-      }; send a simpler one`,
-      { field, reason: "invalid_value" },
-    );
+  get #name(): string {
+    return { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" }[this.#grammar.kind];
   }
 
   #abandon() {
@@ -134,11 +138,11 @@ export class GrammarClient implements Disposable {
     this.#options.onEnded();
   }
 
-  #fail(error: Error) {
+  #fail(errorOf: (field: string) => Error) {
     this.#abandon();
     const failed = [...this.#matchers.values()];
     this.#matchers.clear();
-    for (const constraint of failed) constraint.fail(error);
+    for (const constraint of failed) constraint.fail(errorOf(constraint.field));
     this.#options.onReady();
     if (this.#thread.loaded) this.#options.onIdle();
   }
@@ -164,6 +168,10 @@ class GrammarConstraint implements TokenConstraint {
     this.#options = options;
   }
 
+  get field(): string {
+    return this.#options.field;
+  }
+
   get next(): Uint32Array | "pending" {
     return this.#next;
   }
@@ -185,12 +193,7 @@ class GrammarConstraint implements TokenConstraint {
   allow(mask: Uint32Array) {
     for (const id of this.#options.suppressed) if (hasToken(mask, id)) mask[id >>> 5] &= ~(1 << (id & 31));
     if (mask.every((word) => word === 0)) {
-      this.fail(
-        new InvalidRequestError(
-          `Cannot go on: "${this.#options.field}" allows nothing that the model can write next`,
-          { field: this.#options.field, reason: "invalid_value" },
-        ),
-      );
+      this.fail(fault(this.field, "it allows nothing that the model can write next"));
     } else this.#next = mask;
   }
 
@@ -203,17 +206,11 @@ class GrammarConstraint implements TokenConstraint {
   }
 }
 
-const NAMES = { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" } as const;
-
-/** @param said by the library, in its own words */
-function refusal({ kind, field }: Grammar, said: string): InvalidRequestError {
-  return new InvalidRequestError(
-    `Cannot follow "${field}": the grammar library refuses the ${NAMES[kind]} and says: "${said}"`,
-    { field, reason: "invalid_value" },
-  );
+function fault(field: string, what: string): InvalidRequestError {
+  return new InvalidRequestError(`Cannot follow "${field}": ${what}`, { field, reason: "invalid_value" });
 }
 
-function libraryError({ field }: Grammar, why: string): EngineUnavailableError {
+function libraryError(field: string, why: string): EngineUnavailableError {
   return new EngineUnavailableError(
     `Cannot follow "${field}": the library for grammars is not on this machine ${why}; ` +
       `fetch it once, where there is a network: deno cache ${GRAMMAR_LIBRARY}`,

@@ -10,6 +10,8 @@ import type { TokenConstraint } from "./token_constraint.ts";
 const MAX_GRAMMARS = 8;
 /** How long a step waits for masks: they are usually there much sooner, and who waits for longer misses the step. */
 const SETTLE_MS = 2;
+/** From the end of the last completion: starting a worker holds this thread up, and its reply is on its way first. */
+const SPARE_DELAY_MS = 200;
 
 export interface GrammarPoolLimits {
   readonly maxGrammars?: number;
@@ -24,6 +26,7 @@ export class GrammarPool implements Disposable {
   readonly #workers = new Map<string, GrammarClient>();
   /** Without a grammar yet. */
   #spare: GrammarThread | undefined;
+  #spareTimer: ReturnType<typeof setTimeout> | undefined;
   #vocabulary: GrammarVocabulary | undefined;
   /** Ends the wait of `settle`. */
   #settled: () => void = () => {};
@@ -59,7 +62,7 @@ export class GrammarPool implements Disposable {
    * @throws {EngineUnavailableError} when as many other grammars are in use as there is room for
    */
   open(grammar: Grammar, onFailed: (error: Error) => void): TokenConstraint {
-    const { field: _, ...text } = grammar;
+    const { field, ...text } = grammar;
     const key = JSON.stringify(text);
     let worker = this.#workers.get(key);
     this.#workers.delete(key);
@@ -67,7 +70,7 @@ export class GrammarPool implements Disposable {
       this.#makeRoom();
       const thread = this.#spare ?? this.#startThread();
       this.#spare = undefined;
-      const started: GrammarClient = worker = new GrammarClient(grammar, thread, {
+      const started: GrammarClient = worker = new GrammarClient(text, thread, {
         ...this.#limits,
         vocabulary: this.#vocabulary!,
         onReady: () => this.#ready(),
@@ -78,7 +81,7 @@ export class GrammarPool implements Disposable {
       });
     }
     this.#workers.set(key, worker);
-    return worker.open(onFailed);
+    return worker.open(field, onFailed);
   }
 
   /** Waits until no constraint is pending but for a grammar that is being compiled, for 2 ms at most. */
@@ -100,6 +103,7 @@ export class GrammarPool implements Disposable {
   [Symbol.dispose]() {
     for (const worker of this.#workers.values()) worker[Symbol.dispose]();
     this.#workers.clear();
+    clearTimeout(this.#spareTimer);
     this.#spare?.[Symbol.dispose]();
     this.#spare = undefined;
   }
@@ -108,8 +112,13 @@ export class GrammarPool implements Disposable {
     return new GrammarThread(this.#vocabulary ??= this.#makeVocabulary());
   }
 
-  /** Loads the library for a grammar to come; while none is followed, for it takes time from whoever computes. */
   #keepSpare() {
+    clearTimeout(this.#spareTimer);
+    this.#spareTimer = setTimeout(() => this.#startSpare(), SPARE_DELAY_MS);
+  }
+
+  /** Loads the library for a grammar to come; while none is followed, for it takes time from whoever computes. */
+  #startSpare() {
     if (this.#spare || [...this.#workers.values()].some(({ inUse }) => inUse)) return;
     const spare = this.#spare = this.#startThread();
     spare.onMessage = ({ kind }) => {

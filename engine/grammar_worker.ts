@@ -3,8 +3,8 @@
 // WebAssembly instance for good over one that it cannot read.
 import {
   type FromGrammarWorker,
-  type Grammar,
   GRAMMAR_LIBRARY,
+  type GrammarText,
   type GrammarVocabulary,
   type ToGrammarWorker,
 } from "./grammar.ts";
@@ -105,7 +105,7 @@ async function load({ tokens, endIds, ...vocabulary }: GrammarVocabulary) {
   scope.postMessage({ kind: "loaded" });
 }
 
-async function compile(grammar: Grammar) {
+async function compile(grammar: GrammarText) {
   if (!compiler) return; // Why not was told.
   printed = "";
   try {
@@ -116,7 +116,7 @@ async function compile(grammar: Grammar) {
   }
 }
 
-function compileWith(compiler: Compiler, grammar: Grammar): Promise<Disposable> {
+function compileWith(compiler: Compiler, grammar: GrammarText): Promise<Disposable> {
   switch (grammar.kind) {
     case "regex":
       return compiler.compileStructuralTag({

@@ -386,12 +386,12 @@ Deno.test("GrammarClient names field and mend when the library is missing, or do
     [() => {}, /or could not be loaded within 0.05 s/],
   ] as const) {
     const thread = new SilentThread();
-    const client = new GrammarClient({ field: "guided_regex", kind: "regex", pattern: "a" }, thread, {
+    const client = new GrammarClient({ kind: "regex", pattern: "a" }, thread, {
       ...{ vocabulary: { endIds: [0], suppressed: [] }, loadTimeoutMs: 50 },
       ...{ onReady: () => {}, onIdle: () => {}, onEnded: () => {} },
     });
     let failure: Error | undefined;
-    client.open((error) => failure = error);
+    client.open("guided_regex", (error) => failure = error);
     happens(thread);
     await until(() => failure !== undefined);
     assert.ok(failure instanceof EngineUnavailableError);
