@@ -162,7 +162,7 @@ export class Generation {
     this.#heldSince = undefined;
   }
 
-  /** Such a step has ended, and the prompt is read but for the row to draw from, of which nobody knows yet what it may draw. */
+  /** Such a step has ended; the prompt is read but for the row to draw from, and what that may draw is not known yet. */
   hold(now: number) {
     if (!this.#promptComputed) this.#heldSince = now;
   }

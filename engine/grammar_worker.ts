@@ -1,6 +1,6 @@
-// Entry of a worker that knows one grammar: loads XGrammar, compiles the grammar when it is told one, and says for every
-// completion that follows it which tokens may come next. A grammar has a worker of its own because the library can be held up by one, and ends its
-// WebAssembly instance for good over one that it cannot read.
+// Entry of a worker that knows one grammar: loads XGrammar, compiles the grammar when it is told it, and says for every
+// completion that follows it which tokens may come next. A grammar has a worker of its own because the library can be
+// held up by one, and ends its WebAssembly instance for good over one that it cannot read.
 import {
   type FromGrammarWorker,
   GRAMMAR_LIBRARY,

@@ -11,7 +11,7 @@ const ANY_OBJECT = { type: "object", additionalProperties: true };
 const jsonSchema = z.union([z.record(z.string(), z.unknown()), z.boolean(), z.string()], {
   error: (issue) =>
     `"${fieldName(issue.path ?? [])}" must be a JSON schema (an object or true), or one as JSON text`,
-}).openapi({ type: ["object", "boolean", "string"], additionalProperties: true });
+});
 const choices = z.array(z.string().min(1)).min(1).max(1000);
 const FOLLOWED = "The completion follows it from its first character to its end; no prompt is healed then, and " +
   "`--clean` of the server does not apply.";
