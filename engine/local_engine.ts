@@ -277,11 +277,13 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** The device is gone: requests that it worked on fail, the model is opened anew, and the queue goes on. */
+  /** The device is gone: requests that it worked on, or holds blocks for, fail, the model is opened anew, and the queue goes on. */
   async #rebuild(reason: string) {
     this.#enter({ phase: "rebuilding", reason });
     for (const generation of this.#inFlight.generations) {
-      if (generation.started) this.#inFlight.end(generation, deviceLostError(reason));
+      // Whoever waits for a mask may have blocks of the device before any step has worked on it.
+      const lost = generation.started || generation.sequences.some(({ state }) => state === "running");
+      if (lost) this.#inFlight.end(generation, deviceLostError(reason));
     }
     const runner = this.#runner!;
     this.#runner = undefined;

@@ -340,3 +340,16 @@ Deno.test("LocalEngine lets a request with a grammar be cancelled at any time", 
   const { freeBlocks, totalBlocks, running, waiting } = await fake.engine.stats();
   assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
 });
+
+Deno.test("LocalEngine ends a request whose grammar is being compiled when the device that holds its blocks is lost", async () => {
+  await using fake = await openFakeEngine({}, { reopenDelaysMs: [0] });
+  const { engine, runners } = fake;
+  const held = complete(engine, wanted("[a-c]{3}", { prompt: textPrompt("x") })); // No row before its draw.
+  await until(async () => (await engine.stats()).running === 1);
+  assert.equal(runners[0].steps, 0);
+  runners[0].loseDevice();
+  await assert.rejects(held, { name: "EngineUnavailableError", reason: "device_lost" });
+  await complete(engine, { prompt: textPrompt("y"), maxTokens: 5 });
+  const { freeBlocks, totalBlocks, running, waiting } = await engine.stats();
+  assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
+});
