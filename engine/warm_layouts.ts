@@ -102,7 +102,8 @@ export class LayoutChoice {
     const other = this.#chosen === "psm" ? "spm" : "psm";
     const candidate = this.#candidates.get(other);
     if (!candidate || this.#editor.warmUp) return;
-    const ids = steadyPart(candidate.ids, other);
-    if (msOf(ids.length - countCached(ids)) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
+    const ids = steadyPart(candidate.ids, other), uncomputed = ids.length - countCached(ids);
+    if (uncomputed <= 1) return; // A prompt's last token is never taken from the cache: all of it is there.
+    if (msOf(uncomputed) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
   }
 }

@@ -5,10 +5,10 @@ import type { GenerationRequest } from "../../engine/request.ts";
 import { collect, completionOf, openFakeEngine, request, until } from "./fake_model.ts";
 
 /** Each row takes long enough for a prompt to be felt. */
-async function openSlowEngine(options: { warmUp?: boolean } = {}) {
+async function openSlowEngine({ stepMs = 0, ...options }: { warmUp?: boolean; stepMs?: number } = {}) {
   const clock = { now: 0 };
   const limits = { maxBlocksPerSequence: 32, numBlocks: 256, maxTokens: 64 };
-  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) => void (clock.now += 10 * tokenIds.length);
+  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) => void (clock.now += stepMs + 10 * tokenIds.length);
   const fake = await openFakeEngine({ limits, beforeStep }, {
     now: () => clock.now,
     typeThrough: false,
@@ -67,6 +67,18 @@ Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where 
   const first = layouts.indexOf("spm");
   assert.ok(first > 0 && layouts.slice(first).every((layout) => layout === "spm"), `${layouts}`);
   assert.ok(rows < 2 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
+});
+
+Deno.test("LocalEngine computes nothing ahead when all of the other layout is there, however long a step takes", async () => {
+  await using server = await openSlowEngine({ stepMs: 100 });
+  for (let turn = 0; turn < 3; turn++) {
+    await server.ask(PREFIX, SUFFIX);
+    await server.idle();
+  }
+  const { rows } = server.runner;
+  await server.ask(PREFIX, SUFFIX);
+  await server.idle();
+  assert.equal(server.runner.rows - rows, 1 + 1, "the prompt's last token and a decode");
 });
 
 Deno.test("LocalEngine cuts infills to as many tokens as it is told, and no others", async () => {
