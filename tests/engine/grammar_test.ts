@@ -353,3 +353,11 @@ Deno.test("LocalEngine ends a request whose grammar is being compiled when the d
   const { freeBlocks, totalBlocks, running, waiting } = await engine.stats();
   assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
 });
+
+Deno.test("LocalEngine keeps a deadline while nothing but the compiling of a grammar goes on", async () => {
+  await using fake = await openFakeEngine();
+  const slow = wanted("((a{1,999}){1,999}){1,999}", { deadlines: { totalMs: 50 } });
+  const { ids, finish } = await complete(fake.engine, slow);
+  assert.deepEqual([ids, finish.reason], [[], "length"]);
+  assert.equal((await fake.engine.stats()).running, 0);
+});

@@ -8,7 +8,8 @@ import { collect, completionOf, openFakeEngine, request, until } from "./fake_mo
 async function openSlowEngine({ stepMs = 0, ...options }: { warmUp?: boolean; stepMs?: number } = {}) {
   const clock = { now: 0 };
   const limits = { maxBlocksPerSequence: 32, numBlocks: 256, maxTokens: 64 };
-  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) => void (clock.now += stepMs + 10 * tokenIds.length);
+  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) =>
+    void (clock.now += stepMs + 10 * tokenIds.length);
   const fake = await openFakeEngine({ limits, beforeStep }, {
     now: () => clock.now,
     typeThrough: false,
