@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
+import { WarmLayouts } from "../../engine/warm_layouts.ts";
 import { collect, completionOf, openFakeEngine, request, until } from "./fake_model.ts";
 
 /** Each row takes long enough for a prompt to be felt. */
@@ -138,5 +139,25 @@ Deno.test("LocalEngine gives the same completions in a layout, whatever was prep
       assert.equal(freeBlocks, totalBlocks);
     }),
     { numRuns: 60 },
+  );
+});
+
+Deno.test("WarmLayouts keeps no more of an editor's suffix than a prompt has room for", () => {
+  const layouts = new WarmLayouts({
+    msOf: () => 0,
+    steadyPart: (ids) => ids,
+    warm: () => undefined,
+    withdraw: () => {},
+  });
+  const before = Deno.memoryUsage().heapUsed;
+  for (let editor = 0; editor < 256; editor++) {
+    const suffix = JSON.parse(`"${"s".repeat(2 ** 21)}${editor}"`); // As a body is read.
+    const prompt = { kind: "infill", prefix: "", suffix } as const;
+    layouts.begin(request(prompt, { requester: { session: `${editor}` } }));
+  }
+  const mebibytes = (Deno.memoryUsage().heapUsed - before) / 2 ** 20;
+  assert.ok(mebibytes < 256, `${mebibytes} MiB for 512 MiB of suffixes`);
+  assert.ok(
+    layouts.begin(request({ kind: "infill", prefix: "", suffix: "" }, { requester: { session: "0" } })),
   );
 });
