@@ -361,3 +361,13 @@ Deno.test("LocalEngine keeps a deadline while nothing but the compiling of a gra
   assert.deepEqual([ids, finish.reason], [[], "length"]);
   assert.equal((await fake.engine.stats()).running, 0);
 });
+
+Deno.test("GrammarPool ends no grammar for a mask that its own thread was too busy to read", async () => {
+  using pool = makePool();
+  const { constraint, mask } = open(pool, { kind: "regex", pattern: "[a-c]{3}" });
+  const allowed = await mask();
+  constraint.accept(Array.from({ length: 16384 }, (_, id) => id).find((id) => hasToken(allowed, id))!);
+  const start = performance.now();
+  while (performance.now() - start < 2_200); // As a long step does.
+  assert.ok((await mask()).some((word) => word !== 0));
+});
