@@ -9,15 +9,17 @@ import { describeMachine } from "./machine.ts";
 
 const USAGE = `Measure single-line infilling with token healing and without.
 
-  deno run -A bench/infill_accuracy.ts --source DIR [--holes 300] [--seed 1] [--serve FLAGS]
+  deno run -A bench/infill_accuracy.ts --source DIR [--holes 300] [--seed 1] [--serve FLAGS] [...]
 
   --source DIR    code that the model has not seen (may be repeated)
   --holes N       holes to fill (default: 300)
   --seed N        chooses the holes (default: 1)
+  --before N --after N   characters around the cursor (default: 1500 and 500, about 700 tokens of code)
+  --forms LIST    of psm, spm, prefix (default: all)
   --serve FLAGS   flags of the server (default: --device cpu)`;
 
 /** Each is asked for with healing and without. */
-const FORMS = ["psm", "spm", "prefix alone"] as const;
+const FORMS = ["psm", "spm", "prefix"] as const;
 type Form = (typeof FORMS)[number];
 
 const MAX_TOKENS = 48;
@@ -42,24 +44,30 @@ async function main(args: string[]): Promise<void> {
       source: { ...text, multiple: true },
       holes: { ...text, default: "300" },
       seed: { ...text, default: "1" },
+      before: { ...text, default: "1500" },
+      after: { ...text, default: "500" },
+      forms: { ...text, default: FORMS.join(",") },
       serve: { ...text, default: "--device cpu" },
       help: { type: "boolean", short: "h" },
     },
   });
   if (values.help || !values.source) return console.log(USAGE);
   const random = new SeededRandom(Number(values.seed));
-  const holes = digHoles(await readCorpus(values.source, random), Number(values.holes), random);
+  const window = { before: Number(values.before), after: Number(values.after) };
+  const holes = digHoles(await readCorpus(values.source, random), Number(values.holes), random, window);
+  const wanted = values.forms.split(",");
+  const forms = FORMS.filter((form) => wanted.includes(form));
   await using server = await ServerProcess.startOwn(values.serve);
   const guesses: Guess[] = [];
   for (const [index, hole] of holes.entries()) {
-    for (const form of FORMS) guesses.push(await guess(server.url, hole, form));
+    for (const form of forms) guesses.push(await guess(server.url, hole, form));
     if (Deno.stderr.isTerminal()) {
       Deno.stderr.writeSync(new TextEncoder().encode(`\r${index + 1} of ${holes.length}`));
     }
   }
   const { cpu, commit, date } = await describeMachine();
   console.log(`${cpu}. Commit ${commit}, ${date}. ${holes.length} holes, seed ${values.seed}.\n`);
-  console.log(report(guesses));
+  console.log(report(guesses, forms));
 }
 
 async function guess(url: string, hole: Hole, form: Form): Promise<Guess> {
@@ -80,7 +88,7 @@ async function complete(
 ): Promise<{ text: string; healed?: number }> {
   const body = {
     prompt: prefix,
-    ...(form !== "prefix alone" && { suffix, fim_layout: form }),
+    ...(form !== "prefix" && { suffix, fim_layout: form }),
     ...{ token_healing: healing, max_tokens: MAX_TOKENS, temperature: 0, stop: "\n" },
   };
   const response = await fetch(`${url}/v1/completions`, {
@@ -93,7 +101,7 @@ async function complete(
 }
 
 /** A row a form and place. "only": holes that one of both guessed and the other did not. */
-function report(guesses: readonly Guess[]): string {
+function report(guesses: readonly Guess[], forms: readonly Form[]): string {
   const head = [
     "prompt",
     "cursor",
@@ -104,7 +112,7 @@ function report(guesses: readonly Guess[]): string {
     "only plain",
     "only healed",
   ];
-  const rows = FORMS.flatMap((form) =>
+  const rows = forms.flatMap((form) =>
     [undefined, ...PLACES].map((place) => {
       const some = guesses.filter((guess) => guess.form === form && (!place || guess.hole.place === place));
       const count = (is: (guess: Guess) => boolean) => some.filter(is).length;

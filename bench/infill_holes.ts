@@ -14,11 +14,19 @@ export interface Hole {
   readonly place: Place;
 }
 
-/** Units before and after the cursor that a request shows: about 700 tokens of code. */
-const PREFIX_UNITS = 1500, SUFFIX_UNITS = 500;
+/** Units (UTF-16) before and after the cursor that a request shows. */
+export interface HoleWindow {
+  readonly before: number;
+  readonly after: number;
+}
 
 /** Holes of lines with something to guess, each in a file chosen anew; the same for the same seed. */
-export function digHoles(files: readonly SourceFile[], count: number, random: SeededRandom): Hole[] {
+export function digHoles(
+  files: readonly SourceFile[],
+  count: number,
+  random: SeededRandom,
+  { before, after }: HoleWindow,
+): Hole[] {
   const holes: Hole[] = [];
   while (holes.length < count) {
     const { lines } = random.pick(files), row = random.below(lines.length);
@@ -28,9 +36,9 @@ export function digHoles(files: readonly SourceFile[], count: number, random: Se
     const prefix = [...lines.slice(0, row), line.slice(0, column)].join("\n");
     const suffix = ["", ...lines.slice(row + 1)].join("\n");
     holes.push({
-      prefix: prefix.slice(-PREFIX_UNITS),
+      prefix: prefix.slice(-before),
       rest: line.slice(column),
-      suffix: suffix.slice(0, SUFFIX_UNITS),
+      suffix: suffix.slice(0, after),
       place: placeOf(line, column),
     });
   }

@@ -9,20 +9,20 @@ import { Admission } from "./admission.ts";
 import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
-import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
+import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { GrammarPool } from "./grammar_pool.ts";
 import { Idle } from "./idle.ts";
 import { InFlight } from "./in_flight.ts";
+import { Pacer } from "./pacer.ts";
 import { PlaceStats } from "./place_stats.ts";
 import { DEFAULT_REOPEN_DELAYS_MS, disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { type ScheduledSequence, Scheduler, type StepPace } from "./scheduler.ts";
+import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
 import { Speculation } from "./speculation.ts";
-import { StepCost } from "./step_cost.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
@@ -51,15 +51,6 @@ export interface LocalEngineOptions extends
   readonly reopenDelaysMs?: readonly number[];
 }
 
-/** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
-const TYPING_MS = 5_000;
-/** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
-const BACKGROUND_STEP_MS = 8;
-/** Where one row alone takes longer than that, this much longer than the one row. */
-const BACKGROUND_STRETCH = 1.25;
-/** Longest step of live prompts: half a step is what the next editor's request waits on average. */
-const PROMPT_STEP_MS = 50;
-
 export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #now: () => number;
@@ -78,8 +69,7 @@ export class LocalEngine implements Engine {
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
   readonly #delivery: StepDelivery;
-  readonly #stepCost = new StepCost();
-  #lastLiveAt = -Infinity;
+  readonly #pacer = new Pacer();
   readonly #placeStats = new PlaceStats();
   readonly #counts = { typeThroughHits: 0 };
   readonly #typeThrough: TypeThrough | undefined;
@@ -109,7 +99,7 @@ export class LocalEngine implements Engine {
     try {
       signal?.throwIfAborted();
       this.#requireServed();
-      if ((request.priority ?? "live") === "live") this.#lastLiveAt = this.#now();
+      if ((request.priority ?? "live") === "live") this.#pacer.liveArrived(this.#now());
       const { events, generation } = this.#admission!.admit(request);
       if (generation) {
         const abort = () => this.#inFlight.abort(generation, signal!.reason);
@@ -131,13 +121,7 @@ export class LocalEngine implements Engine {
 
   // deno-lint-ignore require-await -- throws as a rejection
   async detokenize(ids: readonly number[]): Promise<string> {
-    const { tokenizer, info } = this.#requireServed();
-    const wrong = ids.find((id) => !(id >= 0 && id < info.vocabSize));
-    if (wrong === undefined) return tokenizer.decode(ids);
-    throw new InvalidRequestError(
-      `Cannot detokenize: ids must be from 0 to ${info.vocabSize - 1}, received ${wrong}`,
-      { field: "tokens", reason: "invalid_value" },
-    );
+    return this.#requireServed().detokenize(ids);
   }
 
   stats(): Promise<EngineStats> {
@@ -211,7 +195,7 @@ export class LocalEngine implements Engine {
         grammars: this.#grammars,
         typeThrough: this.#typeThrough,
         now: this.#now,
-        msOf: (rows) => this.#stepCost.msOf(rows),
+        msOf: (rows) => this.#pacer.msOf(rows),
       });
       [this.#served, this.#scheduler] = [served, scheduler];
       this.#placeStats.watch(scheduler.places);
@@ -233,7 +217,7 @@ export class LocalEngine implements Engine {
   async #advance() {
     const scheduler = this.#scheduler!;
     this.#inFlight.enforceDeadlines();
-    const step = scheduler.schedule(this.#pace());
+    const step = scheduler.schedule(this.#pacer.paceAt(this.#now()));
     if (step.length === 0) {
       return await this.#idle.rest(
         () => scheduler.places.checkIntegrity(),
@@ -245,22 +229,12 @@ export class LocalEngine implements Engine {
     const result = await this.#runStep(step);
     if (result) {
       const ms = this.#now() - startedAt;
-      this.#stepCost.record(step.reduce((rows, { numTokens }) => rows + numTokens, 0), ms);
+      this.#pacer.stepTook(step, ms);
       this.#delivery.deliver(scheduler, step, result, ms);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
     await this.#grammars.settle();
-  }
-
-  /** Nobody can interrupt a step: who asks while one runs waits for its end. So none may be long while people type. */
-  #pace(): StepPace {
-    const typing = this.#now() - this.#lastLiveAt < TYPING_MS;
-    const backgroundMs = Math.max(BACKGROUND_STEP_MS, BACKGROUND_STRETCH * this.#stepCost.msOf(1));
-    return {
-      promptRows: this.#stepCost.rowsWithin(PROMPT_STEP_MS),
-      backgroundRows: typing ? this.#stepCost.rowsWithin(backgroundMs) : Infinity,
-    };
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */

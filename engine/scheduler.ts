@@ -31,13 +31,15 @@ export interface SchedulerOptions {
 
 /** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
 export interface StepPace {
-  /** Most rows of live prompts where nothing decodes; never less than a chunk. */
+  /** Most rows of a step in which live prompts are read beside decodes; these and a quarter of a chunk always are. */
+  readonly chunkRows: number;
+  /** Most rows of live prompts where nothing decodes; never less than a quarter of a chunk. */
   readonly promptRows: number;
   /** Most rows of a step without live work; never less than such work has beside live work. */
   readonly backgroundRows: number;
 }
 
-const NO_HURRY: StepPace = { promptRows: Infinity, backgroundRows: Infinity };
+const NO_HURRY: StepPace = { chunkRows: Infinity, promptRows: Infinity, backgroundRows: Infinity };
 
 /** A step in the making. */
 interface Plan {
@@ -102,8 +104,9 @@ export class Scheduler {
       if (one.rank === 0 && isDecode(one) && one !== elder) take(one, budget, step);
     }
     if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
-    const alone = Math.min(budget.tokens, Math.max(this.#chunkTokens, pace.promptRows));
-    this.#share(0, step.length > 0 ? this.#chunkTokens : alone, plan);
+    const least = Math.ceil(this.#chunkTokens / ELDER_SHARE);
+    const chunk = Math.min(this.#chunkTokens, Math.max(least, pace.chunkRows - step.length));
+    this.#share(0, step.length > 0 ? chunk : Math.max(least, pace.promptRows), plan);
     this.#serveBackground(plan, turn, pace.backgroundRows);
     this.#addDrafts(plan, pace.backgroundRows);
     return step;

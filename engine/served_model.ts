@@ -4,6 +4,7 @@ import type { LoadedModel } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
+import { InvalidRequestError } from "./errors.ts";
 import { detectFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
@@ -91,6 +92,17 @@ export class ServedModel {
       endIds: [...this.endIds].filter((id) => !suppressed.includes(id)),
       suppressed,
     };
+  }
+
+  /** @throws {InvalidRequestError} naming an id that is no token's */
+  detokenize(ids: readonly number[]): string {
+    const { vocabSize } = this.info;
+    const wrong = ids.find((id) => !(id >= 0 && id < vocabSize));
+    if (wrong === undefined) return this.tokenizer.decode(ids);
+    throw new InvalidRequestError(
+      `Cannot detokenize: ids must be from 0 to ${vocabSize - 1}, received ${wrong}`,
+      { field: "tokens", reason: "invalid_value" },
+    );
   }
 
   /** As `steadyPart` of `fim.ts`. */

@@ -26,6 +26,9 @@ const LIMITS: StepLimits = {
 /** A quarter of the step's budget. */
 const CHUNK = 16;
 
+/** Of a machine on which every row takes long. */
+const SLOW: StepPace = { chunkRows: 0, promptRows: 0, backgroundRows: 0 };
+
 let made = 0;
 
 /** No two prompts have anything in common. */
@@ -172,9 +175,15 @@ Deno.test("Scheduler keeps steps as short as it is told to, and no shorter than 
   const scheduler = new Scheduler(LIMITS);
   const rows = (pace: StepPace) => rowsOf(advance(scheduler, pace), () => true);
   for (let i = 0; i < 4; i++) scheduler.add(sequence(100, 4, "batch"));
-  assert.deepEqual([6, 0, 20].map((most) => rows({ promptRows: 64, backgroundRows: most })), [6, 1, CHUNK]);
+  assert.deepEqual([6, 0, 20].map((most) => rows({ ...SLOW, backgroundRows: most })), [6, 1, CHUNK]);
   scheduler.add(sequence(200, 4));
-  assert.deepEqual([40, 0].map((most) => rows({ promptRows: most, backgroundRows: 0 })), [40, CHUNK]);
+  assert.deepEqual([40, 0].map((most) => rows({ ...SLOW, promptRows: most })), [40, CHUNK / 4]);
+  const typing = sequence(2, 40);
+  scheduler.add(typing);
+  while (typing.numGenerated === 0) advance(scheduler, SLOW);
+  const live = (pace: StepPace) => rowsOf(advance(scheduler, pace), ({ rank }) => rank === 0);
+  const chunks = [64, 12, 0].map((most) => live({ ...SLOW, chunkRows: most }));
+  assert.deepEqual(chunks, [1 + CHUNK, 12, 1 + CHUNK / 4]);
 });
 
 Deno.test("Scheduler goes on with all batch decodes, some at a time, while its steps must be short", () => {
@@ -182,7 +191,7 @@ Deno.test("Scheduler goes on with all batch decodes, some at a time, while its s
   const batch = [1, 2, 3, 4, 5].map(() => sequence(4, 12, "batch"));
   for (const one of batch) scheduler.add(one);
   for (let i = 0; i < 200 && batch.some(({ state }) => state !== "finished"); i++) {
-    assert.ok(rowsOf(advance(scheduler, { promptRows: 0, backgroundRows: 2 }), () => true) <= 2);
+    assert.ok(rowsOf(advance(scheduler, { ...SLOW, backgroundRows: 2 }), () => true) <= 2);
   }
   assert.ok(batch.every(({ numGenerated }) => numGenerated === 12));
 });

@@ -14,7 +14,7 @@ const LIMITS: StepLimits = {
 };
 /** Of two CPU cores and the default model, about. */
 const STEP_MS = 1, ROW_MS = 0.8;
-const PACE = { promptRows: 64, backgroundRows: 8 };
+const PACE = { chunkRows: 18, promptRows: 38, backgroundRows: 8 };
 const SECONDS = 40;
 const BOUND_MS = 500;
 const NEW_TOKENS = 24;
