@@ -7,6 +7,8 @@ import type { TokenConstraint } from "./token_constraint.ts";
 
 /** For loading the library and compiling, and for a mask: as a rule they take a second, and a fraction of a millisecond. */
 const COMPILE_TIMEOUT_MS = 10_000, MASK_TIMEOUT_MS = 2_000;
+/** For reading what has come by then. */
+const UNREAD_MS = 10;
 
 export interface GrammarClientOptions {
   readonly vocabulary: GrammarVocabulary;
@@ -103,16 +105,18 @@ export class GrammarClient implements Disposable {
 
   /** Gives the worker so long for its next word. */
   #watch(timeoutMs: number) {
+    // A step may have held up this thread for longer: then the word is there, and is read before the second timer.
     this.#timer ??= setTimeout(() => {
-      this.#fail(
-        grammarError(
-          this.#grammar,
-          `it took more than ${timeoutMs / 1000} s to ${
-            this.#compiled ? "follow" : "compile"
-          }; a simpler one is needed`,
-        ),
-      );
+      this.#timer = setTimeout(() => this.#fail(this.#overdue(timeoutMs)), UNREAD_MS);
     }, timeoutMs);
+  }
+
+  #overdue(timeoutMs: number): Error {
+    const what = this.#compiled ? "follow" : "compile";
+    return grammarError(
+      this.#grammar,
+      `it took more than ${timeoutMs / 1000} s to ${what}; a simpler one is needed`,
+    );
   }
 
   #abandon() {
