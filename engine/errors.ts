@@ -43,3 +43,11 @@ export class EngineUnavailableError extends Error {
     this.retryAfter = retryAfter;
   }
 }
+
+/** For requests that a device was lost with. */
+export function deviceLostError(reason: string): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `The device was lost: ${reason}; the request can be sent again`,
+    "device_lost",
+  );
+}

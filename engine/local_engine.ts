@@ -9,7 +9,7 @@ import { Admission } from "./admission.ts";
 import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
-import { EngineUnavailableError } from "./errors.ts";
+import { deviceLostError, EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { GrammarPool } from "./grammar_pool.ts";
 import { Idle } from "./idle.ts";
@@ -26,21 +26,7 @@ import { Speculation } from "./speculation.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
-export interface LocalEngineOptions extends
-  Pick<
-    EngineOptions,
-    | "modelId"
-    | "fimTokens"
-    | "fimLayout"
-    | "tokenHealing"
-    | "infillContext"
-    | "outputRules"
-    | "typeThrough"
-    | "cachePrompts"
-    | "speculation"
-    | "warmUp"
-    | "maxWaiting"
-  > {
+export interface LocalEngineOptions extends Omit<EngineOptions, "load"> {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -303,11 +289,4 @@ export class LocalEngine implements Engine {
     }
     return this.#served;
   }
-}
-
-function deviceLostError(reason: string): EngineUnavailableError {
-  return new EngineUnavailableError(
-    `The device was lost: ${reason}; the request can be sent again`,
-    "device_lost",
-  );
 }
