@@ -95,7 +95,7 @@ export function addModelOptions(
     )
     .option(
       "--infill-context <n>",
-      "tokens of an infill's prompt at most (default: all that the context has room for)",
+      "tokens of an infill's prompt at most (default: 1024 on the CPU, else all that the context has room for)",
       parseInfillContext,
     )
     .addOption(

@@ -20,7 +20,7 @@ export interface EngineOptions {
   readonly speculation?: boolean;
   /** False: nothing is computed ahead of what an editor may ask next. Default true, where prompts are cached. */
   readonly warmUp?: boolean;
-  /** Most tokens of an infill's prompt: less is read sooner. Default: as many as the model's context has room for. */
+  /** Most tokens of an infill's prompt: less is read sooner. Default: 1024 on the CPU, else as many as the model's context has room for. */
   readonly infillContext?: number;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;

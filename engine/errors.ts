@@ -54,3 +54,11 @@ export class EngineUnavailableError extends Error {
     if (field !== undefined) this.field = field;
   }
 }
+
+/** For requests that a device was lost with. */
+export function deviceLostError(reason: string): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `The device was lost: ${reason}; the request can be sent again`,
+    "device_lost",
+  );
+}

@@ -10,6 +10,8 @@ import type { TokenConstraint } from "./token_constraint.ts";
 const LOAD_TIMEOUT_MS = 30_000;
 /** For compiling, and for a mask: as a rule they take a tenth of a second, and a fraction of a millisecond. */
 const COMPILE_TIMEOUT_MS = 10_000, MASK_TIMEOUT_MS = 2_000;
+/** For reading what has come by then. */
+const UNREAD_MS = 10;
 
 export interface GrammarClientOptions {
   readonly vocabulary: Pick<GrammarVocabulary, "endIds" | "suppressed">;
@@ -119,14 +121,17 @@ export class GrammarClient implements Disposable {
 
   /** Gives the worker so long for its next word. */
   #watch(timeoutMs: number) {
+    // A step may have held up this thread for longer: then the word is there, and is read before the second timer.
     this.#timer ??= setTimeout(() => {
-      const seconds = `${timeoutMs / 1000} s`, deed = this.#compiled ? "follow" : "compile";
-      this.#fail((field) =>
-        this.#thread.loaded
-          ? fault(field, `the ${this.#name} took more than ${seconds} to ${deed}; send a simpler one`)
-          : libraryError(field, `or could not be loaded within ${seconds}`)
-      );
+      this.#timer = setTimeout(() => this.#fail((field) => this.#overdue(field, timeoutMs)), UNREAD_MS);
     }, timeoutMs);
+  }
+
+  #overdue(field: string, timeoutMs: number): Error {
+    const seconds = `${timeoutMs / 1000} s`, deed = this.#compiled ? "follow" : "compile";
+    return this.#thread.loaded
+      ? fault(field, `the ${this.#name} took more than ${seconds} to ${deed}; send a simpler one`)
+      : libraryError(field, `or could not be loaded within ${seconds}`);
   }
 
   get #name(): string {

@@ -9,9 +9,10 @@ import { Admission } from "./admission.ts";
 import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
-import { EngineUnavailableError } from "./errors.ts";
+import { deviceLostError, EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { GrammarPool } from "./grammar_pool.ts";
+import { Idle } from "./idle.ts";
 import { InFlight } from "./in_flight.ts";
 import { Pacer } from "./pacer.ts";
 import { PlaceStats } from "./place_stats.ts";
@@ -25,21 +26,7 @@ import { Speculation } from "./speculation.ts";
 import { StepDelivery } from "./step_delivery.ts";
 import { TypeThrough } from "./type_through.ts";
 
-export interface LocalEngineOptions extends
-  Pick<
-    EngineOptions,
-    | "modelId"
-    | "fimTokens"
-    | "fimLayout"
-    | "tokenHealing"
-    | "infillContext"
-    | "outputRules"
-    | "typeThrough"
-    | "cachePrompts"
-    | "speculation"
-    | "warmUp"
-    | "maxWaiting"
-  > {
+export interface LocalEngineOptions extends Omit<EngineOptions, "load"> {
   /** Opens the model: at first, and again whenever its device was lost. */
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
@@ -55,7 +42,8 @@ export class LocalEngine implements Engine {
   readonly #now: () => number;
   readonly #loop: Promise<void>;
   readonly #inFlight: InFlight;
-  readonly #grammars = new GrammarPool(() => this.#served!.grammarVocabulary(), () => this.#wake());
+  readonly #idle: Idle;
+  readonly #grammars = new GrammarPool(() => this.#served!.grammarVocabulary(), () => this.#idle.wake());
   #state: EngineState = { phase: "loading", progress: 0 };
   #served: ServedModel | undefined;
   #runner: ModelRunner | undefined;
@@ -64,7 +52,6 @@ export class LocalEngine implements Engine {
   /** Why the present runner's device is gone, once it is. */
   #lost: string | undefined;
   #closed = false;
-  #wake: () => void = () => {};
   /** Ends the wait for the step under way, which a lost device may never answer. */
   #abandonStep: (error: Error) => void = () => {};
   readonly #delivery: StepDelivery;
@@ -77,6 +64,7 @@ export class LocalEngine implements Engine {
   constructor(options: LocalEngineOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#idle = new Idle(this.#now);
     this.#inFlight = new InFlight(this.#now, (sequence) => this.#scheduler!.finish(sequence));
     this.#delivery = new StepDelivery(this.#inFlight, this.#now);
     if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
@@ -103,7 +91,7 @@ export class LocalEngine implements Engine {
         const abort = () => this.#inFlight.abort(generation, signal!.reason);
         signal?.addEventListener("abort", abort, { once: true });
       } else this.#counts.typeThroughHits++;
-      this.#wake();
+      this.#idle.wake();
       return events;
     } catch (error) {
       const refused = new EventQueue<GenerationEvent>(() => {});
@@ -147,7 +135,7 @@ export class LocalEngine implements Engine {
     if (!this.#closed) {
       this.#closed = true;
       this.#inFlight.failAll(() => new EngineUnavailableError("The engine was closed", "closed"));
-      this.#wake();
+      this.#idle.wake();
     }
     await this.#loop;
   }
@@ -207,7 +195,7 @@ export class LocalEngine implements Engine {
       if (this.#runner !== loaded.runner || this.#closed) return;
       this.#lost ??= reason;
       this.#abandonStep(new DeviceLostError(reason));
-      this.#wake();
+      this.#idle.wake();
     });
   }
 
@@ -217,9 +205,10 @@ export class LocalEngine implements Engine {
     this.#inFlight.enforceDeadlines();
     const step = scheduler.schedule(this.#pacer.paceAt(this.#now()));
     if (step.length === 0) {
-      scheduler.places.checkIntegrity();
-      await new Promise<void>((resolve) => this.#wake = resolve);
-      return;
+      return await this.#idle.rest(
+        () => scheduler.places.checkIntegrity(),
+        this.#inFlight.generations.size > 0,
+      );
     }
     const startedAt = this.#now();
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
@@ -251,11 +240,13 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** The device is gone: requests that it worked on fail, the model is opened anew, and the queue goes on. */
+  /** The device is gone: requests that it worked on, or holds blocks for, fail, the model is opened anew, and the queue goes on. */
   async #rebuild(reason: string) {
     this.#enter({ phase: "rebuilding", reason });
     for (const generation of this.#inFlight.generations) {
-      if (generation.started) this.#inFlight.end(generation, deviceLostError(reason));
+      // Whoever waits for a mask may have blocks of the device before any step has worked on it.
+      const lost = generation.started || generation.sequences.some(({ state }) => state === "running");
+      if (lost) this.#inFlight.end(generation, deviceLostError(reason));
     }
     const runner = this.#runner!;
     this.#runner = undefined;
@@ -298,11 +289,4 @@ export class LocalEngine implements Engine {
     }
     return this.#served;
   }
-}
-
-function deviceLostError(reason: string): EngineUnavailableError {
-  return new EngineUnavailableError(
-    `The device was lost: ${reason}; the request can be sent again`,
-    "device_lost",
-  );
 }

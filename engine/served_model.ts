@@ -22,6 +22,9 @@ import {
   unknownTokenError,
 } from "./validate_request.ts";
 
+/** Where reading a token takes long, what is far from the cursor costs more than it helps: docs/performance.md. */
+const CPU_INFILL_CONTEXT = 1024;
+
 type ServedModelOptions = Pick<
   EngineOptions,
   "modelId" | "fimTokens" | "fimLayout" | "tokenHealing" | "infillContext"
@@ -52,7 +55,7 @@ export class ServedModel {
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
     const fim = detectFim(this.tokenizer, fimTokens);
-    this.#infillContext = options.infillContext ?? Infinity;
+    this.#infillContext = options.infillContext ?? (loaded.backend === "cpu" ? CPU_INFILL_CONTEXT : Infinity);
     this.#fim = fimLayout ? { ...fim, layouts: [fimLayout] } : fim;
     this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
     this.info = {

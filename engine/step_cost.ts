@@ -4,6 +4,12 @@
 /** Weight of the past at each new step: the line follows a machine whose speed drifts within some fifty steps. */
 const MEMORY = 0.98;
 
+/**
+ * A step that takes more times what was expected is an exception (shaders were compiled under it) and counts as so many
+ * times; where one takes as many times less, what was expected comes from an exception.
+ */
+const MOST_TIMES = 4;
+
 export class StepCost {
   /** Sums over steps, each weighted by its age: of 1, rows, ms, rows squared, rows times ms. */
   #weight = 0;
@@ -14,6 +20,18 @@ export class StepCost {
 
   /** A step of so many rows took so long. */
   record(rows: number, ms: number) {
+    if (this.#ms === 0) return this.#add(rows, ms);
+    // The line may be wrong far from the steps that it is drawn through: fewer rows take no more than these, more no less.
+    const expected = this.msOf(rows), mean = this.#ms / this.#weight;
+    if (ms < Math.min(expected, mean) / MOST_TIMES) this.#forget();
+    this.#add(rows, Math.min(ms, MOST_TIMES * Math.max(expected, mean)));
+  }
+
+  #forget() {
+    [this.#weight, this.#rows, this.#ms, this.#rowsSquared, this.#rowsMs] = [0, 0, 0, 0, 0];
+  }
+
+  #add(rows: number, ms: number) {
     this.#weight = this.#weight * MEMORY + 1;
     this.#rows = this.#rows * MEMORY + rows;
     this.#ms = this.#ms * MEMORY + ms;

@@ -17,6 +17,7 @@ export interface WarmLayoutsOptions {
 }
 
 interface Editor {
+  /** The beginning of it, by which it is told from another. */
   suffix: string;
   /** Tokens computed in PSM since the suffix changed, which SPM would have needed once. */
   spent: number;
@@ -27,6 +28,8 @@ interface Editor {
 const WARM_MS = 50;
 /** Those who asked least recently are forgotten. */
 const MAX_EDITORS = 256;
+/** More than a prompt has room for, as a rule: what follows is not kept for every editor, bodies being as long as they like. */
+const MAX_SUFFIX_UNITS = 2 ** 15;
 
 export class WarmLayouts {
   readonly #options: WarmLayoutsOptions;
@@ -45,7 +48,8 @@ export class WarmLayouts {
     if (!editor) return undefined;
     if (editor.warmUp) this.#options.withdraw(editor.warmUp);
     editor.warmUp = undefined;
-    if (editor.suffix !== prompt.suffix) Object.assign(editor, { suffix: prompt.suffix, spent: 0 });
+    const suffix = prompt.suffix.slice(0, MAX_SUFFIX_UNITS);
+    if (editor.suffix !== suffix) Object.assign(editor, { suffix: copyOf(suffix), spent: 0 });
     return new LayoutChoice(request, editor, this.#options);
   }
 
@@ -102,7 +106,13 @@ export class LayoutChoice {
     const other = this.#chosen === "psm" ? "spm" : "psm";
     const candidate = this.#candidates.get(other);
     if (!candidate || this.#editor.warmUp) return;
-    const ids = steadyPart(candidate.ids, other);
-    if (msOf(ids.length - countCached(ids)) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
+    const ids = steadyPart(candidate.ids, other), uncomputed = ids.length - countCached(ids);
+    if (uncomputed <= 1) return; // A prompt's last token is never taken from the cache: all of it is there.
+    if (msOf(uncomputed) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
   }
+}
+
+/** The same text in memory of its own: a slice holds on to all that it is a slice of. */
+function copyOf(text: string): string {
+  return JSON.parse(JSON.stringify(text));
 }

@@ -431,3 +431,34 @@ Deno.test("LocalEngine lets a request with a grammar be cancelled at any time", 
   const { freeBlocks, totalBlocks, running, waiting } = await fake.engine.stats();
   assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
 });
+
+Deno.test("LocalEngine ends a request whose grammar is being compiled when the device that holds its blocks is lost", async () => {
+  await using fake = await openFakeEngine({}, { reopenDelaysMs: [0] });
+  const { engine, runners } = fake;
+  const held = complete(engine, wanted("[a-c]{3}", { prompt: textPrompt("x") })); // No row before its draw.
+  await until(async () => (await engine.stats()).running === 1);
+  assert.equal(runners[0].steps, 0);
+  runners[0].loseDevice();
+  await assert.rejects(held, { name: "EngineUnavailableError", reason: "device_lost" });
+  await complete(engine, { prompt: textPrompt("y"), maxTokens: 5 });
+  const { freeBlocks, totalBlocks, running, waiting } = await engine.stats();
+  assert.deepEqual([freeBlocks, running, waiting], [totalBlocks, 0, 0]);
+});
+
+Deno.test("LocalEngine keeps a deadline while nothing but the compiling of a grammar goes on", async () => {
+  await using fake = await openFakeEngine();
+  const slow = wanted("((a{1,999}){1,999}){1,999}", { deadlines: { totalMs: 50 } });
+  const { ids, finish } = await complete(fake.engine, slow);
+  assert.deepEqual([ids, finish.reason], [[], "length"]);
+  assert.equal((await fake.engine.stats()).running, 0);
+});
+
+Deno.test("GrammarPool ends no grammar for a mask that its own thread was too busy to read", async () => {
+  using pool = makePool();
+  const { constraint, mask } = open(pool, { kind: "regex", pattern: "[a-c]{3}" });
+  const allowed = await mask();
+  constraint.accept(Array.from({ length: 16384 }, (_, id) => id).find((id) => hasToken(allowed, id))!);
+  const start = performance.now();
+  while (performance.now() - start < 2_200); // As a long step does.
+  assert.ok((await mask()).some((word) => word !== 0));
+});

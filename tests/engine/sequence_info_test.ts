@@ -50,12 +50,15 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     topK: 4,
   });
   assert.equal((await engine.sequences({ withPrompts: true }))[1].prompt, "secret");
-  for (const steps of [1, 2]) {
+  let [latest] = await engine.sequences();
+  // The first step took long by the clock, so the next are short.
+  for (let steps = 1; latest.stage === "prefill"; steps++) {
     gate.openOnce();
     await until(async () => (await engine.stats()).steps === steps && gate.waiting === 1);
+    [latest] = await engine.sequences();
+    assert.equal(latest.generatedTokens, latest.stage === "decode" ? 1 : 0);
   }
-  const [decoding] = await engine.sequences();
-  assert.deepEqual([decoding.stage, decoding.computedTokens, decoding.generatedTokens], ["decode", 30, 1]);
+  assert.deepEqual([latest.stage, latest.computedTokens], ["decode", 30]);
   gate.open();
   await completions;
   assert.deepEqual(await engine.sequences(), []);

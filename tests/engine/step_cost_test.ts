@@ -38,3 +38,13 @@ Deno.test("StepCost follows a machine that becomes slower", () => {
   learn(cost, rows, 2, 1);
   assert.ok(Math.abs(cost.msOf(10) - 12) < 0.1, `${cost.msOf(10)} ms`);
 });
+
+Deno.test("StepCost is led astray by no single step that had to wait for something, not even the first", () => {
+  for (const before of [0, 60]) {
+    const cost = new StepCost();
+    learn(cost, Array.from({ length: before }, (_, i) => 1 + i % 9 * 30), 4, 0.05);
+    cost.record(256, 5000);
+    learn(cost, Array.from({ length: 60 }, (_, i) => i % 4 > 0 ? 4 : 64), 4, 0.05);
+    assert.ok(cost.rowsWithin(16) > 180, `${cost.rowsWithin(16)} of 240 rows`);
+  }
+});

@@ -2,13 +2,15 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
+import { WarmLayouts } from "../../engine/warm_layouts.ts";
 import { collect, completionOf, openFakeEngine, request, until } from "./fake_model.ts";
 
 /** Each row takes long enough for a prompt to be felt. */
-async function openSlowEngine(options: { warmUp?: boolean } = {}) {
+async function openSlowEngine({ stepMs = 0, ...options }: { warmUp?: boolean; stepMs?: number } = {}) {
   const clock = { now: 0 };
   const limits = { maxBlocksPerSequence: 32, numBlocks: 256, maxTokens: 64 };
-  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) => void (clock.now += 10 * tokenIds.length);
+  const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) =>
+    void (clock.now += stepMs + 10 * tokenIds.length);
   const fake = await openFakeEngine({ limits, beforeStep }, {
     now: () => clock.now,
     typeThrough: false,
@@ -69,6 +71,18 @@ Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where 
   assert.ok(rows < 2 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
 });
 
+Deno.test("LocalEngine computes nothing ahead when all of the other layout is there, however long a step takes", async () => {
+  await using server = await openSlowEngine({ stepMs: 100 });
+  for (let turn = 0; turn < 3; turn++) {
+    await server.ask(PREFIX, SUFFIX);
+    await server.idle();
+  }
+  const { rows } = server.runner;
+  await server.ask(PREFIX, SUFFIX);
+  await server.idle();
+  assert.equal(server.runner.rows - rows, 1 + 1, "the prompt's last token and a decode");
+});
+
 Deno.test("LocalEngine cuts infills to as many tokens as it is told, and no others", async () => {
   const infill = { kind: "infill", prefix: PREFIX, suffix: SUFFIX } as const;
   await using fake = await openFakeEngine({}, { infillContext: 64 });
@@ -125,5 +139,25 @@ Deno.test("LocalEngine gives the same completions in a layout, whatever was prep
       assert.equal(freeBlocks, totalBlocks);
     }),
     { numRuns: 60 },
+  );
+});
+
+Deno.test("WarmLayouts keeps no more of an editor's suffix than a prompt has room for", () => {
+  const layouts = new WarmLayouts({
+    msOf: () => 0,
+    steadyPart: (ids) => ids,
+    warm: () => undefined,
+    withdraw: () => {},
+  });
+  const before = Deno.memoryUsage().heapUsed;
+  for (let editor = 0; editor < 256; editor++) {
+    const suffix = JSON.parse(`"${"s".repeat(2 ** 21)}${editor}"`); // As a body is read.
+    const prompt = { kind: "infill", prefix: "", suffix } as const;
+    layouts.begin(request(prompt, { requester: { session: `${editor}` } }));
+  }
+  const mebibytes = (Deno.memoryUsage().heapUsed - before) / 2 ** 20;
+  assert.ok(mebibytes < 256, `${mebibytes} MiB for 512 MiB of suffixes`);
+  assert.ok(
+    layouts.begin(request({ kind: "infill", prefix: "", suffix: "" }, { requester: { session: "0" } })),
   );
 });
