@@ -38,8 +38,12 @@ Deno.test("/openapi.json has the bounds and defaults that validation has", async
 Deno.test("/openapi.json says what each field of a request means, and when probes answer 503", async () => {
   const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
   for (const name of ["CompletionRequest", "InfillRequest"]) {
-    const fields = Object.entries<{ description?: string }>(json.components.schemas[name].properties);
-    assert.deepEqual(fields.filter(([, { description }]) => !description), [], name);
+    const { schemas } = json.components;
+    const fields = Object.entries<{ description?: string; $ref?: string }>(schemas[name].properties);
+    // What the first field of a component says stands with the component.
+    const said = ({ description, $ref }: typeof fields[0][1]) =>
+      description ?? schemas[$ref?.split("/").at(-1) ?? ""]?.description;
+    assert.deepEqual(fields.filter(([, field]) => !said(field)), [], name);
   }
   assert.ok(json.paths["/health"].get.responses["503"]);
   assert.ok(json.paths["/readyz"].get.responses["503"]);
@@ -64,7 +68,9 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
   for (const path of ["/v1/completions", "/infill"]) {
     const { parameters, responses } = json.paths[path].post;
     assert.deepEqual(
-      parameters.map((one: { in: string; name: string; required?: boolean }) => [one.in, one.name, !one.required]),
+      parameters.map((
+        one: { in: string; name: string; required?: boolean },
+      ) => [one.in, one.name, !one.required]),
       ["X-Session-Id", "X-Priority", "X-Request-Id"].map((name) => ["header", name, true]),
     );
     for (const status of [400, 401, 429, 500, 501, 503]) assert.ok(responses[status], `${path} ${status}`);
@@ -72,7 +78,13 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
   assert.ok(json.paths["/slots"].get.responses["403"]);
   const { ResponseFormat, StructuredOutputs } = json.components.schemas;
   assert.deepEqual(Object.keys(ResponseFormat.properties), ["type", "json_schema", "schema"]);
-  assert.deepEqual(Object.keys(StructuredOutputs.properties), ["regex", "json", "json_object", "grammar", "choice"]);
+  assert.deepEqual(Object.keys(StructuredOutputs.properties), [
+    "regex",
+    "json",
+    "json_object",
+    "grammar",
+    "choice",
+  ]);
   assert.equal(StructuredOutputs.additionalProperties, false);
 });
 
