@@ -1,6 +1,7 @@
 // Where a decode step's time goes on the CPU: `deno run -A bench/cpu_profile.ts`. One thread; each call of the plan is run
 // as a step of its own, so the kernels are as in serving and only the waiting between threads is missing. Prints the
 // processor's own rates first, to hold the products against.
+import { parseArgs } from "node:util";
 import { CpuThreads } from "../device/cpu_threads.ts";
 import * as layout from "../kernels/cpu_layout.ts";
 import { loadCpuModule, productRatesOf } from "../kernels/cpu_module.ts";
@@ -11,6 +12,9 @@ import { RunnerSequences } from "./runner_sequences.ts";
 const MODEL = "weights/hyades-starcoder-31m";
 const CASES = [[1, 64], [1, 1900], [8, 64], [8, 1900]] as const;
 const STEPS = 60;
+const USAGE = `Say where a decode step's time goes on the CPU, by kind of call. It has no options.
+
+  deno run -A bench/cpu_profile.ts`;
 const KINDS: Readonly<Record<number, string>> = {
   [layout.EMBEDDING]: "embedding",
   [layout.LAYER_NORM]: "layerNorm",
@@ -41,7 +45,11 @@ CpuThreads.prototype.step = function () {
   words[layout.CALLS / 4] = calls;
 };
 
-if (import.meta.main) await profile();
+if (import.meta.main) {
+  const { values } = parseArgs({ args: Deno.args, options: { help: { type: "boolean", short: "h" } } });
+  if (values.help) console.log(USAGE);
+  else await profile();
+}
 
 async function profile(): Promise<void> {
   const { cpu, commit, date } = await describeMachine();

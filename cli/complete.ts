@@ -1,5 +1,6 @@
 // `complete FILE[:LINE:COL]`: prints the completion at a place in a file, straight from the engine, no server.
 import { Command, InvalidArgumentError } from "commander";
+import { CODE_RULES } from "../engine/output_rules.ts";
 import type { GenerationRequest } from "../engine/request.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import {
@@ -25,6 +26,7 @@ Examples:
   deno task complete app.py:12:9            fill in at line 12, before its column 9 (both count from 1)
   deno task complete app.py:12              fill in at the end of line 12
   deno task complete app.py:12:9 --line     only the rest of the line
+  deno task complete app.py:12 --clean off  as the model wrote it, past the end of the block too
 `;
 
 export function completeCommand(): Command {
@@ -35,7 +37,8 @@ export function completeCommand(): Command {
     .option("--temperature <t>", "0 takes the likeliest token", parseTemperature, 0)
     .option("--seed <n>", "seed for temperatures above 0", parseWhole)
     .option("--line", "stop at the end of the line");
-  return addModelOptions(command).addHelpText("after", EXAMPLES)
+  // What is printed is to be inserted.
+  return addModelOptions(command, [CODE_RULES, "code"]).addHelpText("after", EXAMPLES)
     .action((place: string, flags: CompleteFlags) => complete(callersPath(place), flags));
 }
 

@@ -3,14 +3,19 @@ import { Command } from "commander";
 import * as bytes from "std/fmt/bytes.js";
 import type { GpuCaps } from "../device/caps.ts";
 import { openGpu } from "../device/open_gpu.ts";
+import { EngineUnavailableError } from "../engine/errors.ts";
+import { GRAMMAR_LIBRARY } from "../engine/grammar.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import { loaded } from "./complete.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 
 const PREFIX = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        ";
+const TEXT = { kind: "text", text: PREFIX, parseSpecial: false } as const;
 const SUFFIX = "\n\n    def length(self):\n        return (self.x ** 2 + self.y ** 2) ** 0.5\n";
 /** Slow devices are not measured for longer than this. */
 const SPEED_LIMIT_MS = 3000;
+/** Time for the engine to load the grammar library ahead of the next grammar. */
+const BETWEEN_GRAMMARS_MS = 2000;
 
 export function doctorCommand(): Command {
   const command = new Command("doctor")
@@ -87,14 +92,14 @@ async function reportModel(flags: ModelFlags): Promise<void> {
   line("", `context ${model.contextLength} tokens, vocabulary ${model.vocabSize}`);
   const { totalBlocks, hostBlocks } = await engine.stats();
   line("KV cache", `${totalBlocks * 16} tokens in blocks of 16`);
-  line("", hostBlocks > 0 ? `${hostBlocks * 16} more in host memory` : "none in host memory");
-  if (!model.fim.supported) {
+  if (hostBlocks > 0) line("", `${hostBlocks * 16} more in host memory`);
+  if (model.fim.supported) await reportInfill(engine);
+  else {
     line("Infill", `the vocabulary lacks ${model.fim.missing.join(", ")}`);
     mend("name the model's tokens: --fim-prefix TOKEN --fim-middle TOKEN --fim-suffix TOKEN");
-    return;
   }
-  await reportInfill(engine);
   await reportSpeed(engine);
+  await reportGrammars(engine);
 }
 
 async function reportInfill(engine: WorkerEngine): Promise<void> {
@@ -109,12 +114,18 @@ async function reportInfill(engine: WorkerEngine): Promise<void> {
   }
 }
 
-/** Measured past the end of the text, for that comes too soon, and after a first request, which is slower. */
+/**
+ * Measured past the end of the text, for that comes too soon, and after a first request, which is slower; without what
+ * that one has left in caches.
+ */
 async function reportSpeed(engine: WorkerEngine): Promise<void> {
-  const prompt = { kind: "infill", prefix: PREFIX, suffix: SUFFIX } as const;
+  const plain = { cachePrompt: false, speculation: false, tokenHealing: false };
   const start = performance.now();
   const times: number[] = [];
-  for await (const event of engine.submit({ prompt, maxTokens: 64, temperature: 0, ignoreEos: true })) {
+  let promptTokens = 0;
+  const request = { prompt: TEXT, maxTokens: 64, temperature: 0, ignoreEos: true, ...plain };
+  for await (const event of engine.submit(request)) {
+    if (event.kind === "prompt") promptTokens = event.tokenIds.length;
     if (event.kind !== "token") continue;
     times.push(performance.now() - start);
     if (times.length > 1 && times.at(-1)! > SPEED_LIMIT_MS) break;
@@ -122,8 +133,38 @@ async function reportSpeed(engine: WorkerEngine): Promise<void> {
   const rate = (times.length - 1) / (times.at(-1)! - times[0]) * 1000;
   line(
     "Speed",
-    `first token after ${times[0].toFixed(0)} ms, then ${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`,
+    `${promptTokens} tokens read and the first drawn in ${times[0].toFixed(0)} ms, ` +
+      `then ${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`,
   );
+}
+
+/** The first grammar has the library loaded, and downloaded where it is missing; the next finds it loaded. */
+async function reportGrammars(engine: WorkerEngine): Promise<void> {
+  try {
+    const first = await firstTokenMs(engine, "[a-z]+");
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_GRAMMARS_MS));
+    const next = await firstTokenMs(engine, "[a-z_]+");
+    const again = await firstTokenMs(engine, "[a-z_]+");
+    line(
+      "Grammars",
+      `first token after ${first} ms with the first, ${next} ms with another, ${again} ms with one known already`,
+    );
+  } catch (error) {
+    line("Grammars", message(error));
+    if (error instanceof EngineUnavailableError && error.reason === "no_grammar_library") {
+      mend(`where there is a network: deno cache ${GRAMMAR_LIBRARY}`);
+    }
+  }
+}
+
+async function firstTokenMs(engine: WorkerEngine, pattern: string): Promise<string> {
+  const grammar = { field: "grammar", kind: "regex", pattern } as const;
+  const start = performance.now();
+  const request = { prompt: TEXT, grammar, maxTokens: 1, temperature: 0, cachePrompt: false };
+  for await (const event of engine.submit(request)) {
+    if (event.kind === "token") return (performance.now() - start).toFixed(0);
+  }
+  throw new Error("the model drew nothing");
 }
 
 function line(label: string, text: string): void {

@@ -39,7 +39,11 @@ export interface ModelFlags {
   readonly fimSuffix?: string;
 }
 
-export function addModelOptions(command: Command): Command {
+/** @param clean rules that hold unless `--clean` is given, and their name */
+export function addModelOptions(
+  command: Command,
+  clean: readonly [rules: OutputRules, name: string] = [{}, "off"],
+): Command {
   return command
     .addOption(
       new Option("--model <dir>", "model folder: config.json, tokenizer.json, safetensors")
@@ -76,7 +80,7 @@ export function addModelOptions(command: Command): Command {
     )
     .option(
       "--max-batch-tokens <n>",
-      "token budget of one step (default: 1024 on a GPU, 256 on the CPU)",
+      "token budget of one step, at least --max-sequences (default: 1024 on a GPU, 256 on the CPU)",
       parsePositive,
     )
     .option(
@@ -95,14 +99,15 @@ export function addModelOptions(command: Command): Command {
       parseInfillContext,
     )
     .addOption(
-      new Option("--clean <rules>", "clean completions: code for all rules, or some: scope=line,trim_suffix")
-        .argParser(parseOutputRules).default({}, "off"),
+      new Option("--clean <rules>", "clean completions: code for all rules, off, or some: scope=line,trim_suffix")
+        .argParser(parseOutputRules).default(...clean),
     )
     .option(
       "--token-healing",
-      "back up every prompt that ends within a token (default: infills as the model has it)",
+      "where the text before the cursor ends within a longer token, let the model write that token anew " +
+        "(default: for prompts that are continued, and for infills if the model's configuration says so)",
     )
-    .option("--no-token-healing", "back up none")
+    .option("--no-token-healing", "read every prompt as it was typed")
     .option("--no-cache-prompt", "compute every prompt anew, whatever earlier requests left in the KV cache")
     .option(
       "--no-warm-up",

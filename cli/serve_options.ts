@@ -88,7 +88,7 @@ function readKeyFile(path: string): string {
   try {
     return Deno.readTextFileSync(path);
   } catch (error) {
-    throw new Error(`Cannot read API keys: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`Cannot read the file of --api-keys: ${error instanceof Error ? error.message : error}`);
   }
 }
 

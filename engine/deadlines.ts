@@ -6,7 +6,7 @@ export interface Deadlines {
   /** From submission to the first step: a request that waits longer fails with an EngineUnavailableError. */
   readonly queueMs?: number;
   /**
-   * From the first step until the prompt is computed: longer ends the request with "length" and no token. A request for
+   * From the first step until the prompt is computed, not counting the wait for a grammar: longer ends the request with "length" and no token. A request for
    * no new tokens is exempt: it warms the cache, nobody waits for it, and editors send 1 ms with it.
    */
   readonly promptMs?: number;
@@ -22,7 +22,7 @@ export interface Deadlines {
 /** How far a request has got. */
 export interface Progress {
   readonly submittedAt: number;
-  /** Start of the first step that worked on it. */
+  /** Start of the first step that worked on it, later by as long as it has waited for a grammar since. */
   readonly startedAt: number | undefined;
   readonly promptComputed: boolean;
   /** It asks for new tokens. */

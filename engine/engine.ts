@@ -45,11 +45,14 @@ export interface EngineStats extends StepCounts {
   readonly parks: number;
   readonly unparks: number;
   readonly steps: number;
-  /** Tokens of the prompts read so far, each prompt once, however many samples it has. */
+  /** Tokens of the prompts read so far, as replies count them: each prompt once, however many samples it has. */
   readonly promptTokens: number;
   /** Those of them that the cache had. */
   readonly cachedTokens: number;
+  /** New tokens, as replies count them: no end tokens, and none that only spells what was typed (`token_healing.ts`). */
   readonly generatedTokens: number;
+  /** All tokens drawn, ends and those that spell a healed prompt's end included. */
+  readonly drawnTokens: number;
   /** Requests answered with what an earlier completion had left; of their tokens none is counted here. */
   readonly typeThroughHits: number;
   readonly preemptions: number;

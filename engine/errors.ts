@@ -28,7 +28,15 @@ export class InvalidRequestError extends Error {
   }
 }
 
-export type UnavailableReason = "loading" | "failed" | "queue_full" | "timeout" | "device_lost" | "closed";
+export type UnavailableReason =
+  | "loading"
+  | "failed"
+  | "queue_full"
+  | "timeout"
+  | "device_lost"
+  | "closed"
+  /** Nothing that time mends. */
+  | "no_grammar_library";
 
 /** The engine cannot serve this request at present; the same request may succeed later. */
 export class EngineUnavailableError extends Error {
@@ -36,11 +44,14 @@ export class EngineUnavailableError extends Error {
   readonly reason: UnavailableReason;
   /** Seconds after which a retry makes sense. */
   readonly retryAfter: number;
+  /** The client's name of the field that asks for what there is not. */
+  readonly field?: string;
 
-  constructor(message: string, reason: UnavailableReason, retryAfter = 1) {
+  constructor(message: string, reason: UnavailableReason, retryAfter = 1, field?: string) {
     super(message);
     this.reason = reason;
     this.retryAfter = retryAfter;
+    if (field !== undefined) this.field = field;
   }
 }
 

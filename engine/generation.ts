@@ -81,6 +81,9 @@ export class Generation {
   readonly #texts: ReadonlyMap<Sequence, SampleText>;
   readonly #promptScores: TokenScore[] = [];
   #startedAt: number | undefined;
+  /** Since when it is held, and milliseconds that it was held before. */
+  #heldSince: number | undefined;
+  #heldMs = 0;
   #promptComputed = false;
   /** Time or a newer request ended it: what there is of it is no completion to be given again. */
   #cutShort = false;
@@ -122,16 +125,26 @@ export class Generation {
     return this.#texts.get(sequence)!.sample.index;
   }
 
+  /** As the client knows it: the sequences' prompts may have been backed up. */
+  get promptIds(): readonly number[] {
+    return wholePromptIds(this.#options.prompt);
+  }
+
+  /** The completion's tokens so far: neither an end token nor what only spells what was typed. */
+  numTokensOf(sequence: Sequence): number {
+    return this.#texts.get(sequence)!.numTokens;
+  }
+
   /** What its deadlines have to say at this time; see `verdictAt`. */
   verdictAt(now: number): "fail" | "cut" | undefined {
     const { deadlines, maxTokens } = this.#options.request;
     const verdict = deadlines && verdictAt(now, deadlines, {
       submittedAt: this.submittedAt,
-      startedAt: this.#startedAt,
+      startedAt: this.#startedAt === undefined ? undefined : this.#startedAt + this.#heldUntil(now),
       promptComputed: this.#promptComputed,
       draws: maxTokens !== 0,
     });
-    // A prompt that is to be scored has nothing to show before all of it is.
+    // A prompt to be scored has nothing to show before all of it is.
     return verdict === "cut" && this.#scoresPrompt && !this.#promptComputed ? "fail" : verdict;
   }
 
@@ -142,8 +155,20 @@ export class Generation {
     for (const text of this.#texts.values()) if (!text.ended) this.#finish(text, reason, now);
   }
 
+  /** A step begins that works on it. */
   start(now: number) {
     this.#startedAt ??= now;
+    this.#heldMs = this.#heldUntil(now);
+    this.#heldSince = undefined;
+  }
+
+  /** Such a step has ended; the prompt is read but for the row to draw from, and what that may draw is not known yet. */
+  hold(now: number) {
+    if (!this.#promptComputed) this.#heldSince = now;
+  }
+
+  #heldUntil(now: number): number {
+    return this.#heldMs + (this.#heldSince === undefined ? 0 : now - this.#heldSince);
   }
 
   addPromptScore(score: TokenScore) {
@@ -220,8 +245,8 @@ export class Generation {
   }
 
   #pushFinish(text: SampleText, reason: FinishReason, now: number, sample: number, stopString?: string) {
-    const startedAt = this.#startedAt ?? now;
-    const firstTokenAt = text.firstTokenAt ?? now;
+    const startedAt = this.#startedAt ?? now, firstTokenAt = text.firstTokenAt ?? now;
+    const heldMs = this.#heldUntil(now);
     const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
     const rules = text.cleaner.acted;
     const { numDrafted: drafted, numAccepted: accepted } = text.sample.sequence;
@@ -236,8 +261,8 @@ export class Generation {
       cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
       ...(drafted > 0 && { drafts: { drafted, accepted } }),
       timings: {
-        queueMs: startedAt - this.#options.submittedAt,
-        promptMs: firstTokenAt - startedAt,
+        queueMs: startedAt - this.#options.submittedAt + heldMs,
+        promptMs: firstTokenAt - startedAt - heldMs,
         predictedMs: now - firstTokenAt,
       },
     };
@@ -246,8 +271,7 @@ export class Generation {
   }
 
   #pushPrompt() {
-    const { prompt, request, tokenizer } = this.#options;
-    const tokenIds = wholePromptIds(prompt);
+    const { prompt, request, tokenizer } = this.#options, tokenIds = this.promptIds;
     this.events.push({
       kind: "prompt",
       tokenIds,

@@ -1,5 +1,8 @@
 // Completions held to a grammar: what a request can ask for, and what passes between the engine and the worker that
-// knows the grammar (`grammar_worker.ts`). Types only.
+// knows the grammar (`grammar_worker.ts`). Types, and the name of the library.
+
+/** Downloaded by whoever is first to ask for a grammar: decision 4. */
+export const GRAMMAR_LIBRARY = "npm:@mlc-ai/web-xgrammar@0.1.27";
 
 /** What a completion must be, from its first character to its last. */
 export type Grammar =
@@ -17,7 +20,7 @@ export type GrammarText =
   /** A grammar whose first rule is `root`: GBNF as llama.cpp writes it, as far as XGrammar's EBNF goes. */
   | { readonly kind: "ebnf"; readonly text: string };
 
-/** What a worker is started with. */
+/** What a worker loads the library for. */
 export interface GrammarVocabulary {
   /** By id, in the byte-level alphabet; "" for what no text is made of. */
   readonly tokens: readonly string[];
@@ -31,12 +34,17 @@ export interface GrammarVocabulary {
 
 /** `matcher` numbers the completions that follow the grammar. */
 export type ToGrammarWorker =
-  | { readonly kind: "compile"; readonly grammar: Grammar; readonly vocabulary: GrammarVocabulary }
+  | { readonly kind: "load"; readonly vocabulary: GrammarVocabulary }
+  | { readonly kind: "compile"; readonly grammar: GrammarText }
   | { readonly kind: "open"; readonly matcher: number }
   | { readonly kind: "accept"; readonly matcher: number; readonly id: number }
   | { readonly kind: "close"; readonly matcher: number };
 
 export type FromGrammarWorker =
+  /** The library is there, and ready for a grammar. */
+  | { readonly kind: "loaded" }
+  /** It is not on this machine, and could not be downloaded. */
+  | { readonly kind: "missing" }
   | { readonly kind: "compiled" }
   /** The grammar is at fault: in the words of the library. */
   | { readonly kind: "refused"; readonly reason: string }

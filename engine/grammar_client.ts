@@ -1,28 +1,34 @@
 // One grammar, known to a worker of its own, and the completions that follow it. Whatever a grammar does, the engine goes on:
 // one that cannot be read, or takes too long, loses its worker, and the completions that follow it fail.
 import { hasToken } from "../kernels/sampling/token_mask.ts";
-import { InvalidRequestError } from "./errors.ts";
-import type { FromGrammarWorker, Grammar, GrammarVocabulary, ToGrammarWorker } from "./grammar.ts";
+import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
+import { type FromGrammarWorker, GRAMMAR_LIBRARY, type GrammarText, type GrammarVocabulary } from "./grammar.ts";
+import type { GrammarThreadView } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
-/** For loading the library and compiling, and for a mask: as a rule they take a second, and a fraction of a millisecond. */
+/** For the library, which may have to be downloaded. */
+const LOAD_TIMEOUT_MS = 30_000;
+/** For compiling, and for a mask: as a rule they take a tenth of a second, and a fraction of a millisecond. */
 const COMPILE_TIMEOUT_MS = 10_000, MASK_TIMEOUT_MS = 2_000;
 /** For reading what has come by then. */
 const UNREAD_MS = 10;
 
 export interface GrammarClientOptions {
-  readonly vocabulary: GrammarVocabulary;
+  readonly vocabulary: Pick<GrammarVocabulary, "endIds" | "suppressed">;
   /** Told whenever a constraint is no longer pending. */
   readonly onReady: () => void;
+  readonly loadTimeoutMs?: number;
   readonly compileTimeoutMs?: number;
+  /** Told whenever no completion follows it any more. */
+  readonly onIdle: () => void;
   /** It is of no use any more. */
   readonly onEnded: () => void;
 }
 
 /** One grammar, and the completions that follow it. */
 export class GrammarClient implements Disposable {
-  readonly #worker: Worker;
-  readonly #grammar: Grammar;
+  readonly #thread: GrammarThreadView;
+  readonly #grammar: GrammarText;
   readonly #options: GrammarClientOptions;
   readonly #matchers = new Map<number, GrammarConstraint>();
   #compiled = false;
@@ -30,20 +36,18 @@ export class GrammarClient implements Disposable {
   /** Runs out when an answer is overdue. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(grammar: Grammar, options: GrammarClientOptions) {
+  /** @param thread that has no grammar yet; it is the client's from now on */
+  constructor(grammar: GrammarText, thread: GrammarThreadView, options: GrammarClientOptions) {
     this.#grammar = grammar;
+    this.#thread = thread;
     this.#options = options;
-    this.#worker = new Worker(new URL("./grammar_worker.ts", import.meta.url), {
-      type: "module",
-      name: "grammar",
-    });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromGrammarWorker>) => this.#receive(data);
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      this.#fail(new Error(`Grammar broke down: ${event.message}`));
-    };
-    this.#post({ kind: "compile", grammar, vocabulary: options.vocabulary });
-    this.#watch(options.compileTimeoutMs ?? COMPILE_TIMEOUT_MS);
+    thread.onMessage = (message) => this.#receive(message);
+    thread.post({ kind: "compile", grammar });
+    this.#watch(thread.loaded ? this.#compileTimeoutMs : options.loadTimeoutMs ?? LOAD_TIMEOUT_MS);
+  }
+
+  get #compileTimeoutMs(): number {
+    return this.#options.compileTimeoutMs ?? COMPILE_TIMEOUT_MS;
   }
 
   get inUse(): boolean {
@@ -54,26 +58,31 @@ export class GrammarClient implements Disposable {
     return this.#compiled && [...this.#matchers.values()].some(({ next }) => next === "pending");
   }
 
-  /** As `GrammarPool.open`. */
-  open(onFailed: (error: Error) => void): TokenConstraint {
+  /**
+   * As `GrammarPool.open`.
+   * @param field the client's name of the field that the grammar came in
+   */
+  open(field: string, onFailed: (error: Error) => void): TokenConstraint {
     const matcher = this.#opened++;
     const { vocabulary: { endIds, suppressed } } = this.#options;
     const constraint = new GrammarConstraint({
       endIds,
       suppressed,
       onFailed,
+      field,
       accept: (id) => {
-        this.#post({ kind: "accept", matcher, id });
+        this.#thread.post({ kind: "accept", matcher, id });
         this.#watch(MASK_TIMEOUT_MS);
       },
       close: () => {
         if (!this.#matchers.delete(matcher)) return;
-        if (this.#compiled || this.inUse) this.#post({ kind: "close", matcher });
+        if (this.#compiled || this.inUse) this.#thread.post({ kind: "close", matcher });
         else this.#abandon(); // Nobody waits for it any more: it could compile for long.
+        if (!this.inUse) this.#options.onIdle();
       },
     });
     this.#matchers.set(matcher, constraint);
-    this.#post({ kind: "open", matcher });
+    this.#thread.post({ kind: "open", matcher });
     if (this.#compiled) this.#watch(MASK_TIMEOUT_MS);
     return constraint;
   }
@@ -81,11 +90,15 @@ export class GrammarClient implements Disposable {
   /** Ends the worker. */
   [Symbol.dispose]() {
     clearTimeout(this.#timer);
-    this.#worker.terminate();
+    this.#thread[Symbol.dispose]();
   }
 
   #receive(message: FromGrammarWorker) {
     switch (message.kind) {
+      case "loaded":
+        break;
+      case "missing":
+        return this.#fail((field) => libraryError(field, "and could not be downloaded"));
       case "compiled":
         this.#compiled = true;
         break;
@@ -94,29 +107,35 @@ export class GrammarClient implements Disposable {
         this.#options.onReady();
         break;
       case "refused":
-        return this.#fail(grammarError(this.#grammar, message.reason));
+        return this.#fail((field) =>
+          fault(field, `the grammar library refuses the ${this.#name} and says: "${message.reason}"`)
+        );
       case "failed":
-        return this.#fail(new Error(`Grammar broke down: ${message.reason}`));
+        return this.#fail(() => new Error(`Grammar broke down: ${message.reason}`));
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.isPending) this.#watch(MASK_TIMEOUT_MS);
+    if (!this.#compiled) this.#watch(this.#compileTimeoutMs);
+    else if (this.isPending) this.#watch(MASK_TIMEOUT_MS);
   }
 
   /** Gives the worker so long for its next word. */
   #watch(timeoutMs: number) {
     // A step may have held up this thread for longer: then the word is there, and is read before the second timer.
     this.#timer ??= setTimeout(() => {
-      this.#timer = setTimeout(() => this.#fail(this.#overdue(timeoutMs)), UNREAD_MS);
+      this.#timer = setTimeout(() => this.#fail((field) => this.#overdue(field, timeoutMs)), UNREAD_MS);
     }, timeoutMs);
   }
 
-  #overdue(timeoutMs: number): Error {
-    const what = this.#compiled ? "follow" : "compile";
-    return grammarError(
-      this.#grammar,
-      `it took more than ${timeoutMs / 1000} s to ${what}; a simpler one is needed`,
-    );
+  #overdue(field: string, timeoutMs: number): Error {
+    const seconds = `${timeoutMs / 1000} s`, deed = this.#compiled ? "follow" : "compile";
+    return this.#thread.loaded
+      ? fault(field, `the ${this.#name} took more than ${seconds} to ${deed}; send a simpler one`)
+      : libraryError(field, `or could not be loaded within ${seconds}`);
+  }
+
+  get #name(): string {
+    return { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" }[this.#grammar.kind];
   }
 
   #abandon() {
@@ -124,22 +143,21 @@ export class GrammarClient implements Disposable {
     this.#options.onEnded();
   }
 
-  #fail(error: Error) {
+  #fail(errorOf: (field: string) => Error) {
     this.#abandon();
     const failed = [...this.#matchers.values()];
     this.#matchers.clear();
-    for (const constraint of failed) constraint.fail(error);
+    for (const constraint of failed) constraint.fail(errorOf(constraint.field));
     this.#options.onReady();
-  }
-
-  #post(message: ToGrammarWorker) {
-    this.#worker.postMessage(message);
+    if (this.#thread.loaded) this.#options.onIdle();
   }
 }
 
 interface GrammarConstraintOptions {
   readonly endIds: readonly number[];
   readonly suppressed: readonly number[];
+  /** As in `Grammar`. */
+  readonly field: string;
   readonly onFailed: (error: Error) => void;
   readonly accept: (id: number) => void;
   readonly close: () => void;
@@ -153,6 +171,10 @@ class GrammarConstraint implements TokenConstraint {
 
   constructor(options: GrammarConstraintOptions) {
     this.#options = options;
+  }
+
+  get field(): string {
+    return this.#options.field;
   }
 
   get next(): Uint32Array | "pending" {
@@ -176,12 +198,7 @@ class GrammarConstraint implements TokenConstraint {
   allow(mask: Uint32Array) {
     for (const id of this.#options.suppressed) if (hasToken(mask, id)) mask[id >>> 5] &= ~(1 << (id & 31));
     if (mask.every((word) => word === 0)) {
-      this.fail(
-        new InvalidRequestError("Cannot go on: the grammar allows nothing that the model can write next", {
-          field: "grammar",
-          reason: "invalid_value",
-        }),
-      );
+      this.fail(fault(this.field, "it allows nothing that the model can write next"));
     } else this.#next = mask;
   }
 
@@ -194,10 +211,16 @@ class GrammarConstraint implements TokenConstraint {
   }
 }
 
-function grammarError({ kind, field }: Grammar, reason: string): InvalidRequestError {
-  const name = { regex: "regular expression", jsonSchema: "JSON schema", ebnf: "grammar" }[kind];
-  return new InvalidRequestError(`Cannot admit request: the ${name} cannot be followed: ${reason}`, {
+function fault(field: string, what: string): InvalidRequestError {
+  return new InvalidRequestError(`Cannot follow "${field}": ${what}`, { field, reason: "invalid_value" });
+}
+
+function libraryError(field: string, why: string): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `Cannot follow "${field}": the library for grammars is not on this machine ${why}; ` +
+      `fetch it once, where there is a network: deno cache ${GRAMMAR_LIBRARY}`,
+    "no_grammar_library",
+    undefined,
     field,
-    reason: "invalid_value",
-  });
+  );
 }

@@ -1,13 +1,17 @@
-// The grammars in use, each in a worker of its own. Compiled ones are kept until others need the place.
+// The grammars in use, each in a worker of its own. Compiled ones are kept until others need the place; and once there was
+// one, a worker with the library loaded is kept for the next.
 import { EngineUnavailableError } from "./errors.ts";
 import type { Grammar, GrammarVocabulary } from "./grammar.ts";
 import { GrammarClient } from "./grammar_client.ts";
+import { GrammarThread } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
 /** Grammars at most: each has a copy of the library in its worker, some tens of megabytes. */
 const MAX_GRAMMARS = 8;
 /** How long a step waits for masks: they are usually there much sooner, and who waits for longer misses the step. */
 const SETTLE_MS = 2;
+/** From the end of the last completion: starting a worker holds this thread up, and its reply is on its way first. */
+const SPARE_DELAY_MS = 200;
 
 export interface GrammarPoolLimits {
   readonly maxGrammars?: number;
@@ -20,6 +24,9 @@ export class GrammarPool implements Disposable {
   readonly #limits: GrammarPoolLimits;
   /** By the grammar's text; the one used last is last. */
   readonly #workers = new Map<string, GrammarClient>();
+  /** Without a grammar yet. */
+  #spare: GrammarThread | undefined;
+  #spareTimer: ReturnType<typeof setTimeout> | undefined;
   #vocabulary: GrammarVocabulary | undefined;
   /** Ends the wait of `settle`. */
   #settled: () => void = () => {};
@@ -32,6 +39,11 @@ export class GrammarPool implements Disposable {
     this.#makeVocabulary = makeVocabulary;
     this.#onReady = onReady;
     this.#limits = limits;
+  }
+
+  /** Whether the next grammar that is new finds the library loaded. */
+  get hasSpare(): boolean {
+    return this.#spare?.loaded ?? false;
   }
 
   /** Grammars that are kept. */
@@ -50,23 +62,26 @@ export class GrammarPool implements Disposable {
    * @throws {EngineUnavailableError} when as many other grammars are in use as there is room for
    */
   open(grammar: Grammar, onFailed: (error: Error) => void): TokenConstraint {
-    const { field: _, ...text } = grammar;
+    const { field, ...text } = grammar;
     const key = JSON.stringify(text);
     let worker = this.#workers.get(key);
     this.#workers.delete(key);
     if (!worker) {
       this.#makeRoom();
-      const started: GrammarClient = worker = new GrammarClient(grammar, {
+      const thread = this.#spare ?? this.#startThread();
+      this.#spare = undefined;
+      const started: GrammarClient = worker = new GrammarClient(text, thread, {
         ...this.#limits,
-        vocabulary: this.#vocabulary ??= this.#makeVocabulary(),
+        vocabulary: this.#vocabulary!,
         onReady: () => this.#ready(),
+        onIdle: () => this.#keepSpare(),
         onEnded: () => {
           if (this.#workers.get(key) === started) this.#workers.delete(key);
         },
       });
     }
     this.#workers.set(key, worker);
-    return worker.open(onFailed);
+    return worker.open(field, onFailed);
   }
 
   /** Waits until no constraint is pending but for a grammar that is being compiled, for 2 ms at most. */
@@ -88,6 +103,29 @@ export class GrammarPool implements Disposable {
   [Symbol.dispose]() {
     for (const worker of this.#workers.values()) worker[Symbol.dispose]();
     this.#workers.clear();
+    clearTimeout(this.#spareTimer);
+    this.#spare?.[Symbol.dispose]();
+    this.#spare = undefined;
+  }
+
+  #startThread(): GrammarThread {
+    return new GrammarThread(this.#vocabulary ??= this.#makeVocabulary());
+  }
+
+  #keepSpare() {
+    clearTimeout(this.#spareTimer);
+    this.#spareTimer = setTimeout(() => this.#startSpare(), SPARE_DELAY_MS);
+  }
+
+  /** Loads the library for a grammar to come; while none is followed, for it takes time from whoever computes. */
+  #startSpare() {
+    if (this.#spare || [...this.#workers.values()].some(({ inUse }) => inUse)) return;
+    const spare = this.#spare = this.#startThread();
+    spare.onMessage = ({ kind }) => {
+      if (kind !== "missing" && kind !== "failed") return;
+      spare[Symbol.dispose]();
+      this.#spare = undefined;
+    };
   }
 
   #makeRoom() {

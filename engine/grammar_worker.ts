@@ -1,7 +1,13 @@
-// Entry of a worker that knows one grammar: compiles it with XGrammar and says for every completion that follows it which
-// tokens may come next. A grammar has a worker of its own because the library can be held up by one, and ends its
-// WebAssembly instance for good over one that it cannot read.
-import type { FromGrammarWorker, Grammar, GrammarVocabulary, ToGrammarWorker } from "./grammar.ts";
+// Entry of a worker that knows one grammar: loads XGrammar, compiles the grammar when it is told it, and says for every
+// completion that follows it which tokens may come next. A grammar has a worker of its own because the library can be
+// held up by one, and ends its WebAssembly instance for good over one that it cannot read.
+import {
+  type FromGrammarWorker,
+  GRAMMAR_LIBRARY,
+  type GrammarText,
+  type GrammarVocabulary,
+  type ToGrammarWorker,
+} from "./grammar.ts";
 import { lengthsAsPatterns } from "./json_string_patterns.ts";
 
 interface Disposable {
@@ -49,6 +55,8 @@ console.warn = console.error;
 
 const matchers = new Map<number, Matcher>();
 let xgrammar: XGrammar;
+/** Undefined until the library is loaded. */
+let compiler: Compiler | undefined;
 let compiled: Disposable;
 let vocabSize = 0;
 /** Messages are dealt with one after the other, though the library's functions are asynchronous. */
@@ -62,8 +70,10 @@ scope.onmessage = ({ data }) => {
 
 async function serve(message: ToGrammarWorker) {
   switch (message.kind) {
+    case "load":
+      return await load(message.vocabulary);
     case "compile":
-      return await compile(message.grammar, message.vocabulary);
+      return await compile(message.grammar);
     case "open":
       matchers.set(message.matcher, await xgrammar.GrammarMatcher.createGrammarMatcher(compiled));
       return await tell(message.matcher);
@@ -77,10 +87,13 @@ async function serve(message: ToGrammarWorker) {
   }
 }
 
-async function compile(grammar: Grammar, vocabulary: GrammarVocabulary) {
-  xgrammar = await loadXGrammar();
+async function load({ tokens, endIds, ...vocabulary }: GrammarVocabulary) {
+  try {
+    xgrammar = await importXGrammar();
+  } catch {
+    return scope.postMessage({ kind: "missing" });
+  }
   vocabSize = vocabulary.vocabSize;
-  const { tokens, endIds } = vocabulary;
   const info = await xgrammar.TokenizerInfo.createTokenizerInfo(
     tokens,
     "byte_level",
@@ -88,7 +101,12 @@ async function compile(grammar: Grammar, vocabulary: GrammarVocabulary) {
     vocabSize,
     endIds,
   );
-  const compiler = await xgrammar.GrammarCompiler.createGrammarCompiler(info, false);
+  compiler = await xgrammar.GrammarCompiler.createGrammarCompiler(info, false);
+  scope.postMessage({ kind: "loaded" });
+}
+
+async function compile(grammar: GrammarText) {
+  if (!compiler) return; // Why not was told.
   printed = "";
   try {
     compiled = await compileWith(compiler, grammar);
@@ -98,7 +116,7 @@ async function compile(grammar: Grammar, vocabulary: GrammarVocabulary) {
   }
 }
 
-function compileWith(compiler: Compiler, grammar: Grammar): Promise<Disposable> {
+function compileWith(compiler: Compiler, grammar: GrammarText): Promise<Disposable> {
   switch (grammar.kind) {
     case "regex":
       return compiler.compileStructuralTag({
@@ -127,10 +145,9 @@ async function tell(matcher: number) {
 }
 
 /** The package is a script that leaves its exports in the global scope when it is imported as a module. */
-async function loadXGrammar(): Promise<XGrammar> {
+async function importXGrammar(): Promise<XGrammar> {
   // Neither a literal nor in the import map, so that only who asks for a grammar downloads its 2 MB.
-  const specifier = "npm:@mlc-ai/web-xgrammar@0.1.27";
-  await import(specifier);
+  await import(GRAMMAR_LIBRARY);
   return (globalThis as unknown as { xgrammar: XGrammar }).xgrammar;
 }
 

@@ -28,10 +28,12 @@ type Schema = Readonly<Record<string, unknown>>;
 
 /** What of the schema cannot be followed, and where it stands; undefined when all can. */
 export function unsupportedInSchema(schema: unknown): string | undefined {
-  return check(schema, "#", 0);
+  return check(schema, "", 0);
 }
 
-function check(schema: unknown, path: string, depth: number): string | undefined {
+/** @param pointer to the schema within the whole, as a JSON pointer has it */
+function check(schema: unknown, pointer: string, depth: number): string | undefined {
+  const path = pointer === "" ? "the schema" : `the schema at "${pointer}"`;
   if (schema === true) return undefined;
   if (schema === false) return `${path} is false, which no value fits`;
   if (!isObject(schema)) return `${path} must be an object or true`;
@@ -44,7 +46,7 @@ function check(schema: unknown, path: string, depth: number): string | undefined
   return checkKeywords(schema, path) ??
     firstOf(
       [...definitions, ...partsOf(schema)],
-      ([name, part]) => check(part, `${path}/${name}`, depth + 1),
+      ([name, part]) => check(part, `${pointer}/${name}`, depth + 1),
     );
 }
 
@@ -74,11 +76,11 @@ function checkKeywords(schema: Schema, path: string): string | undefined {
     : [alone, ...isValueList ? ["type"] : []];
   const extra = keywords.find((name) => !beside.includes(name));
   if (extra !== undefined) {
-    const where = alone
-      ? ` beside "${alone}"`
-      : type === undefined
-      ? ' without a "type"'
-      : ` with type ${JSON.stringify(type)}`;
+    const owner = Object.keys(KEYWORDS).find((one) => KEYWORDS[one].includes(extra));
+    if (!alone && type === undefined && owner) {
+      return `${path} has "${extra}" without a "type": it needs "type": "${owner}"`;
+    }
+    const where = alone ? ` beside "${alone}"` : owner ? ` with type ${JSON.stringify(type)}` : "";
     return `${path} has "${extra}"${where}, which is not supported`;
   }
   return checkType(type, path) ?? (alone ? checkAlone(schema, alone, path) : undefined) ??

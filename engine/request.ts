@@ -63,7 +63,7 @@ export interface GenerationRequest {
   readonly outputRules?: OutputRules;
   /**
    * Back the prompt up where it ends within a longer token (`token_healing.ts`). Undefined: as the server, or else the
-   * model has it. Never done to token ids, where nothing is drawn, nor to prompts to be scored.
+   * model has it. Never done to token ids, where nothing is drawn, beside a grammar, nor where log-probabilities are asked for.
    */
   readonly tokenHealing?: boolean;
   /** The completion follows it from its first character to its last; no prompt is healed then. */
@@ -107,9 +107,9 @@ export interface TokenLogprob {
 export type FinishReason = "eos" | "stop" | "rule" | "length" | "superseded";
 
 export interface GenerationTimings {
-  /** Milliseconds from submission to the first scheduled step. */
+  /** Milliseconds from submission to the first scheduled step, and of waiting for a grammar with the prompt read. */
   readonly queueMs: number;
-  /** Milliseconds from the first scheduled step to the first new token (or the end of a prefill-only request). */
+  /** Milliseconds from the first scheduled step to the first new token (or the end of a prefill-only request), else. */
   readonly promptMs: number;
   /** Milliseconds from the first new token to the last. */
   readonly predictedMs: number;

@@ -17,11 +17,13 @@ export interface SequenceInfo {
   readonly priority: Priority;
   /** Milliseconds since the request was submitted. */
   readonly ageMs: number;
+  /** As replies count it: with the tokens that a healed prompt was backed up by, which it draws again. */
   readonly promptTokens: number;
   /** Tokens whose K and V lie in its blocks. */
   readonly computedTokens: number;
+  /** Of the completion, as replies count them. */
   readonly generatedTokens: number;
-  /** Most new tokens it may draw. */
+  /** Most that there may be of them. */
   readonly maxTokens: number;
   /** Blocks of the KV cache that it holds, shared ones included. */
   readonly blocks: number;
@@ -29,7 +31,7 @@ export interface SequenceInfo {
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
-  /** The prompt as the model sees it; only when it was asked for. */
+  /** The prompt, in the layout that the model sees; only when it was asked for. */
   readonly prompt?: string;
 }
 
@@ -48,26 +50,20 @@ export function describeSequence(
     stage: stageOf(sequence),
     priority: generation.request.priority ?? "live",
     ageMs: options.now - generation.submittedAt,
-    promptTokens: sequence.promptLength,
+    promptTokens: generation.promptIds.length,
     computedTokens: sequence.numComputed,
-    generatedTokens: sequence.numGenerated,
-    maxTokens: sequence.maxTokens,
+    generatedTokens: generation.numTokensOf(sequence),
+    maxTokens: Math.min(generation.request.maxTokens ?? Infinity, sequence.maxTokens),
     blocks: sequence.blockTable.length,
     temperature,
     topK,
     topP,
     minP,
-    ...(options.tokenizer && { prompt: promptText(sequence, options.tokenizer) }),
+    ...(options.tokenizer && { prompt: options.tokenizer.decode(generation.promptIds) }),
   };
 }
 
 function stageOf(sequence: Sequence): Stage {
   if (sequence.state === "waiting") return "queue";
   return sequence.numComputed < sequence.promptLength ? "prefill" : "decode";
-}
-
-function promptText(sequence: Sequence, tokenizer: Tokenizer): string {
-  return tokenizer.decode(
-    Array.from({ length: sequence.promptLength }, (_, index) => sequence.tokenId(index)),
-  );
 }

@@ -160,10 +160,9 @@ export class ServedModel {
   }
 
   #heals(request: GenerationRequest, isInfill: boolean): boolean {
-    const { maxTokens, echoPrompt, logprobs, grammar, tokenHealing = this.#options.tokenHealing } = request;
-    if (maxTokens === 0 || grammar || (echoPrompt && logprobs !== undefined)) return false;
-    // Who reads log-probabilities wants tokens as they were drawn, unless he says that he knows.
-    if (logprobs !== undefined && !request.tokenHealing) return false;
+    const { maxTokens, logprobs, grammar, tokenHealing = this.#options.tokenHealing } = request;
+    // Who reads log-probabilities wants tokens as they were drawn, and all of them.
+    if (maxTokens === 0 || grammar || logprobs !== undefined) return false;
     return tokenHealing ?? (!isInfill || (this.#loaded.healsInfills ?? false));
   }
 

@@ -12,7 +12,7 @@ export class StepDelivery {
   readonly #inFlight: InFlight;
   readonly #now: () => number;
   readonly #stats = new StepStats();
-  readonly #counts = { steps: 0, promptTokens: 0, cachedTokens: 0, generatedTokens: 0 };
+  readonly #counts = { steps: 0, promptTokens: 0, cachedTokens: 0, generatedTokens: 0, drawnTokens: 0 };
 
   /** @param now milliseconds on the engine's clock */
   constructor(inFlight: InFlight, now: () => number) {
@@ -40,14 +40,17 @@ export class StepDelivery {
       const generation = this.#inFlight.of(sequence);
       if (!generation) continue;
       for (const score of promptScores) generation.addPromptScore(score!);
-      if (prompts.has(sequence) && sequence.promptDone) this.#promptComputed(sequence, generation, now);
+      if (prompts.has(sequence)) {
+        if (sequence.promptDone) this.#promptComputed(sequence, generation, now);
+        else if (sequence.numUncomputed === 1 && sequence.allowed === "pending") generation.hold(now);
+      }
       this.#addTokens(scheduled, generation, held, scores, now);
     }
   }
 
   #promptComputed(sequence: Sequence, generation: Generation, now: number) {
     if (!sequence.leader) {
-      this.#counts.promptTokens += sequence.promptLength;
+      this.#counts.promptTokens += generation.promptIds.length;
       this.#counts.cachedTokens += sequence.numCachedTokens ?? 0;
     }
     generation.promptComputed(sequence, now);
@@ -63,13 +66,15 @@ export class StepDelivery {
     now: number,
   ) {
     sequence.numDrafted += drafts.length;
+    const before = generation.numTokensOf(sequence);
     let delivered = 0, ended = false;
     while (delivered < held.length && !ended) {
       if (delivered < held.length - 1) sequence.numAccepted++;
       ended = generation.addToken(sequence, held[delivered], scores[delivered], now);
       delivered++;
     }
-    this.#counts.generatedTokens += delivered;
+    this.#counts.drawnTokens += delivered;
+    this.#counts.generatedTokens += generation.numTokensOf(sequence) - before;
     this.#stats.recordDrafts(drafts.length, Math.min(delivered, held.length - 1));
     if (ended) this.#inFlight.release(sequence);
   }

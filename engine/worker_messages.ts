@@ -49,6 +49,7 @@ export type ErrorRecord =
     readonly message: string;
     readonly reason: UnavailableReason;
     readonly retryAfter: number;
+    readonly field?: string;
   }
   | { readonly class: "other"; readonly name: string; readonly message: string; readonly stack?: string };
 
@@ -58,8 +59,8 @@ export function toErrorRecord(error: unknown): ErrorRecord {
     return { class: "invalid_request", message, field, reason, ...(tokens && { tokens }) };
   }
   if (error instanceof EngineUnavailableError) {
-    const { message, reason, retryAfter } = error;
-    return { class: "unavailable", message, reason, retryAfter };
+    const { message, reason, retryAfter, field } = error;
+    return { class: "unavailable", message, reason, retryAfter, ...(field !== undefined && { field }) };
   }
   if (!(error instanceof Error)) return { class: "other", name: "Error", message: String(error) };
   const { name, message, stack } = error;
@@ -71,7 +72,7 @@ export function fromErrorRecord(record: ErrorRecord): Error {
     case "invalid_request":
       return new InvalidRequestError(record.message, record);
     case "unavailable":
-      return new EngineUnavailableError(record.message, record.reason, record.retryAfter);
+      return new EngineUnavailableError(record.message, record.reason, record.retryAfter, record.field);
     case "other": {
       const error = new Error(record.message);
       error.name = record.name;

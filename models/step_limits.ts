@@ -7,7 +7,7 @@ const MIN_SAMPLES = 16;
 export interface RunnerSizes {
   /** Bytes for the KV cache of all sequences together. */
   readonly kvBytes: number;
-  /** Token budget of a step. */
+  /** Token budget of a step; raised to `maxSequences`, so that every sequence that runs has a row in each. */
   readonly maxBatchTokens: number;
   /** Sequences that run at once. */
   readonly maxSequences: number;

@@ -21,7 +21,7 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   gauge("vllm:num_requests_waiting", "Sequences that wait.", (stats) => stats.waiting),
   gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use, 0 to 1.", cacheUsage),
   counter("vllm:prompt_tokens_total", "Tokens of prompts, cached ones included.", (s) => s.promptTokens),
-  counter("vllm:generation_tokens_total", "New tokens drawn.", (stats) => stats.generatedTokens),
+  counter("vllm:generation_tokens_total", "New tokens of completions.", (stats) => stats.generatedTokens),
   counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the cache.", (s) => s.promptTokens),
   counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.", (s) => s.cachedTokens),
   counter("vllm:num_preemptions_total", "Sequences that gave their blocks back.", (s) => s.preemptions),
@@ -38,7 +38,7 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
 
   counter("llamacpp:prompt_tokens_total", "Prompt tokens computed.", computedPromptTokens),
   counter("llamacpp:prompt_seconds_total", "Time to read prompts.", (_, sums) => sums.promptSeconds),
-  counter("llamacpp:tokens_predicted_total", "New tokens drawn.", (stats) => stats.generatedTokens),
+  counter("llamacpp:tokens_predicted_total", "New tokens of completions.", (stats) => stats.generatedTokens),
   counter("llamacpp:tokens_predicted_seconds_total", "Time to draw them.", (_, s) => s.predictedSeconds),
   counter("llamacpp:n_decode_total", "Steps of the model.", (stats) => stats.steps),
   counter("llamacpp:n_tokens_max", "Longest context so far, tokens.", (stats) => stats.longestContext),
@@ -58,6 +58,7 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   counter("hyades_parked_blocks_total", "Blocks copied to host memory.", (stats) => stats.parks),
   counter("hyades_unparked_blocks_total", "Blocks copied back to the device.", (stats) => stats.unparks),
   gauge("hyades_batch_size", "Sequences in the latest step.", (stats) => stats.batchSize),
+  counter("hyades_drawn_tokens_total", "All tokens drawn, ends and respelled ones too.", (s) => s.drawnTokens),
   counter(
     "hyades_step_tokens_total",
     "Tokens computed in steps, recomputed ones too.",

@@ -38,6 +38,8 @@ const MAPPINGS = {
   // The client has left, so nobody reads this; 499 is what proxies log for it.
   cancelled: { status: 499, openai: "invalid_request_error", llama: "invalid_request_error" },
   internal: { status: 500, openai: "server_error", llama: "server_error" },
+  // No Retry-After: until somebody mends it the answer is the same.
+  notInstalled: { status: 501, openai: "server_error", llama: "not_supported_error" },
   unavailable: { status: 503, openai: "overloaded", llama: "unavailable_error" },
 } as const satisfies Record<string, Mapping>;
 
@@ -88,13 +90,14 @@ export function explain(error: unknown, c: Context, report: ReportError): HttpPr
 function toProblem(error: unknown, dialect: Dialect): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof InvalidRequestError) return invalidRequestProblem(error, dialect);
-  if (error instanceof EngineUnavailableError) return unavailableProblem(error);
+  if (error instanceof EngineUnavailableError) return unavailableProblem(error, dialect);
   return new HttpProblem("internal", "Internal server error", { code: "internal_error" });
 }
 
 function invalidRequestProblem(error: InvalidRequestError, dialect: Dialect): HttpProblem {
-  const { message, reason, tokens } = error;
+  const { reason, tokens } = error;
   const param = wireName(error.field, dialect);
+  const message = inWireNames(error.message, error.field, param);
   switch (reason) {
     case "context_length_exceeded":
       return new HttpProblem("contextLength", message, { param, code: reason, tokens });
@@ -108,8 +111,12 @@ function invalidRequestProblem(error: InvalidRequestError, dialect: Dialect): Ht
   }
 }
 
-function unavailableProblem(error: EngineUnavailableError): HttpProblem {
+function unavailableProblem(error: EngineUnavailableError, dialect: Dialect): HttpProblem {
   const retryAfterSeconds = error.retryAfter;
+  if (error.reason === "no_grammar_library") {
+    const param = wireName(error.field!, dialect);
+    return new HttpProblem("notInstalled", error.message, { param, code: error.reason });
+  }
   if (error.reason === "queue_full") {
     return new HttpProblem("queueFull", error.message, { code: "rate_limit_exceeded", retryAfterSeconds });
   }
@@ -127,6 +134,12 @@ function wireName(field: string, dialect: Dialect): string {
   const [head = field] = field.split(/[.[]/, 1);
   const llamaName = dialect === "llama" ? LLAMA_NAMES[head] : undefined;
   return llamaName ?? head.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** The engine's messages call a field as the engine does. */
+function inWireNames(message: string, field: string, param: string): string {
+  const [head = field] = field.split(/[.[]/, 1);
+  return head === param ? message : message.replace(new RegExp(`(?<=^|\\s)${head}(?=\\s)`), `"${param}"`);
 }
 
 /** The body `{"error": {...}}`; also what a stream sends that fails after its first event. */

@@ -1,6 +1,7 @@
 // One HTTP request and its reply as they are accounted for: who asked, what the engine did for it, when it was over.
 // Everything that counts, logs, limits or traces requests watches exchanges; nobody else needs to know of them.
 import type { MiddlewareHandler } from "hono";
+import { InvalidRequestError } from "../engine/errors.ts";
 import type { FinishReason, GenerationEvent, GenerationTimings } from "../engine/request.ts";
 
 declare module "hono" {
@@ -11,7 +12,7 @@ declare module "hono" {
 
 /**
  * finished: every sample ended. cancelled: the client left, or another prompt of the same request failed. refused: the
- * engine did not take it. failed: the engine took it and broke down.
+ * engine did not take it, or found the request at fault later (its grammar). failed: the engine took it and broke down.
  */
 export type Outcome = "finished" | "cancelled" | "refused" | "failed";
 
@@ -101,7 +102,8 @@ export class Exchange {
       }
       tally.outcome = "finished";
     } catch (error) {
-      tally.outcome = signal.aborted ? "cancelled" : tally.taken ? "failed" : "refused";
+      const refused = !tally.taken || error instanceof InvalidRequestError;
+      tally.outcome = signal.aborted ? "cancelled" : refused ? "refused" : "failed";
       throw error;
     } finally {
       this.#generationEnded(tally.record());

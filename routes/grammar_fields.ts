@@ -3,36 +3,56 @@
 import { z } from "@hono/zod-openapi";
 import type { Grammar, GrammarText } from "../engine/grammar.ts";
 import { HttpProblem } from "./errors.ts";
+import { fieldName } from "./json_body.ts";
 
 const ANY_OBJECT = { type: "object", additionalProperties: true };
 
 /** An object, true, or the same as JSON text. */
-const jsonSchema = z.union([z.record(z.string(), z.unknown()), z.boolean(), z.string()]);
+const jsonSchema = z.union([z.record(z.string(), z.unknown()), z.boolean(), z.string()], {
+  error: (issue) =>
+    `"${fieldName(issue.path ?? [])}" must be a JSON schema (an object or true), or one as JSON text`,
+});
 const choices = z.array(z.string().min(1)).min(1).max(1000);
-const FOLLOWED =
-  "The completion follows it from its first character to its end; no prompt is healed then, and `clean` of the server does " +
-  "not apply.";
+const FOLLOWED = "The completion follows it from its first character to its end; no prompt is healed then, and " +
+  "`--clean` of the server does not apply.";
+const OBJECTS = "Objects have the properties listed, in that order, and no others; a schema with keywords that cannot " +
+  "be kept to is refused.";
 
 const responseFormat = z.object({
-  type: z.enum(["text", "json_object", "json_schema"]),
-  json_schema: z.looseObject({ schema: jsonSchema.optional() }).nullish(),
-  schema: jsonSchema.nullish().describe("With `json_object`, as llama.cpp has it."),
-});
+  type: z.enum(["text", "json_object", "json_schema"]).describe("`text`: no grammar."),
+  json_schema: z.looseObject({ schema: jsonSchema.optional() }).nullish().describe(
+    "With `json_schema`: an object whose `schema` is one; `name` and `strict` are ignored.",
+  ),
+  schema: jsonSchema.nullish().describe("With `json_object`, as llama.cpp has it: objects of this schema only."),
+}).openapi("ResponseFormat");
+
+const outputs = {
+  regex: z.string().nullish().describe("As `guided_regex`."),
+  json: jsonSchema.nullish().describe("As `guided_json`."),
+  json_object: z.boolean().nullish().describe("true: any JSON object."),
+  grammar: z.string().nullish().describe("As `guided_grammar`."),
+  choice: choices.nullish().describe("As `guided_choice`."),
+};
+const OUTPUT_NAMES = Object.keys(outputs).map((name) => `"${name}"`).join(", ");
 
 /** Strict: what vLLM has beyond these changes the text, and must not be passed over. */
-const structuredOutputs = z.strictObject({
-  regex: z.string().nullish(),
-  json: jsonSchema.nullish(),
-  json_object: z.boolean().nullish(),
-  grammar: z.string().nullish(),
-  choice: choices.nullish(),
-});
+const structuredOutputs = z.strictObject(outputs, {
+  error: (issue) =>
+    issue.code === "unrecognized_keys"
+      ? `"structured_outputs" must have one of ${OUTPUT_NAMES}, received "${issue.keys[0]}"`
+      : undefined,
+}).refine(
+  ({ json_object, ...others }) => json_object || Object.values(others).some((value) => value != null),
+  `"structured_outputs" must have one of ${OUTPUT_NAMES}, received none that asks for anything`,
+).openapi("StructuredOutputs");
 
-/** To be spread into the schema of /v1/completions. */
-export const openAiGrammarFields = {
+/**
+ * To be spread into a request's schema. All in every dialect: whoever asks for JSON by another dialect's field and gets
+ * free text has no way to know why.
+ */
+export const grammarFields = {
   response_format: responseFormat.optional().describe(
-    `As OpenAI's chat has it: any JSON object, or one of a JSON schema. ${FOLLOWED} Objects have the properties listed, ` +
-      "in that order, and no others; a schema with keywords that cannot be kept is refused.",
+    `As OpenAI's chat has it: any JSON object, or one of a JSON schema. ${FOLLOWED} ${OBJECTS}`,
   ),
   guided_json: jsonSchema.optional().describe("vLLM's: a JSON schema, as an object or as text."),
   guided_regex: z.string().optional().describe(
@@ -45,22 +65,13 @@ export const openAiGrammarFields = {
   structured_outputs: structuredOutputs.optional().describe(
     "vLLM's newer form of the four: `json`, `regex`, `choice` or `grammar`, and `json_object`.",
   ),
-};
-
-/** To be spread into the schema of /infill. */
-export const llamaGrammarFields = {
-  json_schema: jsonSchema.optional().describe(
-    `A JSON schema. ${FOLLOWED} Objects have the properties listed, in that order, and no others; a schema with keywords ` +
-      "that cannot be kept is refused.",
-  ),
+  json_schema: jsonSchema.optional().describe(`llama.cpp's: a JSON schema. ${FOLLOWED} ${OBJECTS}`),
   grammar: z.string().optional().describe(
-    `A grammar in GBNF, as far as XGrammar's EBNF goes, from its rule \`root\`. ${FOLLOWED} Empty: none.`,
+    `llama.cpp's: a grammar in GBNF, as far as XGrammar's EBNF goes, from its rule \`root\`. ${FOLLOWED} Empty: none.`,
   ),
 };
 
-export type GrammarFields =
-  & Partial<z.output<z.ZodObject<typeof openAiGrammarFields>>>
-  & Partial<z.output<z.ZodObject<typeof llamaGrammarFields>>>;
+export type GrammarFields = Partial<z.output<z.ZodObject<typeof grammarFields>>>;
 
 /**
  * Undefined when none of the fields asks for one.

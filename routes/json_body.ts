@@ -37,7 +37,12 @@ export async function readJson<S extends z.ZodType>(
   const result = schema.safeParse(withoutNulls(body), { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
-  throw new HttpProblem("invalid", issue.message, { param: fieldName(issue.path) || undefined });
+  throw new HttpProblem("invalid", messageOf(issue), { param: fieldName(issue.path) || undefined });
+}
+
+/** A union's own message says what it takes, and not what came. */
+function messageOf({ code, message, input }: z.core.$ZodIssue): string {
+  return code === "invalid_union" ? `${message}, received ${describeValue(input)}` : message;
 }
 
 function requireSize(sizeBytes: number, limitBytes: number): void {
@@ -166,9 +171,9 @@ function expectation(issue: Issue): string {
     case "invalid_type":
       return EXPECTED_TYPES[issue.expected] ?? `of type ${issue.expected}`;
     case "too_small":
-      return `${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}${unit(issue.origin)}`;
+      return size(issue.inclusive === false ? "more than" : "at least", issue.minimum, issue.origin);
     case "too_big":
-      return `${issue.inclusive === false ? "less than" : "at most"} ${issue.maximum}${unit(issue.origin)}`;
+      return size(issue.inclusive === false ? "less than" : "at most", issue.maximum, issue.origin);
     case "invalid_value":
       return `one of ${issue.values.map((value) => JSON.stringify(value)).join(", ")}`;
     default:
@@ -186,13 +191,14 @@ const EXPECTED_TYPES: Readonly<Record<string, string>> = {
   record: "an object",
 };
 
-function unit(origin: string): string {
-  if (origin === "string") return " characters";
-  return origin === "array" ? " items" : "";
+function size(bound: string, count: number | bigint, origin: string): string {
+  if (origin === "array") return `an array of ${bound} ${count} ${count === 1 ? "item" : "items"}`;
+  if (origin === "string") return `${bound} ${count} ${count === 1 ? "character" : "characters"} long`;
+  return `${bound} ${count}`;
 }
 
 /** `stop[1]`, `stream_options.include_usage`. */
-function fieldName(path: readonly PropertyKey[]): string {
+export function fieldName(path: readonly PropertyKey[]): string {
   return path.map((part, i) => typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${String(part)}`)
     .join(
       "",
@@ -200,7 +206,7 @@ function fieldName(path: readonly PropertyKey[]): string {
 }
 
 /** A value in few words: never more than a line, never walked to its depth. */
-function describeValue(value: unknown): string {
+export function describeValue(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === "object") return "an object";

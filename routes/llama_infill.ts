@@ -26,7 +26,8 @@ export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono 
     summary: "Fill in the middle, as llama.cpp's server does",
     description:
       "With `n_cmpl` above 1 the reply is an array. With `stream`, it is an event stream of parts " +
-      "that ends with the full object, and with no `[DONE]`. Errors have llama.cpp's shape.",
+      "that ends with the full object, and with no `[DONE]`. Errors have llama.cpp's shape. " +
+      "Null means absent; unknown fields are ignored.",
     request: infillRequest,
     reply: infillReply,
     stream: true,

@@ -1,11 +1,11 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
-import { llamaGrammarFields } from "./grammar_fields.ts";
+import { grammarFields } from "./grammar_fields.ts";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
-import { healedBytes, tokenHealingField } from "./token_healing_fields.ts";
+import { healedBytes, healingWithScores, tokenHealingField } from "./token_healing_fields.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 
@@ -54,7 +54,7 @@ export const infillRequest = z.object({
   }),
   ignore_eos: z.boolean().default(false).describe("Go on past the end of the text."),
   token_healing: tokenHealingField,
-  ...llamaGrammarFields,
+  ...grammarFields,
   ...outputRuleFields,
   n_probs: z.int().min(0).max(20).optional().describe("Report this many likely tokens for each token."),
   logprobs: z.int().min(0).max(20).optional().describe("Another name of `n_probs`."),
@@ -87,6 +87,10 @@ export const infillRequest = z.object({
   ),
   ...standingFields,
   id_slot: z.int().optional().describe("Accepted; it chooses no slot."),
+}).superRefine(({ token_healing, n_probs, logprobs }, context) => {
+  if (!token_healing || !(n_probs ?? logprobs)) return;
+  const message = healingWithScores(n_probs === undefined ? "logprobs" : "n_probs");
+  context.addIssue({ code: "custom", path: ["token_healing"], message });
 }).openapi("InfillRequest");
 
 export type InfillRequest = z.output<typeof infillRequest>;

@@ -61,9 +61,9 @@ export function llamaSlots(engine: Engine, options: SlotsOptions): OpenAPIHono {
     path: "/slots",
     summary: "What every sequence in flight holds, as llama.cpp's server shows its slots",
     description:
-      "One entry a sequence: those that run, then those that wait. Answers 403 where prompts are asked " +
-      "for and not shown.",
+      "One entry a sequence: those that run, then those that wait.",
     query: slotsQuery,
+    errors: { 403: "Prompts are asked for, and the server was not told to show them." },
     reply: z.array(slot),
   });
   return app;
@@ -102,7 +102,10 @@ function toSlot(sequence: SequenceInfo, id: number, contextLength: number): z.ou
     priority: sequence.priority,
     age_ms: sequence.ageMs,
     n_prompt_tokens: promptTokens,
-    n_prompt_tokens_processed: Math.min(promptTokens, sequence.computedTokens),
+    // What a healed prompt was backed up by is never computed as such.
+    n_prompt_tokens_processed: sequence.stage === "decode"
+      ? promptTokens
+      : Math.min(promptTokens, sequence.computedTokens),
     n_blocks: sequence.blocks,
     ...(prompt !== undefined && { prompt }),
   };

@@ -2,11 +2,12 @@
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
-import { openAiGrammarFields } from "./grammar_fields.ts";
+import { grammarFields } from "./grammar_fields.ts";
+import { describeValue } from "./json_body.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
-import { healedBytes, tokenHealingField } from "./token_healing_fields.ts";
+import { healedBytes, healingWithScores, tokenHealingField } from "./token_healing_fields.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];
@@ -22,7 +23,8 @@ const PROMPT_FORMS =
  * hundreds of thousands.
  */
 const prompt = z.custom<CompletionPrompt>(isPrompt, {
-  error: (issue) => issue.input === undefined ? '"prompt" is required' : PROMPT_FORMS,
+  error: ({ input }) =>
+    input === undefined ? '"prompt" is required' : `${PROMPT_FORMS}, received ${describeValue(input)}`,
 }).openapi({
   type: ["string", "array"],
   anyOf: [
@@ -111,7 +113,7 @@ export const completionRequest = z.object({
   ),
   ignore_eos: z.boolean().default(false).describe("Extension: go on past the end of the text."),
   token_healing: tokenHealingField,
-  ...openAiGrammarFields,
+  ...grammarFields,
   speculation: z.boolean().optional().describe(
     "Extension: false draws a token a step, without drafts. The tokens are the same.",
   ),
@@ -157,7 +159,7 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
   if (body.token_healing && body.logprobs !== undefined) {
     reject(
       "token_healing",
-      '"token_healing" cannot be combined with "logprobs", which shows whole tokens: leave one out',
+      healingWithScores("logprobs"),
     );
   }
   const rule = firstOutputRule(body), raw = body.echo ? "echo" : "logprobs";

@@ -16,6 +16,8 @@ export interface RouteDescription {
   readonly replyType?: string;
   /** The reply can also come as server-sent events. */
   readonly stream?: boolean;
+  /** Statuses beside those that every route has. */
+  readonly errors?: Readonly<Record<number, string>>;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
   readonly probe?: { readonly notReady: z.ZodType } | boolean;
 }
@@ -37,7 +39,18 @@ const BODY_STATUSES = {
   413: "The body is too large.",
   415: "The body is not `application/json`.",
   429: "Too many requests wait, or the key's limit is reached; see `Retry-After`.",
+  500: "A fault of the server; its log has the reason.",
+  501: "The model, or this machine, cannot do what a field asks for; `param` names it.",
 } as const;
+
+/** What every route that computes reads beside the body; `standing.ts` has the first two. */
+const WORK_HEADERS = z.object({
+  "X-Session-Id": z.string().optional().describe("As the field `session_id`, and before it."),
+  "X-Priority": z.string().optional().describe("As the field `priority`, and before it."),
+  "X-Request-Id": z.string().optional().describe(
+    "Comes back with the reply; the log, `/slots` and traces call the request so. Absent: drawn.",
+  ),
+});
 
 const ERROR_STATUSES = {
   401: "The API key is missing or wrong.",
@@ -48,7 +61,7 @@ const ERROR_STATUSES = {
 
 /** Adds a route to the document. */
 export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
-  const { method, path, summary, description, params, query, request, probe } = route;
+  const { method, path, summary, description, params, query, request, errors, probe } = route;
   app.openAPIRegistry.registerPath({
     method,
     path,
@@ -57,11 +70,15 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
     request: {
       ...(params && { params }),
       ...(query && { query }),
-      ...(request && { body: { required: true, content: jsonContent(request) } }),
+      ...(request && { headers: WORK_HEADERS, body: { required: true, content: jsonContent(request) } }),
     },
     responses: {
       200: successResponse(route),
-      ...(probe ? probeResponses(probe) : errorResponses(request !== undefined)),
+      ...(probe ? probeResponses(probe) : errorResponses({
+        ...(request && BODY_STATUSES),
+        ...ERROR_STATUSES,
+        ...errors,
+      })),
     },
     ...(probe && { security: [] }),
   });
@@ -77,12 +94,10 @@ function successResponse({ reply, replyType, stream }: RouteDescription) {
   return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
 }
 
-function errorResponses(withBody: boolean) {
+function errorResponses(statuses: Readonly<Record<number, string>>) {
   const content = jsonContent(errorReply);
   return Object.fromEntries(
-    Object.entries(withBody ? { ...BODY_STATUSES, ...ERROR_STATUSES } : ERROR_STATUSES).map((
-      [status, description],
-    ) => [status, { description, content }]),
+    Object.entries(statuses).map(([status, description]) => [status, { description, content }]),
   );
 }
 
@@ -99,9 +114,9 @@ export interface ApiInfo {
 
 /** Serves the document of all routes of `app` at /openapi.json, and the page at /docs. */
 export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
-  if (info.secured) {
-    app.openAPIRegistry.registerComponent("securitySchemes", "apiKey", { type: "http", scheme: "bearer" });
-  }
+  const { openAPIRegistry: registry } = app;
+  registry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer" });
+  registry.registerComponent("securitySchemes", "apiKey", { type: "apiKey", in: "header", name: "X-Api-Key" });
   app.doc31("/openapi.json", {
     openapi: "3.1.0",
     info: {
@@ -109,7 +124,8 @@ export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
       version: info.version,
       description: "Code completion over HTTP, with fill-in-the-middle.",
     },
-    ...(info.secured && { security: [{ apiKey: [] }] }),
+    // Either; a server without keys takes any, and none.
+    ...(info.secured && { security: [{ bearer: [] }, { apiKey: [] }] }),
   });
   app.get("/docs", (c) => c.html(page, 200, { "Content-Security-Policy": PAGE_POLICY }));
   app.get("/", (c) => c.redirect("/docs"));

@@ -10,6 +10,7 @@ const MAX_SESSION_CHARACTERS = 256;
 /** More new tokens than these, all wanted at once, are nobody's next line. */
 const MAX_LIVE_TOKENS = 512;
 const MAX_LIVE_SAMPLES = 4;
+const PRIORITY_FORMS = `one of ${PRIORITIES.map((name) => `"${name}"`).join(", ")} or a whole number`;
 
 /** Fields of either dialect's body. */
 export const standingFields = {
@@ -17,9 +18,7 @@ export const standingFields = {
     "Extension: names one editor. A newer request of a session ends its older ones, which say `superseded`. Also as " +
       "the header `X-Session-Id`.",
   ),
-  priority: z.union([z.enum(PRIORITIES), z.int()], {
-    error: `"priority" must be one of ${PRIORITIES.map((name) => `"${name}"`).join(", ")}`,
-  }).optional().describe(
+  priority: z.union([z.enum(PRIORITIES), z.int()], { error: `"priority" must be ${PRIORITY_FORMS}` }).optional().describe(
     "Extension: who comes first. Absent: by what is asked for. A number is vLLM's: above 0 is `batch`. Also as the " +
       "header `X-Priority`.",
   ),
@@ -78,18 +77,18 @@ function sessionHeader(c: Context): string | undefined {
 /** The header first: whoever puts a proxy between says so there. */
 function priorityOf(c: Context, wish: Wish): Priority {
   const header = c.req.header("x-priority");
-  if (header !== undefined) return namedPriority(header);
-  if (typeof wish.priority === "string") return wish.priority;
-  if (wish.priority !== undefined && wish.priority > 0) return "batch";
-  return defaultPriority(wish);
+  const said = header === undefined ? wish.priority : parsePriority(header);
+  if (typeof said === "string") return said;
+  return said !== undefined && said > 0 ? "batch" : defaultPriority(wish);
 }
 
-function namedPriority(name: string): Priority {
-  const found = PRIORITIES.find((priority) => priority === name.toLowerCase());
+function parsePriority(text: string): Priority | number {
+  const found = PRIORITIES.find((priority) => priority === text.toLowerCase());
   if (found) return found;
+  if (/^[+-]?\d+$/.test(text)) return Number(text);
   throw new HttpProblem(
     "invalid",
-    `The header X-Priority must be one of ${PRIORITIES.join(", ")}, received ${name.slice(0, 50)}`,
+    `The header X-Priority must be ${PRIORITY_FORMS}, received "${text.slice(0, 50)}"`,
     { param: "priority", code: "invalid_value" },
   );
 }

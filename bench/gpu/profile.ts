@@ -13,6 +13,16 @@ import { RunnerSequences } from "../runner_sequences.ts";
 
 const REPEATS = 9;
 
+const USAGE = `Say where a decode step's time on the GPU goes, by kind of dispatch.
+
+  deno run -A bench/gpu/profile.ts [--model DIR] [--device dawn|webgpu]
+
+  --model DIR      model folder (default: weights/hyades-starcoder-31m)
+  --device D       provider (default: auto)
+  --batches LIST   sequences at once (default: 1,8)
+  --contexts LIST  tokens of context (default: 512)
+  --trace FILE     the last case's dispatches for Chrome's tracing page`;
+
 const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
@@ -22,9 +32,13 @@ const { values: flags } = parseArgs({
     batches: { ...text, default: "1,8" },
     contexts: { ...text, default: "512" },
     trace: text,
+    help: { type: "boolean", short: "h" },
   },
 });
-if (import.meta.main) await main();
+if (import.meta.main) {
+  if (flags.help) console.log(USAGE);
+  else await main();
+}
 
 async function main(): Promise<void> {
   const batches = flags.batches.split(",").map(Number);

@@ -14,9 +14,11 @@ import { SeededRandom } from "./seeded_random.ts";
 import { runSoak, type SoakRun } from "./soak.ts";
 import { soakFindings } from "./soak_report.ts";
 import { svgChart } from "./svg_chart.ts";
-import { targetSpecs } from "./target.ts";
+import { requireAnswer, targetSpecs } from "./target.ts";
 
 async function load(options: LoadOptions): Promise<void> {
+  targetSpecs(options.target); // Says what is wrong with any of them before a load is put on the first.
+  for (const url of options.target.urls) await requireAnswer(url);
   const findings = await MODE_RUNS[options.mode](options, await corpusOf(options));
   const report: LoadReport = {
     ...findings,
@@ -123,7 +125,12 @@ function quoted(argument: string): string {
 }
 
 if (import.meta.main) {
-  const options = parseOptions(Deno.args);
-  if (options) await load(options);
-  else console.log(USAGE);
+  try {
+    const options = parseOptions(Deno.args);
+    if (options) await load(options);
+    else console.log(USAGE);
+  } catch (error) {
+    console.error(`error: ${error instanceof Error ? error.message : error} (--help lists the options)`);
+    Deno.exit(1);
+  }
 }

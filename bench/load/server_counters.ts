@@ -44,7 +44,8 @@ export function countersOf(text: string): ServerCounters {
   // And each token of a draft is a row, if it was wrong for nothing.
   const accepted = first("vllm:spec_decode_num_accepted_tokens_total");
   const wrongDrafts = difference(first("vllm:spec_decode_num_draft_tokens_total"), accepted) ?? 0;
-  const decodeRows = sum(difference(first("vllm:generation_tokens_total"), prompts ?? 0), wrongDrafts);
+  const drawn = first("hyades_drawn_tokens_total", "vllm:generation_tokens_total");
+  const decodeRows = sum(difference(drawn, prompts ?? 0), wrongDrafts);
   return {
     prefilledTokens: first("llamacpp:prompt_tokens_total") ??
       difference(first("vllm:prompt_tokens_total"), cachedTokens),

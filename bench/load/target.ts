@@ -17,6 +17,9 @@ export interface TargetOptions {
   readonly dialect: DialectOptions;
 }
 
+/** Any answer will do, also that there is no such route. */
+const ANSWER_TIMEOUT_MS = 5_000;
+
 /** How to come by a server; each opening of one that is started here starts it anew, with an empty cache. */
 export interface TargetSpec {
   readonly label: string;
@@ -71,6 +74,16 @@ export function requireLoopback(url: string): void {
   throw new RangeError(
     `Cannot put a load on ${host}: it is another machine; say --allow-remote if it is yours`,
   );
+}
+
+/** @throws {Error} nothing speaks HTTP at the address */
+export async function requireAnswer(url: string): Promise<void> {
+  try {
+    const reply = await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+    await reply.body?.cancel();
+  } catch {
+    throw new Error(`Cannot put a load on ${url}: no server answers there; start it first, or say another --url`);
+  }
 }
 
 function started(

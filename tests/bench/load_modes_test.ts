@@ -46,6 +46,31 @@ async function load(...args: string[]): Promise<Result> {
   }
 }
 
+Deno.test("load says in one line what is wrong with what it was told, and ends with 1", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const cases: [args: string[], error: RegExp][] = [
+    [["dance"], /^error: Cannot put on a load: the mode must be one of .*, received "dance"/],
+    [["soak", "--requests", "-1"], /^error: .*'--requests'/],
+    [["soak", "--requests=1.5"], /^error: .*--requests must be a whole number from 1/],
+    [["soak", "--fast"], /^error: Unknown option '--fast'/],
+    [["keystrokes", "--url", "http://192.0.2.1"], /^error: Cannot put a load on 192\.0\.2\.1: it is another machine/],
+    [["soak", "--url", `http://127.0.0.1:${port}`], new RegExp(`^error: .*127\\.0\\.0\\.1:${port}: no server answers`)],
+  ];
+  for (const [args, error] of cases) {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", "--no-check", "bench/load/run.ts", ...args],
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+    }).output();
+    const printed = new TextDecoder().decode(stderr);
+    assert.equal(code, 1);
+    assert.match(printed, error);
+    assert.doesNotMatch(printed, /^\s+at /m);
+  }
+});
+
 Deno.test("load open-loop finds rates, twice saturation and a flood, and writes table, page and plots", async () => {
   const flags = ["--rate", "4", "--max-rate", "8", "--seconds", "1", "--flood", "2", "--ttft-bound", "60000"];
   const { code, printed, records, page, plots } = await load("open-loop", ...OWN, ...flags);

@@ -76,9 +76,10 @@ Deno.test("countersOf() counts prefilled tokens by llama.cpp's name, else by vLL
 });
 
 Deno.test("countersOf() has tokens of broken-off prompts too: of Hyades by its steps, of llama.cpp by its counter", () => {
-  // 100 rows, 30 new tokens of which 4 came of their prompts' last rows; one more answer needed no rows.
+  // 100 rows, 30 tokens drawn of which 4 came of their prompts' last rows; one more answer needed no rows.
   const hyades =
-    "hyades_step_tokens_total 100\nvllm:generation_tokens_total 30\nllamacpp:prompt_tokens_total 50\n" +
+    "hyades_step_tokens_total 100\nhyades_drawn_tokens_total 30\nvllm:generation_tokens_total 26\n" +
+    "llamacpp:prompt_tokens_total 50\n" +
     "vllm:time_to_first_token_seconds_count 5\nhyades_type_through_hits_total 1\n";
   assert.equal(countersOf(hyades).computedPromptTokens, 74);
   const llama = "llamacpp:prompt_tokens_total 38\n";

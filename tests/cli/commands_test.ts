@@ -65,7 +65,7 @@ Deno.test("serve refuses a file of keys that is wrong, missing or empty, before 
   try {
     const file = join(folder, "keys");
     const serve = ["serve", "--port", "0", "--model", "no/such/model", "--api-keys", file];
-    await refused(serve, /^error: Cannot read API keys: .*keys/m);
+    await refused(serve, /^error: Cannot read the file of --api-keys: .*keys/m);
     await Deno.writeTextFile(file, "# nobody\n");
     await refused(serve, /it has no key; write one a line/);
     await Deno.writeTextFile(file, "k limit=3\n");
@@ -127,6 +127,12 @@ Deno.test("complete prints a completion of the default model, of a file in the c
     assert.deepEqual((await hyades(place, folder)).stdout, first.stdout);
     const wrong = await hyades(["complete", "fibonacci.py:9"], folder);
     assert.match(wrong.stderr, /has lines 1 to 4, received 9/);
+    const point = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        \n\n    def length(self):\n";
+    await Deno.writeTextFile(join(folder, "point.py"), point + "        return (self.x ** 2 + self.y ** 2) ** 0.5\n");
+    const clean = await hyades(["complete", "point.py:4", "--device", "cpu"], folder);
+    assert.equal(clean.stdout, "self.y = y\n");
+    const whole = await hyades(["complete", "point.py:4", "--device", "cpu", "--clean", "off"], folder);
+    assert.ok(whole.stdout.startsWith("self.y = y\n\n"), whole.stdout);
     await Deno.writeTextFile(join(folder, "face.py"), "x = '🙂'\n");
     const inside = await hyades(["complete", "face.py:1:7"], folder);
     assert.match(inside.stderr, /column 7 of line 1 is within a character, take 6 or 8/);

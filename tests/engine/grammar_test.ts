@@ -1,8 +1,11 @@
 // Completions held to a grammar by the real library: what comes out follows it, whatever is drawn; what cannot be followed is
 // refused; and nothing that a grammar does holds the engine up.
 import assert from "node:assert/strict";
+import { EngineUnavailableError } from "../../engine/errors.ts";
 import type { GrammarText } from "../../engine/grammar.ts";
+import { GrammarClient } from "../../engine/grammar_client.ts";
 import { GrammarPool, type GrammarPoolLimits } from "../../engine/grammar_pool.ts";
+import type { GrammarThreadView } from "../../engine/grammar_thread.ts";
 import { unsupportedInSchema } from "../../engine/json_schema_support.ts";
 import { isPlainPattern } from "../../engine/json_string_patterns.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
@@ -27,6 +30,19 @@ const MODEL = new ServedModel({
 
 function makePool(limits: GrammarPoolLimits = {}): GrammarPool {
   return new GrammarPool(() => MODEL.grammarVocabulary(), () => {}, limits);
+}
+
+/** A worker that has nothing to say. */
+class SilentThread implements GrammarThreadView {
+  onMessage: GrammarThreadView["onMessage"] = () => {};
+  readonly loaded = false;
+  ended = false;
+
+  post() {}
+
+  [Symbol.dispose]() {
+    this.ended = true;
+  }
 }
 
 /** A constraint and a way to wait for its mask. */
@@ -193,9 +209,10 @@ Deno.test("A regular expression is matched as a whole, and a grammar from its ro
 
 Deno.test("unsupportedInSchema() names what the library passes over or takes wrongly", () => {
   const cases: [unknown, RegExp][] = [
-    [{ type: "integer", minimum: 3 }, /# has "minimum" with type "integer"/],
-    [{ type: "object", properties: { a: { not: {} } } }, /#\/properties\/a has "not" without a "type"/],
-    [{ properties: {} }, /# has "properties" without a "type"/],
+    [{ type: "integer", minimum: 3 }, /^the schema has "minimum", which is not supported$/],
+    [{ type: "object", properties: { a: { not: {} } } }, /^the schema at "\/properties\/a" has "not", which/],
+    [{ properties: {} }, /^the schema has "properties" without a "type": it needs "type": "object"$/],
+    [{ type: "string", items: {} }, /^the schema has "items" with type "string", which is not supported$/],
     [{ type: "array", items: { type: "string" }, uniqueItems: true }, /"uniqueItems"/],
     [
       { type: "object", properties: { a: true }, additionalProperties: true },
@@ -203,9 +220,9 @@ Deno.test("unsupportedInSchema() names what the library passes over or takes wro
     ],
     [{ type: "object", required: ["b"] }, /requires "b"/],
     [{ type: "object", properties: { 'a"b': true } }, /quotes and backslashes/],
-    [{ oneOf: [{ type: "null" }] }, /"oneOf"/],
+    [{ oneOf: [{ type: "null" }] }, /^the schema has "oneOf", which is not supported$/],
     [{ allOf: [{}, {}] }, /"allOf" with other than one/],
-    [{ anyOf: [{ type: "null" }], type: "null" }, /# has "type" beside "anyOf"/],
+    [{ anyOf: [{ type: "null" }], type: "null" }, /^the schema has "type" beside "anyOf"/],
     [{ $ref: "https://example.org/x" }, /"\$ref"/],
     [{ type: "integer", enum: ["a"] }, /allows "a", which is not of its type/],
     [{ type: "string", pattern: "a", minLength: 1 }, /more than one of/],
@@ -213,9 +230,9 @@ Deno.test("unsupportedInSchema() names what the library passes over or takes wro
     [{ type: "string", maxLength: -1 }, /a length of -1/],
     [{ type: "string", pattern: "^.*$" }, /"pattern" that could match quotes/],
     [{ type: "text" }, /has the type "text"/],
-    [{ type: "array", items: false }, /#\/items is false/],
-    [{ $defs: { x: { if: {} } }, type: "null" }, /#\/\$defs\/x has "if"/],
-    [false, /# is false/],
+    [{ type: "array", items: false }, /^the schema at "\/items" is false/],
+    [{ $defs: { x: { if: {} } }, type: "null" }, /^the schema at "\/\$defs\/x" has "if", which/],
+    [false, /^the schema is false/],
     [3, /must be an object/],
     [JSON.parse(`${'{"anyOf":['.repeat(80)}true${"]}".repeat(80)}`), /nested more than 64 deep/],
   ];
@@ -247,10 +264,10 @@ Deno.test("isPlainPattern() lets through what needs no escape in JSON, and nothi
 Deno.test("GrammarPool says what is wrong with a grammar, in the library's words, and takes the next one", async () => {
   using pool = makePool();
   const faults: [GrammarText, RegExp][] = [
-    [{ kind: "regex", pattern: "(ab" }, /regular expression cannot be followed: .*parenthesis is not closed/],
+    [{ kind: "regex", pattern: "(ab" }, /Cannot follow "guided": .* refuses the regular expression and says: ".*parenthesis is not closed/],
     [{ kind: "regex", pattern: "(?=a)b" }, /Lookahead is not supported/],
-    [{ kind: "ebnf", text: 'root ::= "a" b' }, /grammar cannot be followed: .*Rule "b" is not defined/],
-    [schema({ $ref: "#/$defs/none" }), /JSON schema cannot be followed/],
+    [{ kind: "ebnf", text: 'root ::= "a" b' }, /refuses the grammar and says: ".*Rule "b" is not defined/],
+    [schema({ $ref: "#/$defs/none" }), /refuses the JSON schema and says/],
   ];
   for (const [grammar, message] of faults) {
     await assert.rejects(open(pool, grammar).mask(), message);
@@ -262,8 +279,8 @@ Deno.test("GrammarPool says what is wrong with a grammar, in the library's words
 Deno.test("GrammarPool ends a grammar that takes too long, and keeps no more than it has room for", async () => {
   using slow = makePool({ compileTimeoutMs: 50 });
   await assert.rejects(
-    open(slow, { kind: "regex", pattern: "a" }).mask(),
-    /took more than 0.05 s to compile/,
+    open(slow, { kind: "regex", pattern: "((a{1,999}){1,999}){1,999}" }).mask(),
+    /Cannot follow "guided": the regular expression took more than 0.05 s to compile; send a simpler one/,
   );
   assert.equal(slow.size, 0);
   using left = makePool();
@@ -323,9 +340,83 @@ Deno.test("LocalEngine serves others while a grammar is compiled, and refuses on
   });
   await assert.rejects(
     complete(fake.engine, wanted("", { grammar: { field: "f", kind: "jsonSchema", schema: '{"not":{}}' } })),
-    /f asks for what cannot be kept: # has "not"/,
+    /"f" cannot be followed: the schema has "not"/,
   );
   await assert.rejects(complete(fake.engine, wanted("a".repeat(70_000))), /at most 65536 characters/);
+});
+
+Deno.test("LocalEngine counts the wait for a grammar as time in the queue, not as time to read the prompt", async () => {
+  const clock = { now: 0 };
+  await using fake = await openFakeEngine({}, { now: () => clock.now });
+  const held = complete(fake.engine, wanted("[a-c]{3}", { deadlines: { promptMs: 500 } }));
+  held.catch(() => {}); // Or a failed assertion would be hidden behind the engine's end.
+  await until(async () => (await fake.engine.stats()).steps === 1);
+  const [{ stage, computedTokens, promptTokens }] = await fake.engine.sequences();
+  assert.deepEqual([stage, computedTokens], ["prefill", promptTokens - 1], "all but the row to draw from");
+  clock.now = 1000;
+  const { text, finish } = await held;
+  assert.match(text, /^[a-c]{3}$/);
+  assert.deepEqual(finish.timings, { queueMs: 1000, promptMs: 0, predictedMs: 0 });
+});
+
+Deno.test("A worker says so when the library is neither on the machine nor to be had", async () => {
+  const folder = await Deno.makeTempDir();
+  const module = new URL("../../engine/grammar_thread.ts", import.meta.url);
+  const script = `
+    const { GrammarThread } = await import(${JSON.stringify(module)});
+    const thread = new GrammarThread({ tokens: ["a"], vocabSize: 1, endIds: [], suppressed: [] });
+    thread.onMessage = ({ kind }) => {
+      console.log(kind);
+      thread[Symbol.dispose]();
+    };`;
+  try {
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--cached-only", "--no-config", script],
+      env: { DENO_DIR: folder, NO_COLOR: "1" },
+    }).output();
+    assert.equal(new TextDecoder().decode(stdout), "missing\n");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("GrammarClient names field and mend when the library is missing, or does not come", async () => {
+  for (const [happens, message] of [
+    [(thread: SilentThread) => thread.onMessage({ kind: "missing" }), /and could not be downloaded/],
+    [() => {}, /or could not be loaded within 0.05 s/],
+  ] as const) {
+    const thread = new SilentThread();
+    const client = new GrammarClient({ kind: "regex", pattern: "a" }, thread, {
+      ...{ vocabulary: { endIds: [0], suppressed: [] }, loadTimeoutMs: 50 },
+      ...{ onReady: () => {}, onIdle: () => {}, onEnded: () => {} },
+    });
+    let failure: Error | undefined;
+    client.open("guided_regex", (error) => failure = error);
+    happens(thread);
+    await until(() => failure !== undefined);
+    assert.ok(failure instanceof EngineUnavailableError);
+    assert.deepEqual([failure.reason, failure.field], ["no_grammar_library", "guided_regex"]);
+    assert.match(failure.message, message);
+    assert.match(failure.message, /^Cannot follow "guided_regex": .*: deno cache npm:@mlc-ai\/web-xgrammar@[\d.]+$/);
+    assert.ok(thread.ended);
+  }
+});
+
+Deno.test("GrammarPool keeps a worker with the library loaded for the next grammar, once one was asked for", async () => {
+  using pool = makePool({ maxGrammars: 2 });
+  assert.ok(!pool.hasSpare);
+  const [a, b] = ["a", "b"].map((pattern) => open(pool, { kind: "regex", pattern }));
+  await Promise.all([a.mask(), b.mask()]);
+  a.constraint[Symbol.dispose]();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  assert.ok(!pool.hasSpare, "not while a grammar is followed");
+  b.constraint[Symbol.dispose]();
+  await until(() => pool.hasSpare);
+  assert.ok(await accepts(pool, { kind: "regex", pattern: "c" }, "c"));
+  await until(() => pool.hasSpare);
+  await assert.rejects(open(pool, { kind: "regex", pattern: "(" }).mask());
+  assert.ok(!pool.hasSpare);
+  await until(() => pool.hasSpare);
 });
 
 Deno.test("LocalEngine lets a request with a grammar be cancelled at any time", async () => {

@@ -7,7 +7,7 @@ import { byteString, TokenIndex } from "../../engine/token_index.ts";
 import { Tokenizer } from "../../engine/tokenizer.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { hasToken } from "../../kernels/sampling/token_mask.ts";
-import { complete, openFakeEngine, textPrompt, VOCAB_SIZE } from "./fake_model.ts";
+import { complete, Gate, openFakeEngine, textPrompt, until, VOCAB_SIZE } from "./fake_model.ts";
 import type { FakeRunnerOptions } from "./fake_runner.ts";
 import { byteId, byteIds, tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
@@ -152,6 +152,29 @@ Deno.test("LocalEngine counts no token that only spells what was typed, and give
   }
 });
 
+Deno.test("LocalEngine counts a healed request in its own statistics as its reply does, and shows it so", async () => {
+  const gate = new Gate();
+  await using fake = await openFakeEngine({ ...shortestThen("z"), beforeStep: () => gate.pass() }, HEALED);
+  using _ = { [Symbol.dispose]: () => gate.open() };
+  const completion = complete(fake.engine, wanted("f\n  "));
+  completion.catch(() => {}); // Or a failed assertion would be hidden behind the engine's end.
+  const whole = TINY.encode("f\n  ").length;
+  // Before each step: three draws spell what was typed, the fourth is the completion's, the fifth its end.
+  for (const [steps, generatedTokens] of [0, 0, 0, 0, 1].entries()) {
+    await until(async () => (await fake.engine.stats()).steps === steps && gate.waiting === 1);
+    const [sequence] = await fake.engine.sequences({ withPrompts: true });
+    const { promptTokens, maxTokens, prompt } = sequence;
+    assert.deepEqual([promptTokens, maxTokens, prompt], [whole, 8, "f\n  "]);
+    assert.equal(sequence.generatedTokens, generatedTokens);
+    gate.openOnce();
+  }
+  const { finish, prompt } = await completion;
+  const stats = await fake.engine.stats();
+  assert.deepEqual([stats.promptTokens, stats.generatedTokens], [prompt.tokenIds.length, 1]);
+  assert.equal(stats.drawnTokens, 5);
+  assert.equal(finish.completionTokens, stats.generatedTokens);
+});
+
 Deno.test("LocalEngine finds stop strings and echoes prompts as they were typed when it heals", async () => {
   await using fake = await openFakeEngine(longestThen("z;w"), HEALED);
   const stopped = await complete(fake.engine, wanted("a = r", { stop: ["tz"], echoPrompt: true }));
@@ -160,11 +183,11 @@ Deno.test("LocalEngine finds stop strings and echoes prompts as they were typed 
   assert.equal(typed.text, "etz;w", "a stop string that began in the prompt is none");
 });
 
-Deno.test("LocalEngine heals neither token ids nor scored prompts nor where nothing is drawn or healing is off", async () => {
+Deno.test("LocalEngine heals neither token ids nor beside log-probabilities nor where nothing is drawn or healing is off", async () => {
   await using fake = await openFakeEngine(longestThen("z"), HEALED);
   const cases: Partial<GenerationRequest>[] = [
     { prompt: { kind: "tokens", ids: byteIds("a = r") } },
-    { echoPrompt: true, logprobs: 1 },
+    { logprobs: 1, tokenHealing: true },
     { maxTokens: 0 },
     { tokenHealing: false },
     { prompt: textPrompt("r") },

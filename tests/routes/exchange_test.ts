@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
-import { EngineUnavailableError } from "../../engine/errors.ts";
+import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
 import { createApp } from "../../routes/app.ts";
 import { Drain } from "../../routes/drain.ts";
 import { Exchange, type ExchangeWatcher, type GenerationRecord } from "../../routes/exchange.ts";
@@ -44,7 +44,9 @@ Deno.test("Exchange.watch() times every sample's tokens on its own, and the firs
 
 Deno.test("Exchange.watch() tells refused, failed and cancelled apart", async () => {
   const error = new EngineUnavailableError("no", "queue_full");
-  for (const [at, outcome] of [[0, "refused"], [1, "failed"]] as const) {
+  const fault = new InvalidRequestError("no", { field: "guided_regex", reason: "invalid_value" });
+  const cases = [[0, error, "refused"], [1, error, "failed"], [1, fault, "refused"]] as const;
+  for (const [at, error, outcome] of cases) {
     const { exchange, records } = open();
     const events = new FakeEngine({ failure: { at, error } }).submit({ prompt: PROMPT });
     await assert.rejects(Array.fromAsync(exchange.watch(events, new AbortController().signal)));

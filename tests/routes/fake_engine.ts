@@ -71,6 +71,7 @@ const NO_STATISTICS: EngineStats = {
   promptTokens: 0,
   cachedTokens: 0,
   generatedTokens: 0,
+  drawnTokens: 0,
   typeThroughHits: 0,
   preemptions: 0,
   cancelled: 0,

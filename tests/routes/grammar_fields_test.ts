@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { InvalidRequestError } from "../../engine/errors.ts";
+import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
 import { toGrammar } from "../../routes/grammar_fields.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { openApp, post } from "./requests.ts";
@@ -67,10 +67,19 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
   await post(app, "/v1/completions", { prompt: "a", structured_outputs: { regex: "b", json: null } });
   await post(app, "/infill", { ...body, grammar: "root ::= x" });
   await post(app, "/infill", { ...body, json_schema: {} });
+  // Each dialect takes the others' fields: free text instead would be no answer.
+  await post(app, "/v1/completions", { prompt: "a", json_schema: {} });
+  await post(app, "/v1/completions", { prompt: "a", grammar: "root ::= x" });
+  await post(app, "/infill", { ...body, guided_regex: "b" });
+  await post(app, "/infill", { ...body, response_format: { type: "json_schema", json_schema: { schema: {} } } });
   assert.deepEqual(engine.requests.map(({ grammar }) => grammar), [
     { field: "structured_outputs.regex", kind: "regex", pattern: "b" },
     { field: "grammar", kind: "ebnf", text: "root ::= x" },
     { field: "json_schema", kind: "jsonSchema", schema: "{}" },
+    { field: "json_schema", kind: "jsonSchema", schema: "{}" },
+    { field: "grammar", kind: "ebnf", text: "root ::= x" },
+    { field: "guided_regex", kind: "regex", pattern: "b" },
+    { field: "response_format", kind: "jsonSchema", schema: "{}" },
   ]);
   const wrong = [
     ["/v1/completions", { prompt: "a", guided_regex: "b", guided_choice: ["c"] }, "guided_choice"],
@@ -92,6 +101,14 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
     at: 0,
     error: new InvalidRequestError("m", { field: "structured_outputs.regex", reason: "invalid_value" }),
   };
+  const missing = new EngineUnavailableError("m", "no_grammar_library", undefined, "structured_outputs.regex");
+  for (const [path, sent] of [["/v1/completions", { prompt: "a" }], ["/infill", body]] as const) {
+    const app = openApp(new FakeEngine({ failure: { at: 1, error: missing } }));
+    const { status, json, headers } = await post(app, path, sent);
+    assert.deepEqual([status, json.error.param], [501, "structured_outputs"]);
+    assert.equal(json.error.code, path === "/infill" ? 501 : "no_grammar_library");
+    assert.equal(headers.get("retry-after"), null, "time mends nothing");
+  }
   const failed = await post(openApp(new FakeEngine({ failure })), "/v1/completions", {
     prompt: "a",
     stream: true,

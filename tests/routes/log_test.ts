@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
 import { createApp } from "../../routes/app.ts";
 import { Log, type LogLevel } from "../../routes/log.ts";
 import { Clock } from "./clock.ts";
@@ -85,6 +86,13 @@ Deno.test("logExchanges() takes probes for noise, and only what is the server's 
   engine.state = { phase: "ready" };
   engine.script = { failure: { at: 2, error: new Error("bug") } };
   await post(app, "/v1/completions", { prompt: "x", stream: true }, KEY);
+  // Found to be none only while the prompt is read.
+  const fault = new InvalidRequestError("m", { field: "guided_regex", reason: "invalid_value" });
+  engine.script = { failure: { at: 1, error: fault } };
+  await post(app, "/v1/completions", { prompt: "x", guided_regex: "(" }, KEY);
+  const missing = new EngineUnavailableError("m", "no_grammar_library", undefined, "guided_regex");
+  engine.script = { failure: { at: 1, error: missing } };
+  await post(app, "/v1/completions", { prompt: "x", guided_regex: "a" }, KEY);
   const levels = entries().map(({ event, level, status }) => [event, level, status]);
   assert.deepEqual(levels, [
     ["request", "debug", 200],
@@ -92,6 +100,8 @@ Deno.test("logExchanges() takes probes for noise, and only what is the server's 
     ["request", "debug", 503],
     ["request", "warn", 200],
     ["internal error", "error", undefined],
+    ["request", "info", 400],
+    ["request", "warn", 501],
   ]);
 });
 

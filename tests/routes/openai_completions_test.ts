@@ -102,7 +102,7 @@ for (const [name, body, expected] of ACCEPTED) {
 const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{}, "prompt", /^"prompt" is required$/],
   [{ prompt: null }, "prompt", /^"prompt" is required$/],
-  [{ prompt: 3 }, "prompt", /"prompt" must be a string, an array of strings/],
+  [{ prompt: 3 }, "prompt", /"prompt" must be a string, an array of strings.* such arrays, received 3$/],
   [{ prompt: [] }, "prompt", /must be a string/],
   [{ prompt: [[]] }, "prompt", /must be a string/],
   [{ prompt: ["a", 1] }, "prompt", /must be a string/],
@@ -111,7 +111,7 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ prompt: [[1], ["a"]] }, "prompt", /must be a string/],
   [{ prompt: Array(257).fill("a") }, "prompt", /at most 256 completions together, received 257: send sev/],
   [{ prompt: ["a", "b", "c"], n: 128 }, "prompt", /at most 256 completions together, received 384/],
-  [{ clean: "all" }, "clean", /^"clean" must be true, false or "code"$/],
+  [{ clean: "all" }, "clean", /^"clean" must be true, false or "code", received "all"$/],
   [{ scope: "word" }, "scope", /^"scope" must be one of "line", "block", "auto", "none", received "word"$/],
   [{ clean: true, logprobs: 0 }, "clean", /^"clean" cannot be combined with "logprobs".*: leave one out$/],
   [{ n_indent: 4, echo: true }, "n_indent", /^"n_indent" cannot be combined with "echo"/],
@@ -132,7 +132,7 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ n: 129 }, "n", /must be at most 128/],
   [{ n: 2, best_of: 1 }, "best_of", /must be at least "n" \(2\), received 1/],
   [{ best_of: 3 }, "best_of", /above "n" is not supported/],
-  [{ stop: 1 }, "stop", /must be a string or an array of at most 128 strings/],
+  [{ stop: 1 }, "stop", /must be a string or an array of at most 128 strings, received 1$/],
   [{ stop: ["a", 1] }, "stop", /must be a string or an array/],
   [{ stop: Array(5000).fill(1) }, "stop", /must have at most 4096 items, received 5000/],
   [{ seed: 1.5 }, "seed", /"seed" must be an integer/],
@@ -150,6 +150,14 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ frequency_penalty: -3 }, "frequency_penalty", /at least -2/],
   [{ logit_bias: { "5": 101 } }, "logit_bias.5", /at most 100/],
   [{ logit_bias: { word: 1 } }, "logit_bias.word", /must have token ids for keys/],
+  [{ guided_choice: [] }, "guided_choice", /^"guided_choice" must be an array of at least 1 item, received an arr/],
+  [{ guided_choice: [""] }, "guided_choice[0]", /must be at least 1 character long, received ""$/],
+  [{ guided_json: 3 }, "guided_json", /^"guided_json" must be a JSON schema \(.*\), or one as JSON text, received 3$/],
+  [{ structured_outputs: { foo: 1 } }, "structured_outputs", /must have one of "regex", "json", .*, received "foo"$/],
+  [{ structured_outputs: {} }, "structured_outputs", /^"structured_outputs" must have one of .*, received none that/],
+  [{ structured_outputs: { json_object: false } }, "structured_outputs", /received none that asks for anything/],
+  [{ structured_outputs: { regex: 1 } }, "structured_outputs.regex", /must be a string, received 1/],
+  [{ token_healing: true, logprobs: 0 }, "token_healing", /cannot be combined with "logprobs", .* leave one out$/],
   [{ logit_bias: [1] }, "logit_bias", /must be an object, received an array of 1/],
   [{ user: 5 }, "user", /must be a string/],
   [{ model: 5 }, "model", /must be a string/],
@@ -459,8 +467,12 @@ Deno.test("/v1/completions names the context length that was exceeded", async ()
 
 Deno.test("/v1/completions names the wire field of an engine's complaint", async () => {
   for (const [field, param] of [["maxTokens", "max_tokens"], ["logitBias[3].id", "logit_bias"]] as const) {
-    const error = new InvalidRequestError("wrong", { field, reason: "invalid_value" });
-    assertOpenAiError(await complete({ failure: { at: 0, error } }, {}), 400, { param });
+    const message = `Cannot admit request: ${field.split("[")[0]} must be less, received logitBias`;
+    const error = new InvalidRequestError(message, { field, reason: "invalid_value" });
+    assertOpenAiError(await complete({ failure: { at: 0, error } }, {}), 400, {
+      param,
+      message: `Cannot admit request: "${param}" must be less, received logitBias`,
+    });
   }
 });
 

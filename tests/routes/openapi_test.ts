@@ -47,9 +47,33 @@ Deno.test("/openapi.json says what each field of a request means, and when probe
 
 Deno.test("/openapi.json asks for a key only where there is one", async () => {
   const secured = await get(createApp(new FakeEngine(), { apiKeys: bareKeys(["k"]) }), "/openapi.json");
-  assert.deepEqual(secured.json.security, [{ apiKey: [] }]);
+  assert.deepEqual(secured.json.security, [{ bearer: [] }, { apiKey: [] }]);
   assert.deepEqual(secured.json.paths["/healthz"].get.security, []);
-  assert.equal((await get(openApp(new FakeEngine()), "/openapi.json")).json.security, undefined);
+  const open = (await get(openApp(new FakeEngine()), "/openapi.json")).json;
+  assert.equal(open.security, undefined);
+  for (const { components } of [open, secured.json]) {
+    assert.deepEqual(components.securitySchemes, {
+      bearer: { type: "http", scheme: "bearer" },
+      apiKey: { type: "apiKey", in: "header", name: "X-Api-Key" },
+    });
+  }
+});
+
+Deno.test("/openapi.json has the headers of requests, their statuses, and the fields of objects within them", async () => {
+  const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
+  for (const path of ["/v1/completions", "/infill"]) {
+    const { parameters, responses } = json.paths[path].post;
+    assert.deepEqual(
+      parameters.map((one: { in: string; name: string; required?: boolean }) => [one.in, one.name, !one.required]),
+      ["X-Session-Id", "X-Priority", "X-Request-Id"].map((name) => ["header", name, true]),
+    );
+    for (const status of [400, 401, 429, 500, 501, 503]) assert.ok(responses[status], `${path} ${status}`);
+  }
+  assert.ok(json.paths["/slots"].get.responses["403"]);
+  const { ResponseFormat, StructuredOutputs } = json.components.schemas;
+  assert.deepEqual(Object.keys(ResponseFormat.properties), ["type", "json_schema", "schema"]);
+  assert.deepEqual(Object.keys(StructuredOutputs.properties), ["regex", "json", "json_object", "grammar", "choice"]);
+  assert.equal(StructuredOutputs.additionalProperties, false);
 });
 
 Deno.test("/docs is one page that loads nothing from elsewhere", async () => {

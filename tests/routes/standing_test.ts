@@ -33,6 +33,8 @@ const PRIORITIES: [name: string, path: string, body: object, expected: Priority,
   ["the field", "/infill", { ...HOLE, priority: "batch" }, "batch"],
   ["vLLM's number", "/v1/completions", { prompt: "x", priority: 0 }, "live"],
   ["vLLM's number above 0", "/v1/completions", { prompt: "x", priority: 5 }, "batch"],
+  ["vLLM's number in the header", "/infill", HOLE, "batch", { "X-Priority": "3" }],
+  ["vLLM's number below 0 in the header", "/infill", HOLE, "live", { "X-Priority": "-1" }],
   ["the header before the field", "/infill", { ...HOLE, priority: "batch" }, "warm-up", {
     "X-Priority": "Warm-Up",
   }],
@@ -79,9 +81,13 @@ Deno.test("standingOf() names what is wrong, and the mend", async () => {
   const app = openApp(new FakeEngine());
   const field = await post(app, "/v1/completions", { prompt: "x", priority: "urgent" });
   assertOpenAiError(field, 400, { param: "priority" });
-  assert.match(field.json.error.message, /must be one of "live", "speculative", "warm-up", "batch"/);
+  const forms = /must be one of "live", "speculative", "warm-up", "batch" or a whole number, received "urgent"$/;
+  assert.match(field.json.error.message, forms);
   const header = await post(app, "/infill", HOLE, { "X-Priority": "urgent" });
   assert.deepEqual([header.status, header.json.error.param], [400, "priority"]);
+  assert.match(header.json.error.message, forms);
+  const half = await post(app, "/infill", HOLE, { "X-Priority": "1.5" });
+  assert.deepEqual([half.status, half.json.error.param], [400, "priority"]);
   const session = await post(app, "/infill", HOLE, { "X-Session-Id": "x".repeat(300) });
   assert.deepEqual([session.status, session.json.error.param], [400, "session_id"]);
 });

@@ -41,11 +41,19 @@ Deno.test("/infill names the healed bytes", async () => {
   assert.equal("healed" in (await post(openApp(new FakeEngine({})), "/infill", body)).json, false);
 });
 
-Deno.test("/v1/completions refuses token_healing with logprobs, which show whole tokens", async () => {
-  const { status, json } = await post(openApp(new FakeEngine({})), COMPLETIONS, {
-    prompt: "a",
-    token_healing: true,
-    logprobs: 0,
-  });
-  assert.deepEqual([status, json.error.param], [400, "token_healing"]);
+Deno.test("Both dialects refuse token_healing with log-probabilities, which show whole tokens", async () => {
+  const app = openApp(new FakeEngine({}));
+  const hole = { input_prefix: "a", input_suffix: "" };
+  const cases: [path: string, body: object, field: string][] = [
+    [COMPLETIONS, { prompt: "a", logprobs: 0 }, "logprobs"],
+    ["/infill", { ...hole, n_probs: 1 }, "n_probs"],
+    ["/infill", { ...hole, logprobs: 2 }, "logprobs"],
+  ];
+  for (const [path, body, field] of cases) {
+    const { status, json } = await post(app, path, { ...body, token_healing: true });
+    assert.deepEqual([status, json.error.param], [400, "token_healing"]);
+    assert.match(json.error.message, new RegExp(`cannot be combined with "${field}"`));
+    assert.equal((await post(app, path, body)).status, 200);
+  }
+  assert.equal((await post(app, "/infill", { ...hole, token_healing: true, n_probs: 0 })).status, 200);
 });
