@@ -99,7 +99,10 @@ export function addModelOptions(
       parseInfillContext,
     )
     .addOption(
-      new Option("--clean <rules>", "clean completions: code for all rules, off, or some: scope=line,trim_suffix")
+      new Option(
+        "--clean <rules>",
+        "clean completions: code for all rules, off, or some: scope=line,trim_suffix",
+      )
         .argParser(parseOutputRules).default(...clean),
     )
     .option(

@@ -2,7 +2,12 @@
 // one that cannot be read, or takes too long, loses its worker, and the completions that follow it fail.
 import { hasToken } from "../kernels/sampling/token_mask.ts";
 import { EngineUnavailableError, InvalidRequestError } from "./errors.ts";
-import { type FromGrammarWorker, GRAMMAR_LIBRARY, type GrammarText, type GrammarVocabulary } from "./grammar.ts";
+import {
+  type FromGrammarWorker,
+  GRAMMAR_LIBRARY,
+  type GrammarText,
+  type GrammarVocabulary,
+} from "./grammar.ts";
 import type { GrammarThreadView } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 

@@ -56,7 +56,10 @@ function validateGrammar(grammar: Grammar) {
   const { field } = grammar;
   const text = "schema" in grammar ? grammar.schema : "pattern" in grammar ? grammar.pattern : grammar.text;
   if (text.length > MAX_GRAMMAR_UNITS) {
-    throw invalidGrammar(field, `must be at most ${MAX_GRAMMAR_UNITS} characters long, received ${text.length}`);
+    throw invalidGrammar(
+      field,
+      `must be at most ${MAX_GRAMMAR_UNITS} characters long, received ${text.length}`,
+    );
   }
   if (text === "") throw invalidGrammar(field, 'must be more than an empty text, received ""');
   const fault = grammar.kind === "jsonSchema" ? unsupportedInSchema(JSON.parse(text)) : undefined;
@@ -65,7 +68,10 @@ function validateGrammar(grammar: Grammar) {
 
 /** Its field has the client's own name. */
 function invalidGrammar(field: string, fault: string): InvalidRequestError {
-  return new InvalidRequestError(`Cannot admit request: "${field}" ${fault}`, { field, reason: "invalid_value" });
+  return new InvalidRequestError(`Cannot admit request: "${field}" ${fault}`, {
+    field,
+    reason: "invalid_value",
+  });
 }
 
 /** The prompt and at least `numNew` tokens do not fit the context. */

@@ -58,7 +58,11 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   counter("hyades_parked_blocks_total", "Blocks copied to host memory.", (stats) => stats.parks),
   counter("hyades_unparked_blocks_total", "Blocks copied back to the device.", (stats) => stats.unparks),
   gauge("hyades_batch_size", "Sequences in the latest step.", (stats) => stats.batchSize),
-  counter("hyades_drawn_tokens_total", "All tokens drawn, ends and respelled ones too.", (s) => s.drawnTokens),
+  counter(
+    "hyades_drawn_tokens_total",
+    "All tokens drawn, ends and respelled ones too.",
+    (s) => s.drawnTokens,
+  ),
   counter(
     "hyades_step_tokens_total",
     "Tokens computed in steps, recomputed ones too.",

@@ -13,9 +13,11 @@ const jsonSchema = z.union([z.record(z.string(), z.unknown()), z.boolean(), z.st
     `"${fieldName(issue.path ?? [])}" must be a JSON schema (an object or true), or one as JSON text`,
 });
 const choices = z.array(z.string().min(1)).min(1).max(1000);
-const FOLLOWED = "The completion follows it from its first character to its end; no prompt is healed then, and " +
+const FOLLOWED =
+  "The completion follows it from its first character to its end; no prompt is healed then, and " +
   "`--clean` of the server does not apply.";
-const OBJECTS = "Objects have the properties listed, in that order, and no others; a schema with keywords that cannot " +
+const OBJECTS =
+  "Objects have the properties listed, in that order, and no others; a schema with keywords that cannot " +
   "be kept to is refused.";
 
 const responseFormat = z.object({
@@ -23,7 +25,9 @@ const responseFormat = z.object({
   json_schema: z.looseObject({ schema: jsonSchema.optional() }).nullish().describe(
     "With `json_schema`: an object whose `schema` is one; `name` and `strict` are ignored.",
   ),
-  schema: jsonSchema.nullish().describe("With `json_object`, as llama.cpp has it: objects of this schema only."),
+  schema: jsonSchema.nullish().describe(
+    "With `json_object`, as llama.cpp has it: objects of this schema only.",
+  ),
 }).openapi("ResponseFormat");
 
 const outputs = {

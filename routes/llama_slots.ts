@@ -60,8 +60,7 @@ export function llamaSlots(engine: Engine, options: SlotsOptions): OpenAPIHono {
     method: "get",
     path: "/slots",
     summary: "What every sequence in flight holds, as llama.cpp's server shows its slots",
-    description:
-      "One entry a sequence: those that run, then those that wait.",
+    description: "One entry a sequence: those that run, then those that wait.",
     query: slotsQuery,
     errors: { 403: "Prompts are asked for, and the server was not told to show them." },
     reply: z.array(slot),

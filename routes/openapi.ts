@@ -116,7 +116,11 @@ export interface ApiInfo {
 export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
   const { openAPIRegistry: registry } = app;
   registry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer" });
-  registry.registerComponent("securitySchemes", "apiKey", { type: "apiKey", in: "header", name: "X-Api-Key" });
+  registry.registerComponent("securitySchemes", "apiKey", {
+    type: "apiKey",
+    in: "header",
+    name: "X-Api-Key",
+  });
   app.doc31("/openapi.json", {
     openapi: "3.1.0",
     info: {

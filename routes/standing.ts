@@ -18,10 +18,11 @@ export const standingFields = {
     "Extension: names one editor. A newer request of a session ends its older ones, which say `superseded`. Also as " +
       "the header `X-Session-Id`.",
   ),
-  priority: z.union([z.enum(PRIORITIES), z.int()], { error: `"priority" must be ${PRIORITY_FORMS}` }).optional().describe(
-    "Extension: who comes first. Absent: by what is asked for. A number is vLLM's: above 0 is `batch`. Also as the " +
-      "header `X-Priority`.",
-  ),
+  priority: z.union([z.enum(PRIORITIES), z.int()], { error: `"priority" must be ${PRIORITY_FORMS}` })
+    .optional().describe(
+      "Extension: who comes first. Absent: by what is asked for. A number is vLLM's: above 0 is `batch`. Also as the " +
+        "header `X-Priority`.",
+    ),
 };
 
 export const supersededField = z.literal(true).optional().describe(

@@ -82,7 +82,9 @@ export async function requireAnswer(url: string): Promise<void> {
     const reply = await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
     await reply.body?.cancel();
   } catch {
-    throw new Error(`Cannot put a load on ${url}: no server answers there; start it first, or say another --url`);
+    throw new Error(
+      `Cannot put a load on ${url}: no server answers there; start it first, or say another --url`,
+    );
   }
 }
 

@@ -55,8 +55,14 @@ Deno.test("load says in one line what is wrong with what it was told, and ends w
     [["soak", "--requests", "-1"], /^error: .*'--requests'/],
     [["soak", "--requests=1.5"], /^error: .*--requests must be a whole number from 1/],
     [["soak", "--fast"], /^error: Unknown option '--fast'/],
-    [["keystrokes", "--url", "http://192.0.2.1"], /^error: Cannot put a load on 192\.0\.2\.1: it is another machine/],
-    [["soak", "--url", `http://127.0.0.1:${port}`], new RegExp(`^error: .*127\\.0\\.0\\.1:${port}: no server answers`)],
+    [
+      ["keystrokes", "--url", "http://192.0.2.1"],
+      /^error: Cannot put a load on 192\.0\.2\.1: it is another machine/,
+    ],
+    [
+      ["soak", "--url", `http://127.0.0.1:${port}`],
+      new RegExp(`^error: .*127\\.0\\.0\\.1:${port}: no server answers`),
+    ],
   ];
   for (const [args, error] of cases) {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {

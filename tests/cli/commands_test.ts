@@ -127,8 +127,12 @@ Deno.test("complete prints a completion of the default model, of a file in the c
     assert.deepEqual((await hyades(place, folder)).stdout, first.stdout);
     const wrong = await hyades(["complete", "fibonacci.py:9"], folder);
     assert.match(wrong.stderr, /has lines 1 to 4, received 9/);
-    const point = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        \n\n    def length(self):\n";
-    await Deno.writeTextFile(join(folder, "point.py"), point + "        return (self.x ** 2 + self.y ** 2) ** 0.5\n");
+    const point =
+      "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        \n\n    def length(self):\n";
+    await Deno.writeTextFile(
+      join(folder, "point.py"),
+      point + "        return (self.x ** 2 + self.y ** 2) ** 0.5\n",
+    );
     const clean = await hyades(["complete", "point.py:4", "--device", "cpu"], folder);
     assert.equal(clean.stdout, "self.y = y\n");
     const whole = await hyades(["complete", "point.py:4", "--device", "cpu", "--clean", "off"], folder);

@@ -264,7 +264,10 @@ Deno.test("isPlainPattern() lets through what needs no escape in JSON, and nothi
 Deno.test("GrammarPool says what is wrong with a grammar, in the library's words, and takes the next one", async () => {
   using pool = makePool();
   const faults: [GrammarText, RegExp][] = [
-    [{ kind: "regex", pattern: "(ab" }, /Cannot follow "guided": .* refuses the regular expression and says: ".*parenthesis is not closed/],
+    [
+      { kind: "regex", pattern: "(ab" },
+      /Cannot follow "guided": .* refuses the regular expression and says: ".*parenthesis is not closed/,
+    ],
     [{ kind: "regex", pattern: "(?=a)b" }, /Lookahead is not supported/],
     [{ kind: "ebnf", text: 'root ::= "a" b' }, /refuses the grammar and says: ".*Rule "b" is not defined/],
     [schema({ $ref: "#/$defs/none" }), /refuses the JSON schema and says/],
@@ -381,10 +384,12 @@ Deno.test("A worker says so when the library is neither on the machine nor to be
 });
 
 Deno.test("GrammarClient names field and mend when the library is missing, or does not come", async () => {
-  for (const [happens, message] of [
-    [(thread: SilentThread) => thread.onMessage({ kind: "missing" }), /and could not be downloaded/],
-    [() => {}, /or could not be loaded within 0.05 s/],
-  ] as const) {
+  for (
+    const [happens, message] of [
+      [(thread: SilentThread) => thread.onMessage({ kind: "missing" }), /and could not be downloaded/],
+      [() => {}, /or could not be loaded within 0.05 s/],
+    ] as const
+  ) {
     const thread = new SilentThread();
     const client = new GrammarClient({ kind: "regex", pattern: "a" }, thread, {
       ...{ vocabulary: { endIds: [0], suppressed: [] }, loadTimeoutMs: 50 },
@@ -397,7 +402,10 @@ Deno.test("GrammarClient names field and mend when the library is missing, or do
     assert.ok(failure instanceof EngineUnavailableError);
     assert.deepEqual([failure.reason, failure.field], ["no_grammar_library", "guided_regex"]);
     assert.match(failure.message, message);
-    assert.match(failure.message, /^Cannot follow "guided_regex": .*: deno cache npm:@mlc-ai\/web-xgrammar@[\d.]+$/);
+    assert.match(
+      failure.message,
+      /^Cannot follow "guided_regex": .*: deno cache npm:@mlc-ai\/web-xgrammar@[\d.]+$/,
+    );
     assert.ok(thread.ended);
   }
 });

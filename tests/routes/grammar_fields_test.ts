@@ -71,7 +71,10 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
   await post(app, "/v1/completions", { prompt: "a", json_schema: {} });
   await post(app, "/v1/completions", { prompt: "a", grammar: "root ::= x" });
   await post(app, "/infill", { ...body, guided_regex: "b" });
-  await post(app, "/infill", { ...body, response_format: { type: "json_schema", json_schema: { schema: {} } } });
+  await post(app, "/infill", {
+    ...body,
+    response_format: { type: "json_schema", json_schema: { schema: {} } },
+  });
   assert.deepEqual(engine.requests.map(({ grammar }) => grammar), [
     { field: "structured_outputs.regex", kind: "regex", pattern: "b" },
     { field: "grammar", kind: "ebnf", text: "root ::= x" },
@@ -101,7 +104,12 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
     at: 0,
     error: new InvalidRequestError("m", { field: "structured_outputs.regex", reason: "invalid_value" }),
   };
-  const missing = new EngineUnavailableError("m", "no_grammar_library", undefined, "structured_outputs.regex");
+  const missing = new EngineUnavailableError(
+    "m",
+    "no_grammar_library",
+    undefined,
+    "structured_outputs.regex",
+  );
   for (const [path, sent] of [["/v1/completions", { prompt: "a" }], ["/infill", body]] as const) {
     const app = openApp(new FakeEngine({ failure: { at: 1, error: missing } }));
     const { status, json, headers } = await post(app, path, sent);

@@ -64,7 +64,9 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
   for (const path of ["/v1/completions", "/infill"]) {
     const { parameters, responses } = json.paths[path].post;
     assert.deepEqual(
-      parameters.map((one: { in: string; name: string; required?: boolean }) => [one.in, one.name, !one.required]),
+      parameters.map((
+        one: { in: string; name: string; required?: boolean },
+      ) => [one.in, one.name, !one.required]),
       ["X-Session-Id", "X-Priority", "X-Request-Id"].map((name) => ["header", name, true]),
     );
     for (const status of [400, 401, 429, 500, 501, 503]) assert.ok(responses[status], `${path} ${status}`);
@@ -72,7 +74,13 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
   assert.ok(json.paths["/slots"].get.responses["403"]);
   const { ResponseFormat, StructuredOutputs } = json.components.schemas;
   assert.deepEqual(Object.keys(ResponseFormat.properties), ["type", "json_schema", "schema"]);
-  assert.deepEqual(Object.keys(StructuredOutputs.properties), ["regex", "json", "json_object", "grammar", "choice"]);
+  assert.deepEqual(Object.keys(StructuredOutputs.properties), [
+    "regex",
+    "json",
+    "json_object",
+    "grammar",
+    "choice",
+  ]);
   assert.equal(StructuredOutputs.additionalProperties, false);
 });
 

@@ -81,7 +81,8 @@ Deno.test("standingOf() names what is wrong, and the mend", async () => {
   const app = openApp(new FakeEngine());
   const field = await post(app, "/v1/completions", { prompt: "x", priority: "urgent" });
   assertOpenAiError(field, 400, { param: "priority" });
-  const forms = /must be one of "live", "speculative", "warm-up", "batch" or a whole number, received "urgent"$/;
+  const forms =
+    /must be one of "live", "speculative", "warm-up", "batch" or a whole number, received "urgent"$/;
   assert.match(field.json.error.message, forms);
   const header = await post(app, "/infill", HOLE, { "X-Priority": "urgent" });
   assert.deepEqual([header.status, header.json.error.param], [400, "priority"]);

@@ -23,7 +23,9 @@ const EXAMPLE =
 function examplesIn(markdown: string): Example[] {
   return [...markdown.matchAll(EXAMPLE)].map(([, path, headers, body, text]) => ({
     path,
-    headers: Object.fromEntries([...headers.matchAll(/'([\w-]+): ([^']*)'/g)].map(([, name, value]) => [name, value])),
+    headers: Object.fromEntries(
+      [...headers.matchAll(/'([\w-]+): ([^']*)'/g)].map(([, name, value]) => [name, value]),
+    ),
     body,
     text: text === undefined ? undefined : JSON.parse(text),
   }));
@@ -40,7 +42,10 @@ Deno.test("every request in README.md and docs/api.md is served, and gives what 
     const markdown = await readDoc(file), examples = examplesIn(markdown);
     assert.equal(markdown.match(/^curl /gm)!.length, count, file);
     assert.equal(examples.length, count, file);
-    assert.equal(markdown.match(/^The reply has /gm)!.length, examples.filter(({ text }) => text !== undefined).length);
+    assert.equal(
+      markdown.match(/^The reply has /gm)!.length,
+      examples.filter(({ text }) => text !== undefined).length,
+    );
     for (const { path, headers, body, text } of examples) {
       const reply = await app.request(path, { method: "POST", headers, body });
       const json = await reply.json();
