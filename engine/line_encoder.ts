@@ -1,7 +1,7 @@
 // Encodes text line by line and remembers the lines: between two keys of an editor only one of some hundreds differs.
 // Pure but for that memory, which is bounded.
 
-/** Lines remembered, at most twice as many; of code, some ten thousand files' screens. */
+/** Lines remembered, at most twice as many: what some fifty editors show around their cursors. */
 const MAX_LINES = 16_384;
 /** Longer ones are not worth their place. */
 const MAX_LINE_UNITS = 1024;

@@ -74,13 +74,15 @@ export class ServedModel {
 
   /** The tokens that a text can go on with: none that ends it, and none that is never drawn. Made when first asked for. */
   get tokenIndex(): TokenIndex {
+    return this.#tokenIndex ??= this.#indexTokens();
+  }
+
+  #indexTokens(): TokenIndex {
     const { vocabSize, suppressedTokens } = this.#loaded;
     const suppressed = new Set(suppressedTokens);
-    return this.#tokenIndex ??= new TokenIndex(
-      this.tokenizer,
-      vocabSize,
-      (id) => !this.tokenizer.isControl(id) && !this.endIds.has(id) && !suppressed.has(id),
-    );
+    const isText = (id: number) =>
+      !this.tokenizer.isControl(id) && !this.endIds.has(id) && !suppressed.has(id);
+    return new TokenIndex(this.tokenizer, vocabSize, isText);
   }
 
   /** The same for grammars, spelled as in tokenizer.json, and what may end a completion that follows one. */

@@ -1,8 +1,10 @@
 // More live requests than the machine can serve, on a simulated clock: those that it serves must still be in time.
 import assert from "node:assert/strict";
 import { Scheduler } from "../../engine/scheduler.ts";
+import type { Priority } from "../../engine/priority.ts";
 import { Sequence } from "../../engine/sequence.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
+import { Random } from "../kernels/random.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
 const LIMITS: StepLimits = {
@@ -19,26 +21,16 @@ const SECONDS = 40;
 const BOUND_MS = 500;
 const NEW_TOKENS = 24;
 
-/** A generator with a seed (mulberry32), numbers from 0 to 1. */
-function randomFrom(seed: number): () => number {
-  return () => {
-    seed = seed + 0x6d2b79f5 | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Requests a second whose first token comes within the bound, of Poisson arrivals that have nothing in common. */
-function goodput(rate: number): number {
-  const scheduler = new Scheduler(LIMITS), random = randomFrom(7);
+function goodput(rate: number, priority: Priority = "live"): number {
+  const scheduler = new Scheduler(LIMITS), random = new Random(7);
   const arrivedAt = new Map<Sequence, number>();
   let now = 0, nextAt = 0, good = 0, made = 0;
   while (now < SECONDS * 1000) {
-    for (; nextAt <= now; nextAt += -Math.log(1 - random()) * 1000 / rate) {
-      const length = 40 + Math.floor(random() * 120);
+    for (; nextAt <= now; nextAt += -Math.log(1 - random.uniform()) * 1000 / rate) {
+      const length = 40 + Math.floor(random.uniform() * 120);
       const promptIds = [made++, ...new Array(length - 1).fill(0)];
-      const one = new Sequence({ promptIds, maxTokens: NEW_TOKENS, params: GREEDY });
+      const one = new Sequence({ promptIds, maxTokens: NEW_TOKENS, params: GREEDY, priority });
       scheduler.add(one);
       arrivedAt.set(one, nextAt);
     }
@@ -67,4 +59,10 @@ Deno.test("Scheduler serves nine tenths of its best in time at twice the rate th
     const good = goodput(times * saturation);
     assert.ok(good >= 0.9 * peak, `${good} of ${times * saturation} a second, at best ${peak}; all: ${all}`);
   }
+});
+
+Deno.test("Scheduler serves next to none in time in the order of arrival, which batch work keeps", () => {
+  assert.ok(goodput(6, "batch") > 0.9 * 6, "below saturation the order matters little");
+  assert.ok(goodput(24, "batch") < 2, `${goodput(24, "batch")} of 24 a second`);
+  assert.ok(goodput(24) > 6, `${goodput(24)} of 24 a second`);
 });
