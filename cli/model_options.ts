@@ -27,6 +27,7 @@ export interface ModelFlags {
   readonly maxSequences?: number;
   readonly threads?: number;
   readonly infillContext?: number;
+  readonly infillSuffix?: number;
   readonly cachePrompt: boolean;
   readonly typeThrough: boolean;
   readonly speculation: boolean;
@@ -98,6 +99,11 @@ export function addModelOptions(
       "tokens of an infill's prompt at most (default: 1024 on the CPU, else all that the context has room for)",
       parseInfillContext,
     )
+    .option(
+      "--infill-suffix <n>",
+      "those of them after the cursor at most (default: 160 on the CPU, else all that there is room for)",
+      parsePositive,
+    )
     .addOption(
       new Option(
         "--clean <rules>",
@@ -145,6 +151,7 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     },
     ...(fimTokens && { fimTokens }),
     ...(flags.infillContext !== undefined && { infillContext: flags.infillContext }),
+    ...(flags.infillSuffix !== undefined && { infillSuffix: flags.infillSuffix }),
     ...(flags.fimLayout !== "auto" && { fimLayout: flags.fimLayout }),
     outputRules: flags.clean,
     ...(flags.tokenHealing !== undefined && { tokenHealing: flags.tokenHealing }),

@@ -74,9 +74,9 @@ export class Admission {
 
   #encode(request: GenerationRequest, cacheSpace: CacheSpace, choice?: LayoutChoice): EncodedPrompt {
     const { served, scheduler } = this.#options;
-    const prompt = served.encodePrompt(request, (ids, layout) => {
-      const cached = scheduler.places.countCached(cacheSpace, ids);
-      return choice ? choice.weigh(layout, ids, cached) : cached;
+    const prompt = served.encodePrompt(request, {
+      countCached: (ids) => scheduler.places.countCached(cacheSpace, ids),
+      weigh: (layout, ids, cached) => choice ? choice.weigh(layout, ids, cached) : cached,
     });
     choice?.chose(prompt.layout);
     return prompt;

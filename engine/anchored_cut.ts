@@ -38,7 +38,12 @@ export function keepStart(tokenizer: Tokenizer, all: Cut, room: number): Cut {
 }
 
 /** Indices from `first` to `last` right before which a line ends, or right after whose line break it does. */
-function lineBoundaries(tokenizer: Tokenizer, ids: readonly number[], first: number, last: number): number[] {
+export function lineBoundaries(
+  tokenizer: Tokenizer,
+  ids: readonly number[],
+  first: number,
+  last: number,
+): number[] {
   const boundaries: number[] = [];
   for (let at = first; at <= last; at++) {
     const before = at > 0 && tokenizer.bytes(ids[at - 1]).at(-1) === NEWLINE;

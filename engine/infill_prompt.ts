@@ -1,5 +1,6 @@
 // An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
 import { type Cut, keepEnd, keepStart } from "./anchored_cut.ts";
+import { cheapestStart } from "./cached_start.ts";
 import { type FileForm, type FimSupport, layOut } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
 import type { FimLayout, Prompt } from "./request.ts";
@@ -26,46 +27,82 @@ const MAX_PATH_TOKENS = 64;
 /** Bytes of text encoded per token of budget at first; code has three to four to a token. */
 const BYTES_PER_TOKEN = 6;
 
-/** How many tokens of a prompt are computed already. */
-export type CountCached = (ids: readonly number[], layout: FimLayout) => number;
+/** How many tokens an infill's prompt may have. */
+export interface InfillRoom {
+  readonly prompt: number;
+  /** After the cursor, even where the prompt has room for more. Default: all that it has room for. */
+  readonly suffix?: number;
+  /** In a prompt that begins where a cached one does. Default: no more than in any. */
+  readonly stretched?: number;
+}
+
+/** What is computed already. */
+export interface ComputedTokens {
+  /** How many of a prompt's tokens that are. */
+  readonly countCached: (ids: readonly number[]) => number;
+  /** As many, or more of a layout that is to be preferred. */
+  readonly weigh: (layout: FimLayout, ids: readonly number[], cached: number) => number;
+}
+
+/** A prefix keeps at least this share of its room when it begins where a cached one does. */
+const LEAST_SHOWN = 1 / 2;
 
 /**
- * Lays out an infill prompt of at most `budget` tokens, in the layout that the request wants, or else in that of
- * `fim.layouts` in which fewest tokens have yet to be computed, the first of equals. The prefix keeps its end and the suffix its start, three
- * tokens to one; what either leaves goes to the other, and what both leave to the other files, of which the last are
- * kept first. Cuts fall on steady places (`anchored_cut.ts`).
+ * Lays out an infill prompt in the layout that the request wants, or else in that of `fim.layouts` in which fewest tokens
+ * have yet to be computed, the first of equals. The prefix keeps its end and the suffix its start, three tokens to one;
+ * what either leaves goes to the other, and what both leave to the other files, of which the last are kept first. Cuts
+ * fall on steady places (`anchored_cut.ts`); where the layout is free, so is the place where the prefix begins
+ * (`cached_start.ts`).
+ * @param computed by which what is free is chosen; without it, as if nothing were cached
  */
 export function buildInfillPrompt(
   tokenizer: Tokenizer,
   fim: FimSupport,
   request: InfillRequest,
-  budget: number,
-  countCached: CountCached = () => 0,
+  room: InfillRoom,
+  computed?: ComputedTokens,
   findBackup: FindBackup = () => undefined,
 ): InfillPrompt {
   const tokens = fim.tokens;
   if (!tokens) throw new TypeError("Cannot lay out infill prompt: the vocabulary has no infill tokens");
-  const header = fileHeader(tokenizer, fim.fileForm, request, budget);
-  const room = Math.max(0, budget - 3 - header.before.length - header.inside.length);
-  const lineStart = tokenizer.encode(request.lineStart ?? "", { parseSpecial: true });
-  const parts = cutAround(tokenizer, request, lineStart, room);
-  const used = parts.prefix.ids.length + parts.suffix.ids.length;
-  const files = otherFiles(tokenizer, fim.fileForm, request.extra ?? [], room - used);
+  const header = fileHeader(tokenizer, fim.fileForm, request, room.prompt);
+  const forText = Math.max(0, room.prompt - 3 - header.before.length - header.inside.length);
+  const stretch = Math.max(0, (room.stretched ?? 0) - room.prompt);
+  const text = readAround(tokenizer, request, forText, stretch);
+  const suffix = keepSuffix(tokenizer, text, forText, room.suffix ?? Infinity);
+  const forPrefix = forText - suffix.ids.length;
+  const usual = usualStart(tokenizer, text, forPrefix);
+  const prefix = text.prefix.ids, numShown = prefix.length - usual;
+  const files = otherFiles(tokenizer, fim.fileForm, request.extra ?? [], forPrefix - numShown);
   const outside = fim.fileForm.kind === "outside";
-  const whole = [...(outside ? [] : files.ids), ...header.inside, ...parts.prefix.ids];
-  const around = (layout: FimLayout, prefix: readonly number[]) => {
-    const ids = layOut(tokens, layout, { prefix, suffix: parts.suffix.ids });
+  const around = (layout: FimLayout, shown: readonly number[]) => {
+    const before = [...(outside ? [] : files.ids), ...header.inside, ...shown];
+    const ids = layOut(tokens, layout, { prefix: before, suffix: suffix.ids });
     return outside ? [...files.ids, ...header.before, ...ids] : ids;
   };
-  const backup = findBackup(parts.prefix.ids);
-  const read = backup ? whole.slice(0, whole.length - backup.numTokens) : whole;
-  const candidates = (request.layout ? [request.layout] : fim.layouts)
-    .map((layout) => ({ layout, ids: around(layout, read) }));
-  const chosen = leastBy(candidates, ({ ids, layout }) => ids.length - countCached(ids, layout));
+  const backup = findBackup(prefix.slice(usual));
+  const end = prefix.length - (backup?.numTokens ?? 0);
+  const startIn = (layout: FimLayout, { countCached }: ComputedTokens) =>
+    cheapestStart({
+      ...{ tokenizer, ids: prefix, usual, countCached },
+      first: Math.max(0, prefix.length - forPrefix - stretch + files.ids.length),
+      last: prefix.length - Math.ceil(numShown * LEAST_SHOWN),
+      promptOf: (start, until = end) => around(layout, prefix.slice(start, until)),
+    });
+  const isFree = request.layout === undefined && fim.layouts.length > 1;
+  const candidates = (request.layout ? [request.layout] : fim.layouts).map((layout) => {
+    const start = isFree && computed ? startIn(layout, computed) : usual;
+    return { layout, start, ids: around(layout, prefix.slice(start, end)) };
+  });
+  const { start, ...chosen } = leastBy(
+    candidates,
+    ({ ids, layout }) => ids.length - (computed ? computed.weigh(layout, ids, computed.countCached(ids)) : 0),
+  );
+  const wholeIds = () => around(chosen.layout, prefix.slice(start));
   return {
     ...chosen,
-    ...(backup && { healing: { bytes: backup.bytes, wholeIds: around(chosen.layout, whole) } }),
-    truncated: parts.prefix.truncated || parts.suffix.truncated || files.truncated,
+    ...(backup && { healing: { bytes: backup.bytes, wholeIds: wholeIds() } }),
+    truncated: text.prefix.truncated || start > 0 || suffix.truncated || files.truncated,
   };
 }
 
@@ -89,18 +126,35 @@ function fileHeader(tokenizer: Tokenizer, form: FileForm, request: InfillRequest
     : { before: [form.separator], inside: path };
 }
 
-function cutAround(tokenizer: Tokenizer, request: InfillRequest, lineStart: readonly number[], room: number) {
-  const suffixRoom = Math.floor(room / 4);
-  const prefixAll = lastTokens(tokenizer, request.prefix, room);
-  const suffixAll = firstTokens(tokenizer, request.suffix, room);
-  const prefixLength = prefixAll.ids.length + lineStart.length;
-  const forSuffix = Math.max(suffixRoom, room - prefixLength);
-  const suffix = keepStart(tokenizer, suffixAll, Math.min(forSuffix, room));
-  const forPrefix = room - suffix.ids.length;
-  const line = lineStart.slice(Math.max(0, lineStart.length - forPrefix));
-  const before = keepEnd(tokenizer, prefixAll, forPrefix - line.length);
-  const truncated = before.truncated || line.length < lineStart.length;
-  return { prefix: { ids: [...before.ids, ...line], truncated }, suffix };
+interface TextAround {
+  /** The cursor's line up to it included. */
+  readonly prefix: Cut;
+  /** Tokens of that line, by its end. */
+  readonly lineLength: number;
+  readonly suffix: Cut;
+}
+
+/** As much of the text before the cursor and after it as there might be room for. */
+function readAround(tokenizer: Tokenizer, request: InfillRequest, room: number, stretch: number): TextAround {
+  const line = tokenizer.encode(request.lineStart ?? "", { parseSpecial: true });
+  const before = lastTokens(tokenizer, request.prefix, room + stretch);
+  return {
+    prefix: { ...before, ids: [...before.ids, ...line] },
+    lineLength: line.length,
+    suffix: firstTokens(tokenizer, request.suffix, room),
+  };
+}
+
+function keepSuffix(tokenizer: Tokenizer, { prefix, suffix }: TextAround, room: number, most: number): Cut {
+  const left = Math.max(Math.floor(room / 4), room - prefix.ids.length);
+  return keepStart(tokenizer, suffix, Math.min(left, room, most));
+}
+
+/** The index of the prefix at which what is shown of it begins: of the line, too, what there is room for. */
+function usualStart(tokenizer: Tokenizer, { prefix: { ids }, lineLength }: TextAround, room: number): number {
+  if (lineLength >= room) return Math.max(0, ids.length - room);
+  const before = ids.slice(0, ids.length - lineLength);
+  return before.length - keepEnd(tokenizer, { ids: before, truncated: false }, room - lineLength).ids.length;
 }
 
 /** The other files' tokens, oldest first, as many of the newest as fit. */

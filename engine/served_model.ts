@@ -8,7 +8,7 @@ import { InvalidRequestError } from "./errors.ts";
 import { detectFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
-import { buildInfillPrompt, type CountCached } from "./infill_prompt.ts";
+import { buildInfillPrompt, type ComputedTokens, type InfillRoom } from "./infill_prompt.ts";
 import type { FimLayout, GenerationRequest } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { byteLevelAlphabet } from "./token_bytes.ts";
@@ -23,11 +23,13 @@ import {
 } from "./validate_request.ts";
 
 /** Where reading a token takes long, what is far from the cursor costs more than it helps: docs/performance.md. */
-const CPU_INFILL_CONTEXT = 1024;
+const CPU_INFILL_CONTEXT = 1024, CPU_INFILL_SUFFIX = 160;
+/** What is there already is read for nothing, so a prompt that begins with it may be longer by half. */
+const STRETCH = 1.5;
 
 type ServedModelOptions = Pick<
   EngineOptions,
-  "modelId" | "fimTokens" | "fimLayout" | "tokenHealing" | "infillContext"
+  "modelId" | "fimTokens" | "fimLayout" | "tokenHealing" | "infillContext" | "infillSuffix"
 >;
 
 export class ServedModel {
@@ -41,6 +43,7 @@ export class ServedModel {
   readonly #loaded: LoadedModel;
   #tokenIndex: TokenIndex | undefined;
   readonly #infillContext: number;
+  readonly #infillSuffix: number;
 
   /**
    * @throws {SyntaxError} when the tokenizer is no byte-level BPE
@@ -55,7 +58,9 @@ export class ServedModel {
     this.runner = loaded.runner;
     this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
     const fim = detectFim(this.tokenizer, fimTokens);
-    this.#infillContext = options.infillContext ?? (loaded.backend === "cpu" ? CPU_INFILL_CONTEXT : Infinity);
+    const isSlow = loaded.backend === "cpu";
+    this.#infillContext = options.infillContext ?? (isSlow ? CPU_INFILL_CONTEXT : Infinity);
+    this.#infillSuffix = options.infillSuffix ?? (isSlow ? CPU_INFILL_SUFFIX : Infinity);
     this.#fim = fimLayout ? { ...fim, layouts: [fimLayout] } : fim;
     this.endIds = endTokenIds(this.tokenizer, loaded.eosTokenId, this.#fim.tokens);
     this.info = {
@@ -117,13 +122,13 @@ export class ServedModel {
 
   /**
    * The prompt's tokens, which leave room for at least one new token unless the request wants none.
-   * @param countCached by which the layout of an infill is chosen
+   * @param computed by which layout and cut of an infill are chosen
    * @throws {InvalidRequestError} when it is empty, does not fit, or asks for infill of a model that cannot
    */
-  encodePrompt(request: GenerationRequest, countCached: CountCached): EncodedPrompt {
+  encodePrompt(request: GenerationRequest, computed: ComputedTokens): EncodedPrompt {
     const { contextLength } = this.info;
     const numNew = request.maxTokens === 0 ? 0 : 1;
-    const prompt = this.#encode(request, numNew, countCached);
+    const prompt = this.#encode(request, numNew, computed);
     const ids = wholePromptIds(prompt);
     if (ids.length === 0) throw emptyPromptError();
     this.#requireKnown(ids);
@@ -131,7 +136,7 @@ export class ServedModel {
     return prompt;
   }
 
-  #encode(request: GenerationRequest, numNew: number, countCached: CountCached): EncodedPrompt {
+  #encode(request: GenerationRequest, numNew: number, computed: ComputedTokens): EncodedPrompt {
     const { prompt, maxTokens } = request;
     switch (prompt.kind) {
       case "tokens":
@@ -154,8 +159,8 @@ export class ServedModel {
           this.tokenizer,
           this.#fim,
           prompt,
-          this.#infillBudget(maxTokens),
-          countCached,
+          this.#infillRoom(maxTokens),
+          computed,
           this.#heals(request, true) ? (ids) => this.#backupOf(ids) : undefined,
         );
     }
@@ -173,10 +178,15 @@ export class ServedModel {
   }
 
   /** Room for the prompt: the completion's share is what was asked for, but at most half; unasked, a quarter. */
-  #infillBudget(maxTokens: number | undefined): number {
+  #infillRoom(maxTokens: number | undefined): InfillRoom {
     const { contextLength } = this.info;
     const reserve = Math.min(maxTokens ?? Math.floor(contextLength / 4), Math.floor(contextLength / 2));
-    return Math.min(contextLength - reserve, this.#infillContext);
+    const most = contextLength - reserve, context = this.#infillContext;
+    return {
+      prompt: Math.min(most, context),
+      suffix: this.#infillSuffix,
+      stretched: Math.min(most, Math.floor(context * STRETCH)),
+    };
   }
 
   /** A tokenizer may name tokens that the model has no embedding of; a step with one would harm all its requests. */

@@ -19,13 +19,20 @@ export interface WarmLayoutsOptions {
 interface Editor {
   /** The beginning of it, by which it is told from another. */
   suffix: string;
-  /** Tokens computed in PSM since the suffix changed, which SPM would have needed once. */
+  /** Tokens computed in PSM for letters typed before an unchanged suffix: in SPM they cost next to nothing. */
   spent: number;
   warmUp: Generation | undefined;
 }
 
 /** What takes less is not felt, and need not be prepared. */
 const WARM_MS = 50;
+/**
+ * PSM's cost counts for so much against SPM's: what it costs in excess is spread over letters, each felt less than the
+ * one for which SPM would read all, and mostly there is time between them in which SPM gets ready.
+ */
+const PATIENCE_WITH_PSM = 1 / 2;
+/** Where the suffix has just changed, SPM has to spare this share of PSM's cost: it likely changes again, line by line. */
+const SPM_MARGIN = 1 / 8;
 /** Those who asked least recently are forgotten. */
 const MAX_EDITORS = 256;
 /** More than a prompt has room for, as a rule: what follows is not kept for every editor, bodies being as long as they like. */
@@ -49,8 +56,9 @@ export class WarmLayouts {
     if (editor.warmUp) this.#options.withdraw(editor.warmUp);
     editor.warmUp = undefined;
     const suffix = prompt.suffix.slice(0, MAX_SUFFIX_UNITS);
-    if (editor.suffix !== suffix) Object.assign(editor, { suffix: copyOf(suffix), spent: 0 });
-    return new LayoutChoice(request, editor, this.#options);
+    const isMoved = editor.suffix !== suffix;
+    if (isMoved) Object.assign(editor, { suffix: copyOf(suffix), spent: 0 });
+    return new LayoutChoice(request, { editor, isMoved, ...this.#options });
   }
 
   #editorOf({ requester }: GenerationRequest): Editor | undefined {
@@ -68,47 +76,54 @@ export class WarmLayouts {
   }
 }
 
+interface LayoutChoiceOptions extends WarmLayoutsOptions {
+  readonly editor: Editor;
+  /** The suffix is another than before. */
+  readonly isMoved: boolean;
+}
+
 /** The layouts that one request may have. */
 export class LayoutChoice {
   readonly #request: GenerationRequest;
-  readonly #editor: Editor;
-  readonly #options: WarmLayoutsOptions;
+  readonly #options: LayoutChoiceOptions;
   readonly #candidates = new Map<
     FimLayout,
     { readonly ids: readonly number[]; readonly uncomputed: number }
   >();
   #chosen: FimLayout | undefined;
 
-  constructor(request: GenerationRequest, editor: Editor, options: WarmLayoutsOptions) {
+  constructor(request: GenerationRequest, options: LayoutChoiceOptions) {
     this.#request = request;
-    this.#editor = editor;
     this.#options = options;
   }
 
   /**
    * How many of the candidate's tokens count as cached. While somebody types at one place, SPM is preferred once PSM has
-   * cost as much as SPM would have: whichever they do next, that is at most twice what the better layout had cost.
+   * cost twice as much as SPM would: whichever they do next, that is at most three times what the better layout had cost.
    */
   weigh(layout: FimLayout, ids: readonly number[], cached: number): number {
-    this.#candidates.set(layout, { ids, uncomputed: ids.length - cached });
-    return layout === "spm" ? cached + this.#editor.spent : cached;
+    const { editor, isMoved } = this.#options, uncomputed = ids.length - cached;
+    this.#candidates.set(layout, { ids, uncomputed });
+    if (layout === "psm") return cached;
+    return isMoved ? cached - uncomputed * SPM_MARGIN : cached + editor.spent * PATIENCE_WITH_PSM;
   }
 
   chose(layout: FimLayout | undefined): void {
+    const { editor, isMoved } = this.#options;
     this.#chosen = layout;
-    if (layout === "spm") this.#editor.spent = 0;
-    if (layout === "psm") this.#editor.spent += this.#candidates.get(layout)?.uncomputed ?? 0;
+    if (layout === "spm") editor.spent = 0;
+    if (layout === "psm" && !isMoved) editor.spent += this.#candidates.get(layout)?.uncomputed ?? 0;
   }
 
   /** The completion is whole. @param countCached by which it is seen how much of the other layout is there already */
   answered(countCached: (ids: readonly number[]) => number): void {
-    const { steadyPart, msOf, warm } = this.#options;
+    const { editor, steadyPart, msOf, warm } = this.#options;
     const other = this.#chosen === "psm" ? "spm" : "psm";
     const candidate = this.#candidates.get(other);
-    if (!candidate || this.#editor.warmUp) return;
+    if (!candidate || editor.warmUp) return;
     const ids = steadyPart(candidate.ids, other), uncomputed = ids.length - countCached(ids);
     if (uncomputed <= 1) return; // A prompt's last token is never taken from the cache: all of it is there.
-    if (msOf(uncomputed) >= WARM_MS) this.#editor.warmUp = warm(ids, this.#request);
+    if (msOf(uncomputed) >= WARM_MS) editor.warmUp = warm(ids, this.#request);
   }
 }
 

@@ -75,7 +75,7 @@ Deno.test("buildInfillPrompt() begins alike when lines are added to a prompt tha
     let reused = 0, total = 0, before: number[] = [];
     for (let end = 200; end < 400; end++) {
       const prompt = { kind: "infill" as const, prefix: file.slice(end - 180, end).join(""), suffix, layout };
-      const { ids, truncated } = buildInfillPrompt(tokenizer, fim, prompt, 2000);
+      const { ids, truncated } = buildInfillPrompt(tokenizer, fim, prompt, { prompt: 2000 });
       assert.ok(truncated && ids.length <= 2000);
       const differs = ids.findIndex((id, i) => id !== before[i]);
       reused += differs < 0 ? ids.length : differs;

@@ -17,7 +17,7 @@ const FILENAME = 5;
 
 function build(request: object, budget = 1000, tokenizer = tiny) {
   const prompt = { kind: "infill" as const, prefix: "", suffix: "", layout: "psm" as const, ...request };
-  return buildInfillPrompt(tokenizer, detectFim(tokenizer), prompt, budget);
+  return buildInfillPrompt(tokenizer, detectFim(tokenizer), prompt, { prompt: budget });
 }
 
 Deno.test("buildInfillPrompt() gives the golden ids of both layouts, also with empty parts", () => {
@@ -115,7 +115,8 @@ Deno.test("buildInfillPrompt() takes the layout with fewest tokens to compute, a
   const layoutFor = (cached: Partial<Record<FimLayout, number>>, request: object = {}, support = fim) => {
     const prompt = { kind: "infill" as const, prefix: "P", suffix: "S", ...request };
     const countCached = (ids: readonly number[]) => cached[ids[1] === 3 ? "spm" : "psm"] ?? 0;
-    return buildInfillPrompt(tiny, support, prompt, 1000, countCached).layout;
+    const computed = { countCached, weigh: (_: FimLayout, __: readonly number[], count: number) => count };
+    return buildInfillPrompt(tiny, support, prompt, { prompt: 1000 }, computed).layout;
   };
   assert.equal(layoutFor({}), "spm");
   assert.equal(layoutFor({ psm: 2 }), "psm");

@@ -41,20 +41,26 @@ const PREFIX = "p".repeat(50), SUFFIX = "s".repeat(20);
 Deno.test("LocalEngine computes the suffix alone when it changes, and a letter alone once there was time", async () => {
   await using server = await openSlowEngine();
   const { ask, idle } = server;
-  assert.equal((await ask(PREFIX, SUFFIX)).layout, "spm");
+  assert.equal((await ask(PREFIX, SUFFIX)).layout, "psm", "the suffix may change again");
+  const deleted = await ask(PREFIX, "r".repeat(20));
+  assert.deepEqual(
+    [deleted.layout, deleted.rows],
+    ["psm", 20 + 1 + 1],
+    "suffix, a control token, and a decode",
+  );
   await idle();
   const jumped = await ask(PREFIX, "t".repeat(20));
   assert.deepEqual(
     [jumped.layout, jumped.rows],
-    ["psm", 20 + 2 + 1],
-    "suffix, two control tokens, and a decode",
+    ["psm", 20 + 1 + 1],
+    "as much, with SPM ready for what was deleted",
   );
   await idle();
   const typed = await ask(PREFIX + "x", "t".repeat(20));
   assert.deepEqual([typed.layout, typed.rows], ["spm", 1 + 1], "the letter and a decode");
 });
 
-Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where there is no time between letters", async () => {
+Deno.test("LocalEngine takes SPM at the latest when PSM has cost twice as much, where there is no time between letters", async () => {
   await using server = await openSlowEngine();
   const { ask, idle } = server;
   await ask(PREFIX, SUFFIX);
@@ -68,7 +74,7 @@ Deno.test("LocalEngine takes SPM at the latest when PSM has cost as much, where 
   }
   const first = layouts.indexOf("spm");
   assert.ok(first > 0 && layouts.slice(first).every((layout) => layout === "spm"), `${layouts}`);
-  assert.ok(rows < 2 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
+  assert.ok(rows < 3 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
 });
 
 Deno.test("LocalEngine computes nothing ahead when all of the other layout is there, however long a step takes", async () => {
