@@ -116,7 +116,7 @@ export class CompletionShaper {
 
   #finishDelta(prompt: number, event: Finish): CompletionChoice {
     const index = prompt * this.#n + event.sample;
-    const { layout, healed } = this.#prompts.get(prompt) ?? {};
+    const { layout, healed, truncated } = this.#prompts.get(prompt) ?? {};
     this.#completionTokens += event.completionTokens;
     this.#drafts = sumOfDrafts(this.#drafts, event.drafts);
     const { promptMs, predictedMs } = event.timings;
@@ -131,6 +131,7 @@ export class CompletionShaper {
       logprobs: null,
       finish_reason: finishReason(event.reason),
       ...(layout && { fim_layout: layout }),
+      ...(truncated && { truncated: true as const }),
       ...(healed !== undefined && { healed }),
       ...(event.rules && { cleaned: [...event.rules] }),
       ...(event.cachedCompletion && { cached_completion: true }),

@@ -197,6 +197,9 @@ const choice = z.object({
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
+  truncated: z.literal(true).optional().describe(
+    "Extension: the infill's prompt was cut; once the choice ends.",
+  ),
   cleaned: cleanedBy,
   healed: healedBytes,
   cached_completion: cachedCompletion,

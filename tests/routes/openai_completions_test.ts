@@ -253,6 +253,13 @@ Deno.test("/v1/completions names the layout of an infill where its choice ends, 
   assert.deepEqual([layouts.at(-1), new Set(layouts.slice(0, -1))], ["spm", new Set([undefined])]);
 });
 
+Deno.test("/v1/completions says that an infill's prompt was cut, and nothing where it was not", async () => {
+  const { json: cut } = await complete({ layout: "psm", truncated: true }, { suffix: "s" });
+  assert.equal(cut.choices[0].truncated, true);
+  const { json: whole } = await complete({ layout: "psm" }, { suffix: "s" });
+  assert.ok(!("truncated" in whole.choices[0]));
+});
+
 Deno.test("/v1/completions names the rules that acted where its choice ends, plain and streamed", async () => {
   const script: Script = { reason: "rule", rules: ["scope", "trim_suffix"] };
   const plain = await complete(script, { clean: true });
