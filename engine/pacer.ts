@@ -7,8 +7,11 @@ import { StepCost } from "./step_cost.ts";
 const TYPING_MS = 5_000;
 /** Longest step of what nobody waits for while somebody types: a third of the time in which a key goes down and up. */
 const BACKGROUND_STEP_MS = 8;
-/** Longest step in which a prompt is read beside decodes: a frame of the screen; everybody else's token is so late. */
-const CHUNK_STEP_MS = 16;
+/**
+ * Longest step in which a prompt is read beside decodes; everybody else's token is so late. Decodes take a part of each
+ * step that does not grow with it, so much shorter ones would read prompts at half the speed.
+ */
+const CHUNK_STEP_MS = 24;
 /** Longest step of live prompts alone: half a step is what the next request waits on average. */
 const PROMPT_STEP_MS = 32;
 /** Where one row alone takes long, steps that take little longer would mostly do what every step does. */
