@@ -101,7 +101,7 @@ export function addModelOptions(
     )
     .option(
       "--infill-suffix <n>",
-      "those of them after the cursor at most (default: 160 on the CPU, else all that there is room for)",
+      "those of them after the cursor at most (default: 128 on the CPU, else all that there is room for)",
       parsePositive,
     )
     .addOption(

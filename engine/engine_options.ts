@@ -22,7 +22,7 @@ export interface EngineOptions {
   readonly warmUp?: boolean;
   /** Most tokens of an infill's prompt: less is read sooner. Default: 1024 on the CPU, else as many as the model's context has room for. */
   readonly infillContext?: number;
-  /** Most of them after the cursor: in one layout every letter typed has them read again. Default: 160 on the CPU, else as many as there is room for. */
+  /** Most of them after the cursor: in one layout every letter typed has them read again. Default: 128 on the CPU, else as many as there is room for. */
   readonly infillSuffix?: number;
   /** Lays out every infill so that does not ask for a layout of its own. Default: as suits the cache. */
   readonly fimLayout?: FimLayout;

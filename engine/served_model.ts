@@ -23,7 +23,7 @@ import {
 } from "./validate_request.ts";
 
 /** Where reading a token takes long, what is far from the cursor costs more than it helps: docs/performance.md. */
-const CPU_INFILL_CONTEXT = 1024, CPU_INFILL_SUFFIX = 160;
+const CPU_INFILL_CONTEXT = 1024, CPU_INFILL_SUFFIX = 128;
 /** What is there already is read for nothing, so a prompt that begins with it may be longer by half. */
 const STRETCH = 1.5;
 
