@@ -1,0 +1,96 @@
+// Lowers linear for many rows to matrix units: rounds the input to f16 once, then multiplies. Knows when that form may
+// be taken.
+import { type GpuContext, type GpuMatrix, type KernelCall, rowStride } from "../gpu_op.ts";
+import type { LinearNode, Value } from "../graph.ts";
+import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
+import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
+import { quadEpilogue } from "./epilogue.ts";
+import halvesCode from "./halves.wgsl" with { type: "text" };
+import { type MatrixForm, matrixForm, matrixFormCode, tileColumns, tileRows } from "./matrix_form.ts";
+
+/**
+ * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, or where they would
+ * lose precision (weights in f32).
+ */
+export function matrixCalls(
+  node: LinearNode,
+  weight: GpuMatrix,
+  context: GpuContext,
+  fewestRows: number,
+): KernelCall[] | undefined {
+  const form = matrixForm(context.caps);
+  const { type } = weight;
+  if (!form || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
+  const xWords = Math.ceil(weight.columns / form.depth) * form.depth / 8;
+  const halves = halvesBuffer(node.input, xWords, form, context);
+  const wordElements = ELEMENTS_PER_16_BYTES[type];
+  const products = weight.shards.map((shard): KernelCall => {
+    const epilogue = quadEpilogue(node, weight, context, 3);
+    const sizes = {
+      type,
+      numRowsWord: numRowsWord(node.input.rows),
+      xWords,
+      weightWords: rowStride(weight.columns) / wordElements,
+      shardRows: shard.numRows,
+      firstColumn: shard.firstRow,
+      outputQuads: rowStride(node.output.width) / 4,
+    };
+    return {
+      label: `linear ${node.weight.name}, matrix units`,
+      code: matrixFormCode(form, sizes, epilogue.code),
+      bindings: [
+        { buffer: context.control, access: "read" },
+        { buffer: halves, access: "read" },
+        { buffer: shard.buffer, access: "read" },
+        ...epilogue.bindings,
+      ],
+      weightBytes: shard.buffer.size,
+      grid: (shape) => {
+        const rows = rowsInStep(node.input.rows, shape);
+        if (rows < fewestRows) return undefined;
+        return [Math.ceil(shard.numRows / tileColumns(form)), Math.ceil(rows / tileRows(form)), 1];
+      },
+    };
+  });
+  return [halvesCall(node.input, xWords, halves, context, fewestRows), ...products];
+}
+
+/** Fours of output columns must not lie in two shards. */
+function shardsOfWholeQuads({ rows, shards }: GpuMatrix): boolean {
+  return shards.every(({ firstRow, numRows }) =>
+    firstRow % 4 === 0 && (numRows % 4 === 0 || firstRow + numRows === rows)
+  );
+}
+
+/** f16 [rows of whole tiles, xWords * 8]; what rows beyond the step's hold does not matter. */
+function halvesBuffer(input: Value, xWords: number, form: MatrixForm, context: GpuContext): GPUBuffer {
+  const { maxTokens, maxSamples } = context.layout.limits;
+  const tiles = Math.ceil((input.rows === "tokens" ? maxTokens : maxSamples) / tileRows(form));
+  return context.scratch("halves", tiles * tileRows(form) * xWords * 16);
+}
+
+function halvesCall(
+  input: Value,
+  xWords: number,
+  halves: GPUBuffer,
+  context: GpuContext,
+  fewestRows: number,
+): KernelCall {
+  return {
+    label: "linear halves",
+    code: specialise(halvesCode, {
+      NUM_ROWS: numRowsWord(input.rows),
+      HALVES_WORDS: xWords,
+      X_QUADS: rowStride(input.width) / 4,
+    }),
+    bindings: [
+      { buffer: context.control, access: "read" },
+      { buffer: context.activation(input), access: "read" },
+      { buffer: halves, access: "readWrite" },
+    ],
+    grid: (shape) => {
+      const rows = rowsInStep(input.rows, shape);
+      return rows < fewestRows ? undefined : quadGrid(xWords, rows);
+    },
+  };
+}
