@@ -38,7 +38,9 @@ export async function openGpu(
     : { gpu: navigator.gpu, pacer: undefined };
   const adapter = await requestAdapter(gpu);
   if (!adapter) return undefined;
-  const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
+  const requiredFeatures = FEATURES.filter((feature) =>
+    adapter.features.has(feature as GPUFeatureName)
+  ) as GPUFeatureName[];
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });

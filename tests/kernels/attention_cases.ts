@@ -39,6 +39,8 @@ export interface AttentionCase {
 
 /** Largest error allowed, relative to the largest output. */
 export const ATTENTION_TOLERANCE = 2e-5;
+/** The same where matrix units multiply the weights of the values, rounded to f16. */
+export const HALVES_TOLERANCE = 1e-3;
 
 const QUERIES = [1, 7, 16, 17, 33, 100], PREFIXES = [0, 1, 15, 16, 37, 256];
 /** Every prefix with every number of new tokens. */
@@ -108,7 +110,10 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
   return scheduleAttention(heads, same, schedule, random, rows.length, copied);
 }
 
-/** The rows of one sequence; K and V are numbers that f16 holds, so that both kinds of cache hold the same. */
+/**
+ * The rows of one sequence, of numbers that f16 holds: both kinds of cache then hold the same, and forms that round
+ * queries compute with the same.
+ */
 export function randomRows(
   random: Random,
   [numHeads, numKvHeads, headSize]: HeadShape,
@@ -119,8 +124,8 @@ export function randomRows(
   const rows = random.normals(count * width);
   for (let at = 0; at < rows.length; at++) {
     const row = Math.floor(at / width), column = at % width;
-    if (column >= queryWidth) rows[at] = Math.f16round(rows[at]);
-    else if (kind === "peaky") rows[at] *= 8;
+    rows[at] = Math.f16round(rows[at]);
+    if (column < queryWidth && kind === "peaky") rows[at] *= 8;
     if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
       rows[at] = rows[column];
     }
