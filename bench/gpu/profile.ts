@@ -65,7 +65,7 @@ async function main(): Promise<void> {
 
 /** Several profiles of one and the same step. */
 async function profile(runner: GpuRunner, batch: number, context: number): Promise<DispatchTime[][]> {
-  const sequences = new RunnerSequences(runner, promptsOf(batch, context), 1);
+  const sequences = new RunnerSequences(runner, promptsOf(batch, context), flags.prefill ? 0 : 1);
   if (!flags.prefill) await sequences.prefill();
   const step = flags.prefill ? sequences.prefillBatch() : sequences.decodeBatch();
   const profiles: DispatchTime[][] = [];

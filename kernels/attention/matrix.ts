@@ -55,7 +55,7 @@ export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall
   };
   const rows = tiling.subgroups * tiling.fragment.m;
   return {
-    label: `attention ${node.layer}, matrix units`,
+    label: `attention ${node.layer} matrix units`,
     code: matrixForm(node, context, tiling),
     bindings: [
       { buffer: context.control, access: "read" },
@@ -240,7 +240,7 @@ ${
 /** The output passes through the patches, as many fragments at a time as those hold. */
 function storeLines(
   { headSize }: AttentionNode,
-  { fragment: { m, n }, lanes, keys, headFragments }: MatrixTiling,
+  { fragment: { m, n }, keys, headFragments }: MatrixTiling,
 ): string {
   const most = keys / n;
   return unroll(Math.ceil(headFragments / most), (turn) => {

@@ -6,7 +6,15 @@ import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
 import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
 import { quadEpilogue } from "./epilogue.ts";
 import halvesCode from "./halves.wgsl" with { type: "text" };
-import { type MatrixForm, matrixForm, matrixFormCode, tileColumns, tileRows } from "./matrix_form.ts";
+import {
+  chooseForm,
+  type MatrixForm,
+  matrixFormCode,
+  matrixForms,
+  matrixGrid,
+  tileColumns,
+  tileRows,
+} from "./matrix_form.ts";
 
 /**
  * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, or where they would
@@ -18,25 +26,24 @@ export function matrixCalls(
   context: GpuContext,
   fewestRows: number,
 ): KernelCall[] | undefined {
-  const form = matrixForm(context.caps);
+  const forms = matrixForms(context.caps);
   const { type } = weight;
-  if (!form || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
-  const xWords = Math.ceil(weight.columns / form.depth) * form.depth / 8;
-  const halves = halvesBuffer(node.input, xWords, form, context);
-  const wordElements = ELEMENTS_PER_16_BYTES[type];
-  const products = weight.shards.map((shard): KernelCall => {
-    const epilogue = quadEpilogue(node, weight, context, 3);
+  if (!forms || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
+  const xWords = halvesWords(weight.columns, forms);
+  const halves = halvesBuffer(node.input, xWords, forms, context);
+  const epilogue = quadEpilogue(node, weight, context, 3);
+  const products = weight.shards.flatMap((shard) => {
     const sizes = {
       type,
       numRowsWord: numRowsWord(node.input.rows),
       xWords,
-      weightWords: rowStride(weight.columns) / wordElements,
+      weightWords: rowStride(weight.columns) / ELEMENTS_PER_16_BYTES[type],
       shardRows: shard.numRows,
       firstColumn: shard.firstRow,
       outputQuads: rowStride(node.output.width) / 4,
     };
-    return {
-      label: `linear ${node.weight.name}, matrix units`,
+    return forms.map((form): KernelCall => ({
+      label: `linear ${node.weight.name}, matrix units, ${tileRows(form)}x${tileColumns(form)}`,
       code: matrixFormCode(form, sizes, epilogue.code),
       bindings: [
         { buffer: context.control, access: "read" },
@@ -47,12 +54,18 @@ export function matrixCalls(
       weightBytes: shard.buffer.size,
       grid: (shape) => {
         const rows = rowsInStep(node.input.rows, shape);
-        if (rows < fewestRows) return undefined;
-        return [Math.ceil(shard.numRows / tileColumns(form)), Math.ceil(rows / tileRows(form)), 1];
+        if (rows < fewestRows || chooseForm(forms, shard.numRows, rows) !== form) return undefined;
+        return [...matrixGrid(form, shard.numRows, rows), 1];
       },
-    };
+    }));
   });
   return [halvesCall(node.input, xWords, halves, context, fewestRows), ...products];
+}
+
+/** Words of a row of x in halves, up to whole depths of every form. */
+function halvesWords(columns: number, forms: readonly MatrixForm[]): number {
+  const depth = Math.max(...forms.map((form) => form.depth));
+  return Math.ceil(columns / depth) * depth / 8;
 }
 
 /** Fours of output columns must not lie in two shards. */
@@ -63,10 +76,16 @@ function shardsOfWholeQuads({ rows, shards }: GpuMatrix): boolean {
 }
 
 /** f16 [rows of whole tiles, xWords * 8]; what rows beyond the step's hold does not matter. */
-function halvesBuffer(input: Value, xWords: number, form: MatrixForm, context: GpuContext): GPUBuffer {
+function halvesBuffer(
+  input: Value,
+  xWords: number,
+  forms: readonly MatrixForm[],
+  context: GpuContext,
+): GPUBuffer {
   const { maxTokens, maxSamples } = context.layout.limits;
-  const tiles = Math.ceil((input.rows === "tokens" ? maxTokens : maxSamples) / tileRows(form));
-  return context.scratch("halves", tiles * tileRows(form) * xWords * 16);
+  const tile = Math.max(...forms.map(tileRows));
+  const tiles = Math.ceil((input.rows === "tokens" ? maxTokens : maxSamples) / tile);
+  return context.scratch("halves", tiles * tile * xWords * 16);
 }
 
 function halvesCall(

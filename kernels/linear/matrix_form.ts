@@ -33,19 +33,39 @@ function threadsOf({ lanes, subgroupsDown, subgroupsAcross }: MatrixForm): numbe
   return lanes * subgroupsDown * subgroupsAcross;
 }
 
-/** 64 x 64 outputs a subgroup, where fragments are of 16: fewer, and reading fragments takes longer than multiplying. */
-export function matrixForm({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm | undefined {
+/** Workgroups that keep a large GPU busy: with fewer, smaller tiles are faster. WebGPU does not say how many cores it has. */
+const ENOUGH_WORKGROUPS = 100;
+
+/**
+ * From the largest tile to the smallest; undefined without matrix units. 4 x 4 fragments a subgroup where there are rows
+ * enough: with fewer, reading fragments takes longer than multiplying them.
+ */
+export function matrixForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;
-  const large = matrixFragment.m >= 16;
-  return {
+  const form = (subgroupsAcross: number, fragments: number, slices: number): MatrixForm => ({
     fragment: matrixFragment,
     lanes: subgroupMaxSize,
     subgroupsDown: 2,
-    subgroupsAcross: 2,
-    fragmentsDown: large ? 4 : 2,
-    fragmentsAcross: large ? 4 : 2,
-    depth: 32,
+    subgroupsAcross,
+    fragmentsDown: fragments,
+    fragmentsAcross: fragments,
+    depth: slices * matrixFragment.k,
+  });
+  return [form(4, 4, 2), form(2, 4, 2), form(2, 2, 4)];
+}
+
+/** Workgroups of a form, [across, down]. */
+export function matrixGrid(form: MatrixForm, shardRows: number, rows: number): [number, number] {
+  return [Math.ceil(shardRows / tileColumns(form)), Math.ceil(rows / tileRows(form))];
+}
+
+/** The form of `forms` for a product of this size: the largest whose tiles are enough, or else the smallest. */
+export function chooseForm(forms: readonly MatrixForm[], shardRows: number, rows: number): MatrixForm {
+  const enough = (form: MatrixForm) => {
+    const [across, down] = matrixGrid(form, shardRows, rows);
+    return across * down >= ENOUGH_WORKGROUPS;
   };
+  return forms.find(enough) ?? forms[forms.length - 1];
 }
 
 export interface MatrixSizes {

@@ -21,8 +21,11 @@ export interface AttentionProblem {
 /** [heads, KV heads, columns of a head] */
 export type HeadShape = readonly [numHeads: number, numKvHeads: number, headSize: number];
 
-/** plain: all N(0, 1). peaky: queries 8 times as large. uniform: all keys of a sequence the same. */
-export type RowKind = "plain" | "peaky" | "uniform";
+/**
+ * plain: all N(0, 1). peaky: queries 8 times as large. uniform: all keys of a sequence the same. rising: every eighth key
+ * is larger than those before, so that scores pass their maximum again and again.
+ */
+export type RowKind = "plain" | "peaky" | "uniform" | "rising";
 
 export interface AttentionCase {
   readonly name: string;
@@ -102,7 +105,7 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
   const totals = schedule[0].map((_, s) =>
     schedule.reduce((sum, counts) => sum + counts[s], s === 0 ? 0 : copied)
   );
-  const kinds: RowKind[] = ["plain", "peaky", "uniform"];
+  const kinds: RowKind[] = ["plain", "peaky", "uniform", "rising"];
   const rows = totals.map((total, s) => randomRows(random, heads, kinds[s % kinds.length], total));
   if (copied === 0) return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
   const longest = randomRows(random, heads, "plain", Math.max(...totals));
@@ -126,6 +129,9 @@ export function randomRows(
     const row = Math.floor(at / width), column = at % width;
     rows[at] = Math.f16round(rows[at]);
     if (column < queryWidth && kind === "peaky") rows[at] *= 8;
+    if (column >= queryWidth && column < queryWidth + kvWidth && kind === "rising") {
+      rows[at] *= 1 + (row >> 3);
+    }
     if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
       rows[at] = rows[column];
     }

@@ -64,6 +64,9 @@ const LINEAR_SHAPES: readonly LinearShape[] = [
   { rows: 63, inWidth: 515, outWidth: 130, bias: true, activation: "gelu_tanh", residual: true },
   { rows: 65, inWidth: 48, outWidth: 258, residual: true },
   { rows: 200, inWidth: 16, outWidth: 33, bias: true, activation: "gelu_erf" },
+  // So many outputs that matrix units take them in larger tiles.
+  { rows: 330, inWidth: 24, outWidth: 1090, bias: true },
+  { rows: 640, inWidth: 40, outWidth: 1282, residual: true },
   { rows: 3, inWidth: 40, outWidth: 50, samples: true },
   { rows: 1, inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
   { rows: 10, inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
