@@ -9,8 +9,8 @@ import { openGpu } from "../../device/open_gpu.ts";
 import { GraphBuilder } from "../../kernels/graph.ts";
 import { type DispatchTime, GpuPlan } from "../../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
-import { scaleName, type TensorInfo, type TensorSource } from "../../kernels/tensor_source.ts";
 import { median } from "../median.ts";
+import { RandomWeight, type WeightShape, type WeightType } from "./random_weight.ts";
 
 const USAGE = `Time single matrix products on a GPU.
 
@@ -28,11 +28,8 @@ const SAMPLES = 1000;
 /** Largest error, relative to the largest output: x is made of numbers that f16 holds, sums are f32. */
 const TOLERANCE = 3e-5;
 
-type WeightType = "f16" | "i8";
-interface Shape {
+interface Shape extends WeightShape {
   readonly rows: number;
-  readonly outputs: number;
-  readonly inputs: number;
 }
 
 const text = { type: "string" } as const;
@@ -139,38 +136,4 @@ function sampleError(y: Float32Array, x: Float32Array, source: RandomWeight, sha
     worst = Math.max(worst, Math.abs(expected - y[row * outputs + column]));
   }
   return worst / largest;
-}
-
-/** A random weight "w" with its scales, and a bias "b". */
-class RandomWeight implements TensorSource {
-  readonly weight: Float16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
-  readonly scales: Float32Array<ArrayBuffer>;
-  readonly bias: Float32Array<ArrayBuffer>;
-  readonly #shape: Shape;
-
-  constructor(shape: Shape, type: WeightType) {
-    const { outputs, inputs } = shape, count = outputs * inputs;
-    const deviation = Math.sqrt(3 / inputs);
-    this.#shape = shape;
-    this.weight = type === "f16"
-      ? Float16Array.from({ length: count }, () => deviation * (2 * Math.random() - 1))
-      : Int8Array.from({ length: count }, () => Math.round(127 * (2 * Math.random() - 1)));
-    this.scales = Float32Array.from(
-      { length: outputs },
-      () => type === "f16" ? 1 : deviation * (0.5 + Math.random()) / 127,
-    );
-    this.bias = Float32Array.from({ length: outputs }, () => 2 * Math.random() - 1);
-  }
-
-  find(name: string): TensorInfo {
-    const { outputs, inputs } = this.#shape;
-    if (name !== "w") return { name, dtype: "F32", shape: [outputs] };
-    return { name, dtype: this.weight instanceof Int8Array ? "I8" : "F16", shape: [outputs, inputs] };
-  }
-
-  readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const values = name === "w" ? this.weight : name === scaleName("w") ? this.scales : this.bias;
-    const rowBytes = values.byteLength / this.#shape.outputs;
-    return Promise.resolve(new Uint8Array(values.buffer).slice(start * rowBytes, end * rowBytes));
-  }
 }
