@@ -15,6 +15,7 @@ import {
   tileColumns,
   tileRows,
 } from "./matrix_form.ts";
+import { chooseSplitForm, splitCalls, splitForms, wantsSplit } from "./matrix_split.ts";
 
 /**
  * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, or where they would
@@ -26,11 +27,11 @@ export function matrixCalls(
   context: GpuContext,
   fewestRows: number,
 ): KernelCall[] | undefined {
-  const forms = matrixForms(context.caps);
+  const forms = matrixForms(context.caps), inParts = splitForms(context.caps);
   const { type } = weight;
-  if (!forms || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
-  const xWords = halvesWords(weight.columns, forms);
-  const halves = halvesBuffer(node.input, xWords, forms, context);
+  if (!forms || !inParts || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
+  const xWords = halvesWords(weight.columns, [...forms, ...inParts]);
+  const halves = halvesBuffer(node.input, xWords, [...forms, ...inParts], context);
   const epilogue = quadEpilogue(node, weight, context, 3);
   const products = weight.shards.flatMap((shard) => {
     const sizes = {
@@ -42,7 +43,11 @@ export function matrixCalls(
       firstColumn: shard.firstRow,
       outputQuads: rowStride(node.output.width) / 4,
     };
-    return forms.map((form): KernelCall => ({
+    const formOf = (rows: number) =>
+      (wantsSplit(rows) ? undefined : chooseForm(forms, shard.numRows, rows)) ??
+        chooseSplitForm(inParts, rows);
+    const taken = (form: MatrixForm) => (rows: number) => rows >= fewestRows && formOf(rows) === form;
+    const whole = forms.map((form): KernelCall => ({
       label: `linear ${node.weight.name}, matrix units, ${tileRows(form)}x${tileColumns(form)}`,
       code: matrixFormCode(form, sizes, epilogue.code),
       bindings: [
@@ -54,10 +59,15 @@ export function matrixCalls(
       weightBytes: shard.buffer.size,
       grid: (shape) => {
         const rows = rowsInStep(node.input.rows, shape);
-        if (rows < fewestRows || chooseForm(forms, shard.numRows, rows) !== form) return undefined;
-        return [...matrixGrid(form, shard.numRows, rows), 1];
+        return taken(form)(rows) ? [...matrixGrid(form, shard.numRows, rows), 1] : undefined;
       },
     }));
+    return [
+      ...whole,
+      ...inParts.flatMap((form) =>
+        splitCalls(node, weight, shard, form, sizes, halves, context, taken(form))
+      ),
+    ];
   });
   return [halvesCall(node.input, xWords, halves, context, fewestRows), ...products];
 }

@@ -3,7 +3,8 @@
 // x f16 [rows up to whole tiles, X_WORDS * 8], zero beyond its width (halves.wgsl makes it); weight f16 or i8
 // [SHARD_ROWS, whole 16 bytes], one shard, whose row 0 is output column FIRST_COLUMN. Words are 16 bytes.
 // Depths of DEPTH go through workgroup memory; the next one is on its way from global memory meanwhile.
-// Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS); THREADS threads. Reference: linearReference, with x
+// Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS), z = parts of the depth, whose sums split.wgsl adds up;
+// THREADS threads. Reference: linearReference, with x
 // rounded to f16. Every output is summed over k in ascending order, in fragments, whatever the number of rows.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
@@ -36,14 +37,15 @@ fn main(
     let numRows = control[NUM_ROWS];
     let subgroupRow = subgroup / SUBGROUPS_ACROSS * SUBGROUP_ROWS;
     let subgroupColumn = subgroup % SUBGROUPS_ACROSS * SUBGROUP_COLUMNS;
+    //#range
     //#places
     //#sums
     //#load
-    for (var step = 0u; step < STEPS; step++) {
+    for (var step = 0u; step < numSteps; step++) {
         workgroupBarrier();
         //#keep
         workgroupBarrier();
-        if (step + 1u < STEPS) {
+        if (step + 1u < numSteps) {
             //#advance
             //#load
         }

@@ -42,10 +42,9 @@ const ENOUGH_WORKGROUPS = 100;
  */
 export function matrixForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;
+  const shared = { fragment: matrixFragment, lanes: subgroupMaxSize, subgroupsDown: 2 };
   const form = (subgroupsAcross: number, fragments: number, slices: number): MatrixForm => ({
-    fragment: matrixFragment,
-    lanes: subgroupMaxSize,
-    subgroupsDown: 2,
+    ...shared,
     subgroupsAcross,
     fragmentsDown: fragments,
     fragmentsAcross: fragments,
@@ -59,13 +58,16 @@ export function matrixGrid(form: MatrixForm, shardRows: number, rows: number): [
   return [Math.ceil(shardRows / tileColumns(form)), Math.ceil(rows / tileRows(form))];
 }
 
-/** The form of `forms` for a product of this size: the largest whose tiles are enough, or else the smallest. */
-export function chooseForm(forms: readonly MatrixForm[], shardRows: number, rows: number): MatrixForm {
-  const enough = (form: MatrixForm) => {
+/** The form of `forms` for a product of this size: the largest whose tiles are enough; undefined if none's are. */
+export function chooseForm(
+  forms: readonly MatrixForm[],
+  shardRows: number,
+  rows: number,
+): MatrixForm | undefined {
+  return forms.find((form) => {
     const [across, down] = matrixGrid(form, shardRows, rows);
     return across * down >= ENOUGH_WORKGROUPS;
-  };
-  return forms.find(enough) ?? forms[forms.length - 1];
+  });
 }
 
 export interface MatrixSizes {
@@ -81,8 +83,22 @@ export interface MatrixSizes {
   readonly outputQuads: number;
 }
 
-/** Complete WGSL. @param epilogue of whole fours, see epilogue.ts */
-export function matrixFormCode(form: MatrixForm, sizes: MatrixSizes, epilogue: string): string {
+const WHOLE_RANGE = `    let firstStep = 0u;
+    let numSteps = STEPS;
+    let firstOutputRow = 0u;`;
+
+/**
+ * Complete WGSL.
+ * @param epilogue of whole fours, see epilogue.ts
+ * @param range WGSL of the depths of this workgroup, firstStep and numSteps, and of the row of output that its rows are
+ * counted from; all of them and 0 when undefined
+ */
+export function matrixFormCode(
+  form: MatrixForm,
+  sizes: MatrixSizes,
+  epilogue: string,
+  range?: string,
+): string {
   const { fragment, depth } = form;
   const rows = tileRows(form), columns = tileColumns(form), threads = threadsOf(form);
   const subgroups = form.subgroupsDown * form.subgroupsAcross;
@@ -109,6 +125,7 @@ export function matrixFormCode(form: MatrixForm, sizes: MatrixSizes, epilogue: s
   };
   const code = specialise(matrixCode, constants, {
     epilogue,
+    range: range ?? WHOLE_RANGE,
     unpack: sizes.type === "i8" ? UNPACK_BYTES : "",
     ...stagingSnippets(form, sizes),
     ...productSnippets(form),
@@ -146,11 +163,11 @@ function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Record<string, s
     places: [
       unroll(xLoads, (i) =>
         `let xPlace${i} = thread + ${i * threads}u;
-var xAt${i} = (tile.y * ROWS + xPlace${i} / ${xWords}u) * X_WORDS + xPlace${i} % ${xWords}u;
+var xAt${i} = (tile.y * ROWS + xPlace${i} / ${xWords}u) * X_WORDS + xPlace${i} % ${xWords}u + firstStep * ${xWords}u;
 var held${i} = vec4<u32>();`),
       unroll(weightLoads, (i) =>
         `let weightPlace${i} = thread + ${i * threads}u;
-var weightAt${i} = min(tile.x * COLUMNS + weightPlace${i} / ${weightWords}u, SHARD_ROWS - 1u) * WEIGHT_WORDS + weightPlace${i} % ${weightWords}u;
+var weightAt${i} = min(tile.x * COLUMNS + weightPlace${i} / ${weightWords}u, SHARD_ROWS - 1u) * WEIGHT_WORDS + weightPlace${i} % ${weightWords}u + firstStep * ${weightWords}u;
 var heldWeight${i} = vec4<u32>();`),
     ].join("\n"),
     load: [
@@ -219,7 +236,7 @@ ${
       unroll(passes, (pass) =>
         `{ let patchRow = lane / PATCH_QUADS + ${pass * lanes / quads}u;
 let row = tile.y * ROWS + subgroupRow + ${i * fragment.m}u + patchRow;
-if (row < numRows) { finish(row * OUTPUT_QUADS + (FIRST_COLUMN + column) / 4u, terms, bitcast<vec4<f32>>(memory[patchAt + patchRow * PATCH_STRIDE + quad])); } }`)
+if (row < numRows) { finish((firstOutputRow + row) * OUTPUT_QUADS + (FIRST_COLUMN + column) / 4u, terms, bitcast<vec4<f32>>(memory[patchAt + patchRow * PATCH_STRIDE + quad])); } }`)
     }
 }`);
 }

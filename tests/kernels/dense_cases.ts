@@ -65,6 +65,7 @@ const LINEAR_SHAPES: readonly LinearShape[] = [
   { rows: 65, inWidth: 48, outWidth: 258, residual: true },
   { rows: 200, inWidth: 16, outWidth: 33, bias: true, activation: "gelu_erf" },
   // So many outputs that matrix units take them in larger tiles.
+  { rows: 200, inWidth: 40, outWidth: 640, bias: true },
   { rows: 330, inWidth: 24, outWidth: 1090, bias: true },
   { rows: 640, inWidth: 40, outWidth: 1282, residual: true },
   { rows: 3, inWidth: 40, outWidth: 50, samples: true },
