@@ -67,6 +67,11 @@ export class RunnerSequences {
     return pack(spans, this.#blockTables);
   }
 
+  /** The first step that prefill() would run. */
+  prefillBatch(): StepBatch {
+    return pack(prefillSteps(this.#prompts, this.#runner.limits.maxTokens)[0], this.#blockTables);
+  }
+
   async #step(spans: readonly Span[]): Promise<StepResult> {
     return await this.#runner.step(pack(spans, this.#blockTables));
   }

@@ -9,6 +9,15 @@ export type Provider = "dawn" | "webgpu";
  */
 export type Profile = "safe" | "fast";
 
+/**
+ * A product of fragments that the matrix units do for a whole subgroup: f16 [m, k] by f16 [k, n] into f32 [m, n].
+ */
+export interface MatrixFragment {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 export interface GpuCaps {
   readonly provider: Provider;
   readonly adapter: string;
@@ -18,6 +27,8 @@ export interface GpuCaps {
   readonly subgroups: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** The largest fragment that WGSL may multiply; undefined without matrix units, or with subgroups of several sizes. */
+  readonly matrixFragment: MatrixFragment | undefined;
   readonly timestamps: boolean;
   /** Largest range of a storage buffer that one binding may cover, bytes. */
   readonly maxBindingBytes: number;

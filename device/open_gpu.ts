@@ -1,6 +1,6 @@
 // Opens a GPUDevice from either provider with every feature and limit the kernels can use. The providers' traps live
 // here, in dawn.ts and in readback.ts, and nowhere else.
-import type { GpuCaps, Profile } from "./caps.ts";
+import type { GpuCaps, MatrixFragment, Profile } from "./caps.ts";
 import { loadDawn } from "./dawn.ts";
 import { GpuDevice } from "./gpu_device.ts";
 
@@ -10,7 +10,10 @@ export interface OpenGpuOptions {
   readonly maxBindingBytes?: number;
 }
 
-const FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
+/** Dawn's own, behind its toggle allow_unsafe_apis. */
+const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
+
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query", MATRIX_FEATURE] as const;
 
 const LIMITS = [
   "maxBufferSize",
@@ -35,7 +38,9 @@ export async function openGpu(
     : { gpu: navigator.gpu, pacer: undefined };
   const adapter = await requestAdapter(gpu);
   if (!adapter) return undefined;
-  const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
+  const requiredFeatures = FEATURES.filter((feature) =>
+    adapter.features.has(feature as GPUFeatureName)
+  ) as GPUFeatureName[];
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
@@ -70,10 +75,33 @@ function readCaps(
     subgroups,
     subgroupMinSize: subgroups ? info.subgroupMinSize : 0,
     subgroupMaxSize: subgroups ? info.subgroupMaxSize : 0,
+    matrixFragment: subgroups ? largestFragment(device, info) : undefined,
     timestamps: device.features.has("timestamp-query"),
     maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, options.maxBindingBytes ?? Infinity),
     maxBufferBytes: device.limits.maxBufferSize,
     maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
     maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
   };
+}
+
+/** What Dawn adds to GPUAdapterInfo with the feature. */
+interface MatrixAdapterInfo extends GPUAdapterInfo {
+  readonly subgroupMatrixConfigs?: Iterable<{
+    readonly componentType: string;
+    readonly resultComponentType: string;
+    readonly M: number;
+    readonly N: number;
+    readonly K: number;
+  }>;
+}
+
+function largestFragment(device: GPUDevice, info: MatrixAdapterInfo): MatrixFragment | undefined {
+  const usable = ["shader-f16", MATRIX_FEATURE].every((name) => device.features.has(name as GPUFeatureName));
+  if (!usable || info.subgroupMinSize !== info.subgroupMaxSize) return undefined;
+  const fragments = [...info.subgroupMatrixConfigs ?? []]
+    .filter((config) => config.componentType === "f16" && config.resultComponentType === "f32")
+    .map(({ M, N, K }) => ({ m: M, n: N, k: K }))
+    // Square ones: a fragment of keys is read across and along.
+    .filter(({ m, n, k }) => m === n && n === k);
+  return fragments.sort((a, b) => b.m - a.m)[0];
 }

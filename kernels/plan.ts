@@ -83,7 +83,7 @@ export class GpuPlan implements Disposable {
     source: TensorSource,
     options: PlanOptions,
   ): Promise<GpuPlan> {
-    const layout = controlLayout(options.limits, tileTokens(graph));
+    const layout = controlLayout(options.limits, tileTokens(graph, gpu));
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
     const fusion = gpu.profile === "fast" ? fusedNorms(graph, mostNormalisedWidth(gpu.caps)) : NO_FUSION;
@@ -255,7 +255,9 @@ function rowsOf(value: Value, shape: StepShape): number {
 }
 
 /** Every attention op reads the same list of tiles, so the smallest tile that one of them needs is taken. */
-function tileTokens(graph: Graph): number {
-  const wanted = graph.nodes.flatMap((node) => node.op === "attention" ? [attentionTileTokens(node)] : []);
+function tileTokens(graph: Graph, { profile, caps }: GpuDevice): number {
+  const wanted = graph.nodes.flatMap((node) =>
+    node.op === "attention" ? [attentionTileTokens(node, profile, caps)] : []
+  );
   return Math.min(BLOCK_SIZE, ...wanted);
 }

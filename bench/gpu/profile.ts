@@ -1,4 +1,4 @@
-// Where a decode step's time on the GPU goes: a timestamp before and after every dispatch, summed up by kind, beside the
+// Where a step's time on the GPU goes, of decodes or of a prefill: a timestamp before and after every dispatch, summed up by kind, beside the
 // bytes of weights that the kind reads.
 //
 //     deno run -A bench/gpu/profile.ts --model DIR --device dawn --batches 1,8 --contexts 512
@@ -13,7 +13,7 @@ import { RunnerSequences } from "../runner_sequences.ts";
 
 const REPEATS = 9;
 
-const USAGE = `Say where a decode step's time on the GPU goes, by kind of dispatch.
+const USAGE = `Say where a step's time on the GPU goes, by kind of dispatch.
 
   deno run -A bench/gpu/profile.ts [--model DIR] [--device dawn|webgpu]
 
@@ -21,6 +21,7 @@ const USAGE = `Say where a decode step's time on the GPU goes, by kind of dispat
   --device D       provider (default: auto)
   --batches LIST   sequences at once (default: 1,8)
   --contexts LIST  tokens of context (default: 512)
+  --prefill LIST   instead, one prompt of so many tokens in one step
   --trace FILE     the last case's dispatches for Chrome's tracing page`;
 
 const text = { type: "string" } as const;
@@ -31,6 +32,7 @@ const { values: flags } = parseArgs({
     device: { ...text, default: "auto" },
     batches: { ...text, default: "1,8" },
     contexts: { ...text, default: "512" },
+    prefill: text,
     trace: text,
     help: { type: "boolean", short: "h" },
   },
@@ -41,17 +43,21 @@ if (import.meta.main) {
 }
 
 async function main(): Promise<void> {
-  const batches = flags.batches.split(",").map(Number);
+  const numbers = (list: string) => list.split(",").map(Number);
+  const batches = flags.prefill ? [1] : numbers(flags.batches);
+  const contexts = numbers(flags.prefill ?? flags.contexts);
   const { runner, backend, adapter } = await loadModel({
     modelDir: flags.model,
     device: flags.device as DeviceChoice,
     maxSequences: Math.max(...batches),
+    ...(flags.prefill && { maxBatchTokens: Math.max(...contexts) }),
   });
   await using _ = runner;
   if (!(runner instanceof GpuRunner)) throw new TypeError("Cannot profile: choose --device dawn or webgpu");
   for (const batch of batches) {
-    for (const context of flags.contexts.split(",").map(Number)) {
-      console.log(`${backend} (${adapter}), batch ${batch}, context ${context}`);
+    for (const context of contexts) {
+      const what = flags.prefill ? `prefill of ${context}` : `batch ${batch}, context ${context}`;
+      console.log(`${backend} (${adapter}), ${what}`);
       printTable(await profile(runner, batch, context));
     }
   }
@@ -59,9 +65,9 @@ async function main(): Promise<void> {
 
 /** Several profiles of one and the same step. */
 async function profile(runner: GpuRunner, batch: number, context: number): Promise<DispatchTime[][]> {
-  const sequences = new RunnerSequences(runner, promptsOf(batch, context), 1);
-  await sequences.prefill();
-  const step = sequences.decodeBatch();
+  const sequences = new RunnerSequences(runner, promptsOf(batch, context), flags.prefill ? 0 : 1);
+  if (!flags.prefill) await sequences.prefill();
+  const step = flags.prefill ? sequences.prefillBatch() : sequences.decodeBatch();
   const profiles: DispatchTime[][] = [];
   for (let i = 0; i < REPEATS; i++) profiles.push(await runner.profile(step));
   if (flags.trace) await Deno.writeTextFile(flags.trace, chromeTrace(profiles.at(-1)!));

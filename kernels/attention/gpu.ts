@@ -1,23 +1,29 @@
-// Paged attention on the GPU: store the new K and V, then attend. Two forms: tiles of tokens for any step, and in the
-// fast profile a form split over the keys for steps that only decode. The safe profile keeps to tiles, so that a row's
-// sums never depend on its batch.
+// Paged attention on the GPU: store the new K and V, then attend. Three forms: tiles of tokens for any step, and in the
+// fast profile one on matrix units for the same, where the device has them, and one split over the keys for steps that
+// only decode. The safe profile keeps to tiles, so that a row's sums never depend on its batch.
+import type { GpuCaps, Profile } from "../../device/caps.ts";
 import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { specialise } from "../wgsl.ts";
 import { attentionConstants } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
+import { matrixCall, matrixTileTokens } from "./matrix.ts";
 import { splitCalls, splitDuties } from "./split.ts";
 import storeCode from "./store.wgsl" with { type: "text" };
-import { tiledCall } from "./tiled.ts";
+import { tiledCall, tiledTileTokens } from "./tiled.ts";
 
-export { attentionTileTokens } from "./tiled.ts";
+/** Tokens per attention tile that the node's forms do best with; at most a block. */
+export function attentionTileTokens(node: AttentionNode, profile: Profile, caps: GpuCaps): number {
+  return matrixTileTokens(node, profile, caps) ?? tiledTileTokens(node);
+}
 
 /** @throws {RangeError} when the head is larger than the kernels can tile. */
 export function lowerAttention(node: AttentionNode, context: GpuContext): KernelCall[] {
   const { attends, stores } = splitDuties(node, context);
+  const matrix = attends ? matrixCall(node, context) : undefined;
   return [
     storeCall(node, context, { decodes: !stores }),
-    tiledCall(node, context, { decodes: !attends }),
+    matrix ?? tiledCall(node, context, { decodes: !attends }),
     ...splitCalls(node, context),
   ];
 }

@@ -12,7 +12,7 @@ const MOST_ROWS = 32;
 const TILE_BYTES = 8192;
 
 /** Tokens per attention tile that fill a workgroup's rows; at most a block. */
-export function attentionTileTokens(node: AttentionNode): number {
+export function tiledTileTokens(node: AttentionNode): number {
   const group = node.numHeads / node.numKvHeads;
   return Math.min(BLOCK_SIZE, Math.max(1, Math.floor(MOST_ROWS / group)));
 }

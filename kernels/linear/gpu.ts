@@ -1,6 +1,6 @@
 // Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to eight rows, where
-// reading the weight is all that counts; that for one row also normalises it. The safe profile keeps to the tiled form,
-// so that a row's sums never depend on its batch.
+// reading the weight is all that counts; that for one row also normalises it; and for more rows one on matrix units,
+// where the device has them. The safe profile keeps to the tiled form, so that a row's sums never depend on its batch.
 import { type GpuContext, type GpuMatrix, type KernelCall, type MatrixShard, rowStride } from "../gpu_op.ts";
 import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
@@ -8,6 +8,7 @@ import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
 import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
+import { matrixCalls } from "./matrix.ts";
 import { normStage } from "./norm_stage.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
@@ -23,12 +24,14 @@ export const MOST_NORMALISED_ROWS = 1;
 /** One call per shard of the weight and form; of the forms, one runs in a step. */
 export function lowerLinear(node: LinearNode, context: GpuContext): KernelCall[] {
   const weight = context.matrix(node.weight);
-  return weight.shards.flatMap((shard) =>
-    context.profile === "safe" ? [tiledCall(node, weight, shard, context, 1)] : [
-      ...GEMV_ROWS.map((rows) => gemvCall(node, weight, shard, context, rows)),
-      tiledCall(node, weight, shard, context, MOST_GEMV_ROWS + 1),
-    ]
-  );
+  const { shards } = weight;
+  if (context.profile === "safe") return shards.map((shard) => tiledCall(node, weight, shard, context, 1));
+  const many = MOST_GEMV_ROWS + 1;
+  return [
+    ...shards.flatMap((shard) => GEMV_ROWS.map((rows) => gemvCall(node, weight, shard, context, rows))),
+    ...matrixCalls(node, weight, context, many) ??
+      shards.map((shard) => tiledCall(node, weight, shard, context, many)),
+  ];
 }
 
 function tiledCall(

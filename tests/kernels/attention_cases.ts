@@ -21,8 +21,11 @@ export interface AttentionProblem {
 /** [heads, KV heads, columns of a head] */
 export type HeadShape = readonly [numHeads: number, numKvHeads: number, headSize: number];
 
-/** plain: all N(0, 1). peaky: queries 8 times as large. uniform: all keys of a sequence the same. */
-export type RowKind = "plain" | "peaky" | "uniform";
+/**
+ * plain: all N(0, 1). peaky: queries 8 times as large. uniform: all keys of a sequence the same. rising: every eighth key
+ * is larger than those before, so that scores pass their maximum again and again.
+ */
+export type RowKind = "plain" | "peaky" | "uniform" | "rising";
 
 export interface AttentionCase {
   readonly name: string;
@@ -39,6 +42,8 @@ export interface AttentionCase {
 
 /** Largest error allowed, relative to the largest output. */
 export const ATTENTION_TOLERANCE = 2e-5;
+/** The same where matrix units multiply the weights of the values, rounded to f16. */
+export const HALVES_TOLERANCE = 1e-3;
 
 const QUERIES = [1, 7, 16, 17, 33, 100], PREFIXES = [0, 1, 15, 16, 37, 256];
 /** Every prefix with every number of new tokens. */
@@ -100,7 +105,7 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
   const totals = schedule[0].map((_, s) =>
     schedule.reduce((sum, counts) => sum + counts[s], s === 0 ? 0 : copied)
   );
-  const kinds: RowKind[] = ["plain", "peaky", "uniform"];
+  const kinds: RowKind[] = ["plain", "peaky", "uniform", "rising"];
   const rows = totals.map((total, s) => randomRows(random, heads, kinds[s % kinds.length], total));
   if (copied === 0) return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
   const longest = randomRows(random, heads, "plain", Math.max(...totals));
@@ -108,7 +113,10 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
   return scheduleAttention(heads, same, schedule, random, rows.length, copied);
 }
 
-/** The rows of one sequence; K and V are numbers that f16 holds, so that both kinds of cache hold the same. */
+/**
+ * The rows of one sequence, of numbers that f16 holds: both kinds of cache then hold the same, and forms that round
+ * queries compute with the same.
+ */
 export function randomRows(
   random: Random,
   [numHeads, numKvHeads, headSize]: HeadShape,
@@ -119,8 +127,11 @@ export function randomRows(
   const rows = random.normals(count * width);
   for (let at = 0; at < rows.length; at++) {
     const row = Math.floor(at / width), column = at % width;
-    if (column >= queryWidth) rows[at] = Math.f16round(rows[at]);
-    else if (kind === "peaky") rows[at] *= 8;
+    rows[at] = Math.f16round(rows[at]);
+    if (column < queryWidth && kind === "peaky") rows[at] *= 8;
+    if (column >= queryWidth && column < queryWidth + kvWidth && kind === "rising") {
+      rows[at] *= 1 + (row >> 3);
+    }
     if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
       rows[at] = rows[column];
     }

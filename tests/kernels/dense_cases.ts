@@ -24,6 +24,8 @@ export interface DenseCase {
   readonly name: string;
   /** Most |error| relative to the largest |expected|, for arithmetic in f32. */
   readonly tolerance: number;
+  /** The same where matrix units read activations rounded to f16; undefined = as exact, since all of them fit f16. */
+  readonly halvesTolerance?: number;
   /** Force matrices into shards by a binding limit of this many bytes, where the device knows such a thing. */
   readonly maxBindingBytes?: number;
   build(random: Random): DenseProblem;
@@ -31,6 +33,8 @@ export interface DenseCase {
 
 /** A few rounding errors of f32, on sums of up to some 500 products of random sign. */
 const F32_TOLERANCE = 2e-6;
+/** Rounding of activations of about 1 to f16, in chains of a few ops. */
+const HALVES_TOLERANCE = 2e-3;
 const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8"];
 
 interface LinearShape {
@@ -56,9 +60,18 @@ const LINEAR_SHAPES: readonly LinearShape[] = [
   { rows: 5, inWidth: 3, outWidth: 17, bias: true, activation: "gelu_erf", residual: true },
   { rows: 70, inWidth: 131, outWidth: 67, bias: true, activation: "gelu_erf" },
   { rows: 64, inWidth: 64, outWidth: 64, bias: true },
+  { rows: 17, inWidth: 96, outWidth: 45, bias: true, residual: true },
+  { rows: 63, inWidth: 515, outWidth: 130, bias: true, activation: "gelu_tanh", residual: true },
+  { rows: 65, inWidth: 48, outWidth: 258, residual: true },
+  { rows: 200, inWidth: 16, outWidth: 33, bias: true, activation: "gelu_erf" },
+  // So many outputs that matrix units take them in larger tiles.
+  { rows: 200, inWidth: 40, outWidth: 640, bias: true },
+  { rows: 330, inWidth: 24, outWidth: 1090, bias: true },
+  { rows: 640, inWidth: 40, outWidth: 1282, residual: true },
   { rows: 3, inWidth: 40, outWidth: 50, samples: true },
   { rows: 1, inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
   { rows: 10, inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
+  { rows: 65, inWidth: 130, outWidth: 202, bias: true, residual: true, maxBindingBytes: 60_000 },
 ];
 
 /** Pre-activations of some hundreds either side: where tanh overflows on some drivers. */
@@ -118,9 +131,19 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
         ...(activation && { activation }),
         ...(residual && { residual: graph.input("residual", outWidth) }),
       });
-      return problem(random, graph, output, source, [rows]);
+      return withHalves(problem(random, graph, output, source, [rows]));
     },
   };
+}
+
+/** With numbers that f16 holds: forms that round their input to f16 then compute the same. */
+function withHalves(problem: DenseProblem): DenseProblem {
+  for (const { inputs } of problem.steps) {
+    for (const values of Object.values(inputs)) {
+      values.forEach((value, i) => values[i] = Math.f16round(value));
+    }
+  }
+  return problem;
 }
 
 function layerNormCase(width: number, mean: number): DenseCase {
@@ -147,6 +170,7 @@ function normedLinearCase(
   return {
     name: `layerNorm of ${width}${mean ? ` about ${mean}` : ""}, linears in ${storage}`,
     tolerance: F32_TOLERANCE,
+    halvesTolerance: HALVES_TOLERANCE,
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
       const outWidth = 37;
@@ -218,6 +242,7 @@ function chainCase(storage: TensorDtype): DenseCase {
   return {
     name: `embedding, layerNorm, two linears, gatherRows, head in ${storage}`,
     tolerance: 2 * F32_TOLERANCE,
+    halvesTolerance: HALVES_TOLERANCE,
     build: (random) => {
       const width = 37, inner = 91;
       const source = new MemorySource(), graph = new GraphBuilder();

@@ -1,0 +1,268 @@
+// Lowers attention of many tokens to matrix units (matrix.wgsl): knows when that form may be taken, how it divides its
+// work, and writes its fragments out.
+import type { GpuCaps, MatrixFragment, Profile } from "../../device/caps.ts";
+import type { GpuContext, KernelCall } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { BLOCK_SIZE } from "../step.ts";
+import { specialise, unroll } from "../wgsl.ts";
+import { attentionConstants, scoreScale } from "./access.ts";
+import { kvRowElements } from "./kv_layout.ts";
+import matrixCode from "./matrix.wgsl" with { type: "text" };
+
+/** Rows of fragments, a subgroup each, that a workgroup takes at most. */
+const MOST_SUBGROUPS = 4;
+/** More columns of a head would not fit a subgroup's registers. */
+const MOST_HEAD_FRAGMENTS = 8;
+
+interface MatrixTiling {
+  readonly fragment: MatrixFragment;
+  readonly lanes: number;
+  readonly subgroups: number;
+  /** Keys at once. */
+  readonly keys: number;
+  /** Fragments across a head. */
+  readonly headFragments: number;
+}
+
+/**
+ * Tokens per attention tile that fill a workgroup of this form, at most a block; undefined where the form does not serve
+ * the node.
+ */
+export function matrixTileTokens(node: AttentionNode, profile: Profile, caps: GpuCaps): number | undefined {
+  const { matrixFragment } = caps;
+  if (profile === "safe" || !matrixFragment || !fits(node, matrixFragment)) return undefined;
+  const group = node.numHeads / node.numKvHeads;
+  return Math.min(BLOCK_SIZE, Math.max(1, Math.floor(MOST_SUBGROUPS * matrixFragment.m / group)));
+}
+
+/** Rows of the cache and of the activations must be whole words, and heads whole fragments. */
+function fits({ headSize }: AttentionNode, { n }: MatrixFragment): boolean {
+  return headSize % 16 === 0 && headSize / n <= MOST_HEAD_FRAGMENTS * (16 / n);
+}
+
+/** The one dispatch, for steps of more than single tokens; undefined where the form does not serve the node. */
+export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall | undefined {
+  const cache = context.kvCache(node.layer);
+  const { matrixFragment, subgroupMaxSize } = context.caps;
+  if (!matrixTileTokens(node, context.profile, context.caps) || cache.type !== "f16") return undefined;
+  const packedRows = context.layout.tileTokens * node.numHeads / node.numKvHeads;
+  const tiling = {
+    fragment: matrixFragment!,
+    lanes: subgroupMaxSize,
+    subgroups: Math.min(MOST_SUBGROUPS, Math.ceil(packedRows / matrixFragment!.m)),
+    keys: 4 * matrixFragment!.n,
+    headFragments: node.headSize / matrixFragment!.n,
+  };
+  const rows = tiling.subgroups * tiling.fragment.m;
+  return {
+    label: `attention ${node.layer} matrix units`,
+    code: matrixForm(node, context, tiling),
+    bindings: [
+      { buffer: context.control, access: "read" },
+      { buffer: context.activation(node.input), access: "read" },
+      { buffer: cache.key, access: "read" },
+      { buffer: cache.value, access: "read" },
+      { buffer: context.activation(node.output), access: "readWrite" },
+    ],
+    grid: ({ numTiles, maxQueryLength }) =>
+      numTiles === 0 || maxQueryLength === 1
+        ? undefined
+        : [numTiles, node.numKvHeads, Math.ceil(packedRows / rows)],
+  };
+}
+
+function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTiling): string {
+  const { fragment, lanes, subgroups, keys } = tiling;
+  const rows = subgroups * fragment.m;
+  const constants = {
+    ...attentionConstants(node, context),
+    KV_ROW: kvRowElements(node),
+    LANES: lanes,
+    THREADS: subgroups * lanes,
+    ROWS: rows,
+    KEYS: keys,
+    TILE_ROWS: Math.max(rows, keys),
+    FRAGMENT_M: fragment.m,
+    FRAGMENT_N: fragment.n,
+    FRAGMENT_K: fragment.k,
+    SCALE: scoreScale(node),
+  };
+  const code = specialise(matrixCode, constants, {
+    ...stagingSnippets(node, tiling),
+    ...scoreSnippets(tiling),
+    ...softmaxSnippets(tiling),
+    ...outputSnippets(node, tiling),
+  });
+  return `enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+enable chromium_disable_uniformity_analysis;
+${code}`;
+}
+
+/** A thread's share of a tile of keys or values, held in registers until the tile before it is done with. */
+function stagingSnippets(node: AttentionNode, tiling: MatrixTiling): Record<string, string> {
+  const { keys, subgroups, lanes } = tiling;
+  const words = keys * node.headSize / 8, threads = subgroups * lanes, count = Math.ceil(words / threads);
+  const place = (i: number) => `(thread + ${i * threads}u)`;
+  const guard = (i: number, line: string) =>
+    (i + 1) * threads <= words ? line : `if (${place(i)} < ${words}u) { ${line} }`;
+  const load = (name: string) =>
+    unroll(
+      count,
+      (i) =>
+        guard(
+          i,
+          `held${i} = ${name}[cacheAt(blockTable, position + ${place(i)} / HEAD_WORDS, numKeys, kvHead, ${
+            place(i)
+          } % HEAD_WORDS)];`,
+        ),
+    );
+  return {
+    held: unroll(count, (i) => `var held${i} = vec4<u32>();`),
+    loadKeys: load("keys"),
+    loadValues: load("values"),
+    keep: unroll(
+      count,
+      (i) => guard(i, `tile[${place(i)} / HEAD_WORDS * TILE_STRIDE + ${place(i)} % HEAD_WORDS] = held${i};`),
+    ),
+  };
+}
+
+/** Scores of a subgroup's rows by all keys of the tile. */
+function scoreSnippets({ fragment: { n, k }, keys, headFragments }: MatrixTiling): Record<string, string> {
+  const slices = headFragments * n / k, across = keys / n;
+  return {
+    queries: unroll(
+      slices,
+      (s) =>
+        `let query${s} = subgroupMatrixLoad<Left, row_major>(&tile, tileRow * TILE_STRIDE + ${
+          s * k / 8
+        }u, TILE_STRIDE);`,
+    ),
+    scores: [
+      unroll(across, (j) => `var score${j} = Sum();`),
+      unroll(
+        slices,
+        (s) =>
+          unroll(
+            across,
+            (j) =>
+              `score${j} = subgroupMatrixMultiplyAccumulate(query${s}, subgroupMatrixLoad<Right, col_major>(&tile, ${
+                j * n
+              }u * TILE_STRIDE + ${s * k / 8}u, TILE_STRIDE), score${j});`,
+          ),
+      ),
+      unroll(
+        across,
+        (j) => `subgroupMatrixStore<row_major>(&patches, patchAt + ${j * n / 4}u, score${j}, PATCH_STRIDE);`,
+      ),
+    ].join("\n"),
+  };
+}
+
+/** A lane's scores become exponentials in the place where they were. */
+function softmaxSnippets({ fragment: { m }, lanes, keys }: MatrixTiling): Record<string, string> {
+  const rowLanes = lanes / m, quads = keys / 4 / rowLanes;
+  const acrossLanes = (combine: (other: string) => string) =>
+    unroll(Math.log2(rowLanes), (i) => combine(String(2 ** i)));
+  const tree = (names: string[], combine: (a: string, b: string) => string): string =>
+    names.length === 1 ? names[0] : tree(
+      Array.from({ length: names.length / 2 }, (_, i) => combine(names[2 * i], names[2 * i + 1])),
+      combine,
+    );
+  const all = (name: string) => Array.from({ length: quads }, (_, i) => `${name}${i}`);
+  return {
+    readScores: unroll(quads, (i) => `var s${i} = bitcast<vec4<f32>>(patches[scoresAt + ${i}u]);`),
+    mask: unroll(
+      quads,
+      (i) => `s${i} = select(vec4<f32>(MASKED), s${i}, key + vec4<u32>(${4 * i}u) < vec4<u32>(limit));`,
+    ),
+    largest: `let most = ${tree(all("s"), (a, b) => `max(${a}, ${b})`)};
+var largest = max(max(most.x, most.y), max(most.z, most.w));
+${acrossLanes((distance) => `largest = max(largest, subgroupShuffleXor(largest, ${distance}u));`)}
+largest *= SCALE;`,
+    exponentials: [
+      unroll(quads, (i) => `let p${i} = exp2(fma(s${i}, vec4<f32>(SCALE), vec4<f32>(-reference)));`),
+      `laneSum += dot(${tree(all("p"), (a, b) => `(${a} + ${b})`)}, vec4<f32>(1.0));`,
+      unroll(
+        quads / 2,
+        (i) =>
+          `patches[scoresAt + ${i}u] = vec4<u32>(pack2x16float(p${2 * i}.xy), pack2x16float(p${2 * i}.zw), ` +
+          `pack2x16float(p${2 * i + 1}.xy), pack2x16float(p${2 * i + 1}.zw));`,
+      ),
+    ].join("\n"),
+    total: `var total = laneSum;
+${acrossLanes((distance) => `total += subgroupShuffleXor(total, ${distance}u);`)}`,
+  };
+}
+
+function outputSnippets(node: AttentionNode, tiling: MatrixTiling): Record<string, string> {
+  const { fragment: { m, n, k }, lanes, keys, headFragments } = tiling;
+  const partKeys = keys * m / lanes;
+  const weightsAt = (key: number) => Math.floor(key / partKeys) * partKeys / 4 + key % partKeys / 8;
+  const fragmentLanes = m * n / 4 / lanes;
+  return {
+    outputs: unroll(headFragments, (d) => `var output${d} = Sum();`),
+    rescale: unroll(
+      headFragments,
+      (d) =>
+        `subgroupMatrixStore<row_major>(&fragments, fragmentAt, output${d}, FRAGMENT_N / 4u);
+workgroupBarrier();
+${
+          unroll(fragmentLanes, (i) =>
+            `{ let quad = lane + ${
+              i * lanes
+            }u; let scaled = bitcast<vec4<f32>>(fragments[fragmentAt + quad]) * rescale[tileRow + quad / (FRAGMENT_N / 4u)];
+fragments[fragmentAt + quad] = bitcast<vec4<u32>>(scaled); }`)
+        }
+workgroupBarrier();
+output${d} = subgroupMatrixLoad<Sum, row_major>(&fragments, fragmentAt, FRAGMENT_N / 4u);
+workgroupBarrier();`,
+    ),
+    accumulate: unroll(
+      keys / k,
+      (s) =>
+        `{ let weights = subgroupMatrixLoad<Left, row_major>(&patches, patchAt + ${
+          weightsAt(s * k)
+        }u, PATCH_STRIDE);
+${
+          unroll(headFragments, (d) =>
+            `output${d} = subgroupMatrixMultiplyAccumulate(weights, subgroupMatrixLoad<Right, row_major>(&tile, ${
+              s * k
+            }u * TILE_STRIDE + ${d * n / 8}u, TILE_STRIDE), output${d});`)
+        } }`,
+    ),
+    store: storeLines(node, tiling),
+  };
+}
+
+/** The output passes through the patches, as many fragments at a time as those hold. */
+function storeLines(
+  { headSize }: AttentionNode,
+  { fragment: { m, n }, keys, headFragments }: MatrixTiling,
+): string {
+  const most = keys / n;
+  return unroll(Math.ceil(headFragments / most), (turn) => {
+    const first = turn * most, count = Math.min(most, headFragments - first), quads = count * n / 4;
+    return `workgroupBarrier();
+${
+      unroll(count, (j) =>
+        `subgroupMatrixStore<row_major>(&patches, patchAt + ${j * n / 4}u, output${
+          first + j
+        }, PATCH_STRIDE);`)
+    }
+workgroupBarrier();
+for (var place = lane; place < ${m * quads}u; place += LANES) {
+    let row = tileRow + place / ${quads}u;
+    let packed = firstPacked + row;
+    if (packed <= lastPacked) {
+        let head = kvHead * GROUP + packed % GROUP;
+        let at = (tokenOf(firstRow, packed) * OUTPUT_STRIDE + head * ${headSize}u) / 4u + ${
+      first * n / 4
+    }u + place % ${quads}u;
+        output[at] = bitcast<vec4<f32>>(patches[row * PATCH_STRIDE + place % ${quads}u]) * rescale[row];
+    }
+}`;
+  });
+}
