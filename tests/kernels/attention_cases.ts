@@ -130,7 +130,7 @@ export function randomRows(
     rows[at] = Math.f16round(rows[at]);
     if (column < queryWidth && kind === "peaky") rows[at] *= 8;
     if (column >= queryWidth && column < queryWidth + kvWidth && kind === "rising") {
-      rows[at] *= 1 + (row >> 3);
+      rows[at] = Math.f16round(rows[at] * (1 + (row >> 3)));
     }
     if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
       rows[at] = rows[column];
