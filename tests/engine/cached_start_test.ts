@@ -140,19 +140,18 @@ Deno.test("buildInfillPrompt() is whole with other files, healing and a line of 
   const specials = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>"];
   const tokenizers = [undefined, specials, specials.slice(0, 4)]
     .map((names) => new Tokenizer(tinyTokenizerJson(names)));
-  const text = fc.array(fc.constantFrom("}\n", "\n", "x = 1\n", "    def f\n", "é🙂\n"), { maxLength: 60 })
+  const text = fc.array(fc.constantFrom("}\n", "\n", "x = 1\n", "    def f\n", "é🙂\n"), { maxLength: 30 })
     .map((lines) => lines.join(""));
   const request = fc.record({
-    prefix: text,
+    line: fc.integer({ min: 20, max: 90 }),
     lineStart: fc.constantFrom("", "    re", "a<fim_suffix>\nb", "<fim_prefix>", "y".repeat(90)),
-    suffix: fc.oneof(text, fc.constant("}\n".repeat(60))),
-    named: fc.constantFrom({}, { filename: "a.ts" }),
-    extra: fc.array(fc.record({ text }), { maxLength: 2 }),
+    named: fc.constantFrom({}, {}, { filename: "a.ts" }),
+    extra: fc.oneof(fc.constant([]), fc.array(fc.record({ text }), { maxLength: 2 })),
   });
-  const room = fc.tuple(fc.integer({ min: 60, max: 300 }), fc.integer({ min: 1, max: 80 }), fc.nat(150))
+  const room = fc.tuple(fc.integer({ min: 60, max: 600 }), fc.integer({ min: 1, max: 80 }), fc.nat(300))
     .map(([prompt, suffix, stretch]) => ({ prompt, suffix, stretched: prompt + stretch }));
   const example = fc.record({
-    ...{ requests: fc.array(request, { minLength: 2, maxLength: 8 }), room },
+    ...{ requests: fc.array(request, { minLength: 2, maxLength: 12 }), room },
     ...{ tokenizer: fc.constantFrom(...tokenizers), numHealed: fc.nat(12) },
   });
   fc.assert(
@@ -169,7 +168,9 @@ Deno.test("buildInfillPrompt() is whole with other files, healing and a line of 
         return taken.length ? { numTokens: taken.length, bytes } : undefined;
       };
       for (const one of requests) {
-        const { named, ...rest } = one, request = { kind: "infill" as const, ...rest, ...named };
+        const { line: at, named, lineStart, extra } = one;
+        const [prefix, suffix] = [LINES.slice(0, at).join(""), LINES.slice(at).join("")];
+        const request = { kind: "infill" as const, prefix, suffix, lineStart, extra, ...named };
         const built = buildInfillPrompt(tokenizer, support, request, room, computed, backup);
         const whole = wholeOf(built);
         const { layout } = built;
@@ -180,9 +181,9 @@ Deno.test("buildInfillPrompt() is whole with other files, healing and a line of 
         assert.equal(built.healing?.bytes, usual.healing?.bytes);
         assert.equal(whole.length - built.ids.length, built.healing ? backupLength(usual) : 0);
         const [longer, shorter] = [whole, wholeOf(usual)].sort((a, b) => b.length - a.length);
-        const at = commonBeginning(longer, shorter), numMore = longer.length - shorter.length;
-        assert.deepEqual(longer.toSpliced(at, numMore), shorter, "nothing differs but where the text begins");
-        const line = tokenizer.encode(one.lineStart, { parseSpecial: true });
+        const begin = commonBeginning(longer, shorter), numMore = longer.length - shorter.length;
+        assert.deepEqual(longer.toSpliced(begin, numMore), shorter, "nothing differs but where the text begins");
+        const line = tokenizer.encode(lineStart, { parseSpecial: true });
         const shows = (ids: readonly number[]) => ids.join().includes(line.join());
         if (shows(wholeOf(usual))) assert.ok(shows(whole), "all of the cursor's line");
         cached.push(whole, built.ids, alone.ids);
