@@ -182,7 +182,11 @@ Deno.test("buildInfillPrompt() is whole with other files, healing and a line of 
         assert.equal(whole.length - built.ids.length, built.healing ? backupLength(usual) : 0);
         const [longer, shorter] = [whole, wholeOf(usual)].sort((a, b) => b.length - a.length);
         const begin = commonBeginning(longer, shorter), numMore = longer.length - shorter.length;
-        assert.deepEqual(longer.toSpliced(begin, numMore), shorter, "nothing differs but where the text begins");
+        assert.deepEqual(
+          longer.toSpliced(begin, numMore),
+          shorter,
+          "nothing differs but where the text begins",
+        );
         const line = tokenizer.encode(lineStart, { parseSpecial: true });
         const shows = (ids: readonly number[]) => ids.join().includes(line.join());
         if (shows(wholeOf(usual))) assert.ok(shows(whole), "all of the cursor's line");
