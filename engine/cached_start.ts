@@ -6,14 +6,16 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 export interface StartChoice {
   readonly tokenizer: Tokenizer;
-  /** Tokens before the cursor, as many as might be shown. */
+  /** Tokens before the cursor, as many as might be shown, but for those that are backed up. */
   readonly ids: readonly number[];
   /** Where the text is cut as a rule; an index of `ids`, as are the next two. */
   readonly usual: number;
   readonly first: number;
   readonly last: number;
-  /** The prompt that shows `ids.slice(start, end)`. */
-  readonly promptOf: (start: number, end?: number) => readonly number[];
+  /** What stands before them in any prompt. */
+  readonly beforeText: readonly number[];
+  /** The prompt that shows them from `start` on. */
+  readonly promptFrom: (start: number) => readonly number[];
   /** How many of a prompt's tokens are computed; never its last. */
   readonly countCached: (prompt: readonly number[]) => number;
 }
@@ -22,31 +24,33 @@ export interface StartChoice {
 const MIN_UNCOMPUTED = 64;
 /** Another start has to spare this share of what there is to compute: it may show less, or more than is of use. */
 const WORTH = 1 / 4;
-/** Tokens by which a start is tried: most are of no use, and it shows in the first. */
+/** Tokens by which a start is probed: most are of no use, and it shows in the first. */
 const PROBE = 16;
+/** Where lines are alike many starts look of use, and each takes a look at a whole prompt; the first show most. */
+const MAX_TRIED = 16;
 
 /** The start, `usual` or one on a line from `first` to `last`, with fewest tokens to compute. */
 export function cheapestStart(choice: StartChoice): number {
-  const { tokenizer, ids, usual, first, last, promptOf, countCached } = choice;
-  const costOf = (start: number) => {
-    const prompt = promptOf(start);
-    return prompt.length - countCached(prompt);
+  const { tokenizer, ids, usual, first, last, beforeText, promptFrom, countCached } = choice;
+  const usualPrompt = promptFrom(usual), usualCached = countCached(usualPrompt);
+  if (usualCached < beforeText.length) return usual;
+  const usualCost = usualPrompt.length - usualCached;
+  const canSpare = beforeText.length + ids.length - usual - usualCached;
+  if (canSpare < Math.max(MIN_UNCOMPUTED, usualCost * WORTH)) return usual;
+  const isOfUse = (start: number) => {
+    const probe = [...beforeText, ...ids.slice(start, start + PROBE + 1)];
+    return start !== usual && countCached(probe) >= beforeText.length + PROBE;
   };
-  const usualCost = costOf(usual);
-  if (usualCost < MIN_UNCOMPUTED) return usual;
-  const numBeforeText = commonLength(promptOf(usual, usual), promptOf(usual));
-  const isTried = (start: number) =>
-    start !== usual && countCached(promptOf(start, start + PROBE)) >= numBeforeText + PROBE - 1;
+  // What is shown no more counts as if it were computed: a start is chosen for what is cached, not for what it leaves out.
+  const costOf = (start: number) => {
+    const prompt = promptFrom(start);
+    return prompt.length - countCached(prompt) + Math.max(0, start - usual);
+  };
+  const starts = lineBoundaries(tokenizer, ids, first, last).filter(isOfUse).slice(0, MAX_TRIED);
   let best = usual, least = usualCost * (1 - WORTH);
-  for (const start of lineBoundaries(tokenizer, ids, first, last).filter(isTried)) {
+  for (const start of starts) {
     const cost = costOf(start);
     if (cost <= least) [best, least] = [start, cost];
   }
   return best;
-}
-
-/** How many tokens two prompts have in common at their beginning. */
-function commonLength(a: readonly number[], b: readonly number[]): number {
-  const differs = a.findIndex((id, index) => id !== b[index]);
-  return differs < 0 ? a.length : differs;
 }

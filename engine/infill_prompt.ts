@@ -1,7 +1,7 @@
 // An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
 import { type Cut, keepEnd, keepStart } from "./anchored_cut.ts";
 import { cheapestStart } from "./cached_start.ts";
-import { type FileForm, type FimSupport, layOut } from "./fim.ts";
+import { type FileForm, type FimSupport, layOut, steadyPart } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
 import type { FimLayout, Prompt } from "./request.ts";
 import type { Backup } from "./token_healing.ts";
@@ -81,18 +81,20 @@ export function buildInfillPrompt(
     return outside ? [...files.ids, ...header.before, ...ids] : ids;
   };
   const backup = findBackup(prefix.slice(usual));
-  const end = prefix.length - (backup?.numTokens ?? 0);
+  const read = prefix.slice(0, prefix.length - (backup?.numTokens ?? 0));
+  const last = prefix.length - Math.ceil(numShown * LEAST_SHOWN);
   const startIn = (layout: FimLayout, { countCached }: ComputedTokens) =>
     cheapestStart({
-      ...{ tokenizer, ids: prefix, usual, countCached },
+      ...{ tokenizer, ids: read, usual, countCached },
       first: Math.max(0, prefix.length - forPrefix - stretch + files.ids.length),
-      last: prefix.length - Math.ceil(numShown * LEAST_SHOWN),
-      promptOf: (start, until = end) => around(layout, prefix.slice(start, until)),
+      last: Math.min(last, read.length, prefix.length - text.lineLength),
+      beforeText: steadyPart(tokens, layout, around(layout, [])),
+      promptFrom: (start) => around(layout, read.slice(start)),
     });
   const isFree = request.layout === undefined && fim.layouts.length > 1;
   const candidates = (request.layout ? [request.layout] : fim.layouts).map((layout) => {
     const start = isFree && computed ? startIn(layout, computed) : usual;
-    return { layout, start, ids: around(layout, prefix.slice(start, end)) };
+    return { layout, start, ids: around(layout, read.slice(start)) };
   });
   const { start, ...chosen } = leastBy(
     candidates,

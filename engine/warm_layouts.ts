@@ -99,7 +99,8 @@ export class LayoutChoice {
 
   /**
    * How many of the candidate's tokens count as cached. While somebody types at one place, SPM is preferred once PSM has
-   * cost twice as much as SPM would: whichever they do next, that is at most three times what the better layout had cost.
+   * cost twice as much as SPM would: with the suffix's change before, that is at most some four times what the better
+   * layout had cost, whichever they do next.
    */
   weigh(layout: FimLayout, ids: readonly number[], cached: number): number {
     const { editor, isMoved } = this.#options, uncomputed = ids.length - cached;

@@ -77,6 +77,18 @@ Deno.test("LocalEngine takes SPM at the latest when PSM has cost twice as much, 
   assert.ok(rows < 3 * (50 + 20 + 3) + 8 * 3, `${rows} rows`);
 });
 
+Deno.test("LocalEngine computes some four prompts at most before it takes SPM, where nothing was cached", async () => {
+  await using server = await openSlowEngine();
+  let rows = 0, numTyped = 0;
+  for (; numTyped < 20; numTyped++) {
+    const asked = await server.ask("q".repeat(100) + "x".repeat(numTyped), SUFFIX);
+    rows += asked.rows;
+    if (asked.layout === "spm") break;
+  }
+  const whole = 100 + 20 + 3 + numTyped;
+  assert.ok(numTyped < 20 && rows < 4.2 * whole, `${rows} rows for ${numTyped} letters and ${whole} tokens`);
+});
+
 Deno.test("LocalEngine computes nothing ahead when all of the other layout is there, however long a step takes", async () => {
   await using server = await openSlowEngine({ stepMs: 100 });
   for (let turn = 0; turn < 3; turn++) {
