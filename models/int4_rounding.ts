@@ -1,0 +1,70 @@
+// Rounds float weights to int4: each row has a scale, each group of a row's columns a small whole multiple of it. Knows
+// no file.
+import { GROUP, groupsOf, MOST_MULTIPLIER } from "../kernels/int4.ts";
+
+/** Multiples that are tried below the one that just holds a group's largest weight: a finer step may pay for clipping it. */
+const FINER = 4;
+
+/** Rows of int4, as kernels/int4.ts describes them. */
+export interface Int4Rows {
+  readonly packed: Uint8Array<ArrayBuffer>;
+  readonly multipliers: Int8Array<ArrayBuffer>;
+  readonly scales: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * Rounds rows to int4, each group by the multiple that leaves the least squared error.
+ * @param values [rows, width]
+ * @throws {RangeError} when a weight is not finite
+ */
+export function quantizeRowsToInt4(values: Float32Array, width: number): Int4Rows {
+  const rows = values.length / width, groups = groupsOf(width);
+  const packed = new Uint8Array(rows * groups * (GROUP / 2));
+  const multipliers = new Int8Array(rows * groups), scales = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const weights = values.subarray(row * width, (row + 1) * width);
+    const scale = scales[row] = rowScale(weights);
+    for (let g = 0; g < groups; g++) {
+      const group = weights.subarray(g * GROUP, (g + 1) * GROUP), index = row * groups + g;
+      const step = scale * (multipliers[index] = bestMultiplier(group, scale));
+      group.forEach((weight, i) => {
+        packed[index * (GROUP / 2) + (i >> 1)] |= (nearest(weight / step) & 15) << (4 * (i & 1));
+      });
+    }
+  }
+  return { packed, multipliers, scales };
+}
+
+/** The largest weight becomes -8 times the largest multiple. A row of zeros has scale 1. */
+function rowScale(row: Float32Array): number {
+  let largest = 0;
+  for (const weight of row) largest = Math.max(largest, Math.abs(weight));
+  if (!Number.isFinite(largest)) throw new RangeError("weights must be finite");
+  // Rows so small that the scale would vanish in f32 count as zero.
+  return Math.fround(largest / (8 * MOST_MULTIPLIER)) || 1;
+}
+
+/** Either sign: -8 has no counterpart, so a group's sign decides which end reaches further. */
+function bestMultiplier(group: Float32Array, scale: number): number {
+  let largest = 0;
+  for (const weight of group) largest = Math.max(largest, Math.abs(weight));
+  const holding = Math.min(MOST_MULTIPLIER, Math.ceil(largest / (7 * scale)));
+  let best = 1, leastError = Infinity;
+  for (let multiplier = Math.max(1, holding - FINER); multiplier <= Math.max(1, holding); multiplier++) {
+    for (const signed of [multiplier, -multiplier]) {
+      const error = squaredError(group, signed * scale);
+      if (error < leastError) [best, leastError] = [signed, error];
+    }
+  }
+  return best;
+}
+
+function squaredError(group: Float32Array, step: number): number {
+  let sum = 0;
+  for (let i = 0; i < group.length; i++) sum += (group[i] - step * nearest(group[i] / step)) ** 2;
+  return sum;
+}
+
+function nearest(steps: number): number {
+  return Math.max(-8, Math.min(7, Math.round(steps)));
+}
