@@ -195,7 +195,8 @@ function storedForms(use: WeightUse, tensors: TensorSource, bits: QuantizedBits)
 /** Bytes of the weights; rounding twice to as many bits, or to more, would lose quality without a word. */
 function requireFiner(uses: readonly WeightUse[], tensors: TensorSource, bits: QuantizedBits): number {
   const infos = uses.map(({ ref }) => requireTensor(tensors, ref));
-  const coarse = infos.find(({ dtype }) => dtype === "I4" || dtype === "I8" && bits === 8);
+  const coarse = infos.find(({ dtype }) => dtype === "I4") ??
+    infos.find(({ dtype }) => dtype === "I8" && bits === 8);
   if (coarse) {
     throw new TypeError(
       `Cannot quantize: "${coarse.name}" is int${coarse.dtype === "I4" ? 4 : 8} already; start from ${
