@@ -22,54 +22,56 @@ export function quantizeRowsToInt4(values: Float32Array, width: number): Int4Row
   const packed = new Uint8Array(rows * groups * (GROUP / 2));
   const multipliers = new Int8Array(rows * groups), scales = new Float32Array(rows);
   for (let row = 0; row < rows; row++) {
-    const weights = values.subarray(row * width, (row + 1) * width);
-    const scale = scales[row] = rowScale(weights);
+    const start = row * width, end = start + width;
+    const scale = scales[row] = rowScale(largestMagnitude(values, start, end));
     for (let g = 0; g < groups; g++) {
-      const group = weights.subarray(g * GROUP, (g + 1) * GROUP), index = row * groups + g;
-      const step = scale * (multipliers[index] = bestMultiplier(group, scale));
-      group.forEach((weight, i) => {
-        packed[index * (GROUP / 2) + (i >> 1)] |= (nearest(weight / step) & 15) << (4 * (i & 1));
-      });
+      const first = start + g * GROUP, last = Math.min(first + GROUP, end), index = row * groups + g;
+      const multiplier = multipliers[index] = bestMultiplier(values, first, last, scale);
+      const perStep = 1 / (multiplier * scale), at = index * (GROUP / 2);
+      for (let i = 0; first + i < last; i++) {
+        packed[at + (i >> 1)] |= (nearest(values[first + i] * perStep) & 15) << (4 * (i & 1));
+      }
     }
   }
   return { packed, multipliers, scales };
 }
 
 /** The largest weight becomes -8 times the largest multiple. A row of zeros has scale 1. */
-function rowScale(row: Float32Array): number {
-  let largest = 0;
-  for (const weight of row) largest = Math.max(largest, Math.abs(weight));
+function rowScale(largest: number): number {
   if (!Number.isFinite(largest)) throw new RangeError("weights must be finite");
   // Rows so small that the scale would vanish in f32 count as zero.
   return Math.fround(largest / (8 * MOST_MULTIPLIER)) || 1;
 }
 
 /** Either sign: -8 has no counterpart, so a group's sign decides which end reaches further. */
-function bestMultiplier(group: Float32Array, scale: number): number {
-  let largest = 0;
-  for (const weight of group) largest = Math.max(largest, Math.abs(weight));
-  const holding = Math.min(MOST_MULTIPLIER, Math.ceil(largest / (7 * scale)));
+function bestMultiplier(values: Float32Array, first: number, last: number, scale: number): number {
+  const holding = Math.min(MOST_MULTIPLIER, Math.ceil(largestMagnitude(values, first, last) / (7 * scale)));
   let best = 1, leastError = Infinity;
   for (let multiplier = Math.max(1, holding - FINER); multiplier <= Math.max(1, holding); multiplier++) {
-    for (const signed of [multiplier, -multiplier]) {
-      const error = squaredError(group, signed * scale);
-      if (error < leastError) [best, leastError] = [signed, error];
+    for (let sign = 1; sign >= -1; sign -= 2) {
+      const error = squaredError(values, first, last, sign * multiplier * scale);
+      if (error < leastError) [best, leastError] = [sign * multiplier, error];
     }
   }
   return best;
 }
 
-function squaredError(group: Float32Array, step: number): number {
+function largestMagnitude(values: Float32Array, first: number, last: number): number {
+  let largest = 0;
+  for (let i = first; i < last; i++) largest = Math.max(largest, Math.abs(values[i]));
+  return largest;
+}
+
+function squaredError(values: Float32Array, first: number, last: number, step: number): number {
   const perStep = 1 / step;
   let sum = 0;
-  for (let i = 0; i < group.length; i++) {
-    const steps = group[i] * perStep, error = steps - nearest(steps);
+  for (let i = first; i < last; i++) {
+    const steps = values[i] * perStep, error = steps - nearest(steps);
     sum += error * error;
   }
   return sum * step * step;
 }
 
 function nearest(steps: number): number {
-  const rounded = Math.floor(steps + 0.5);
-  return rounded > 7 ? 7 : rounded < -8 ? -8 : rounded;
+  return Math.max(-8, Math.min(7, Math.floor(steps + 0.5)));
 }
