@@ -1,12 +1,15 @@
 // A graph's weights in the CPU kernels' memory: first places for them, then the bytes, read piece by piece and packed as
-// the kernels read them. Knows no file format.
+// the kernels read them: int4 as the int8 that it stands for, since unpacking it in the kernels would take instructions
+// where they have none to spare. Knows no file format.
 import type { CpuArena } from "./cpu_arena.ts";
 import { LIMB_ZERO, PANEL } from "./cpu_layout.ts";
 import { type CpuMatrix, rowStride } from "./cpu_op.ts";
 import type { WeightUse } from "./graph_weights.ts";
 import {
   BYTES_PER_ELEMENT,
+  isQuantized,
   loadFloat32,
+  readInt8Rows,
   requireTensor,
   scaleName,
   type TensorDtype,
@@ -68,13 +71,13 @@ function numRowsOf({ shape }: WeightRef): number {
 
 function placeMatrix({ name, shape }: WeightRef, dtype: TensorDtype, arena: CpuArena): CpuMatrix {
   const [rows, columns] = shape, paddedRows = rowStride(rows);
-  if (dtype !== "I8") {
+  if (!isQuantized(dtype)) {
     const address = arena.take(paddedRows * columns * 4);
     return { type: "f32", address, rows, columns, scales: 0, sums: 0 };
   }
   if (columns > MOST_I8_COLUMNS) {
     throw new RangeError(
-      `Cannot load model: int8 tensor "${name}" may have ${MOST_I8_COLUMNS} columns, received ${columns}; serve the float checkpoint`,
+      `Cannot load model: quantised tensor "${name}" may have ${MOST_I8_COLUMNS} columns, received ${columns}; serve the float checkpoint`,
     );
   }
   const address = arena.take(paddedRows * i8Columns(columns));
@@ -102,11 +105,13 @@ async function loadMatrix(memory: ArrayBufferLike, source: TensorSource, ref: We
   const placeOf = placesOf(ref);
   for (let start = 0; start < rows; start += pieceRows) {
     const end = Math.min(rows, start + pieceRows);
-    const bytes = await source.readRows(ref.name, start, end);
-    if (dtype === "I8") packI8(memory, matrix, new Int8Array(bytes.buffer), start, placeOf);
-    else packF32(memory, matrix, toFloat32(bytes, dtype), start, placeOf);
+    if (isQuantized(dtype)) {
+      packI8(memory, matrix, await readInt8Rows(source, ref, start, end), start, placeOf);
+    } else {
+      packF32(memory, matrix, toFloat32(await source.readRows(ref.name, start, end), dtype), start, placeOf);
+    }
   }
-  if (dtype !== "I8") return;
+  if (!isQuantized(dtype)) return;
   const scales = toFloat32(await source.readRows(scaleName(ref.name), 0, rows), "F32");
   const target = new Float32Array(memory, matrix.scales, rows);
   scales.forEach((scale, row) => target[placeOf(row)] = scale);

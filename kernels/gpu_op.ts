@@ -6,21 +6,23 @@ import type { LayerNormNode, Value } from "./graph.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
-export const ROW_ALIGNMENT = 16;
+export const ROW_ALIGNMENT = 32;
 
 /** Elements from one row of a matrix to the next, for rows of `width`. */
 export function rowStride(width: number): number {
   return Math.ceil(width / ROW_ALIGNMENT) * ROW_ALIGNMENT;
 }
 
-/** Storage of a matrix on the device. i8 has one f32 scale per row. */
-export type StorageType = "f32" | "f16" | "i8";
+/** Storage of a matrix on the device. i8 and i4 (int4.ts) have one f32 scale per row. */
+export type StorageType = "f32" | "f16" | "i8" | "i4";
 
 /** Rows [firstRow, firstRow + numRows) of a matrix in a buffer of their own, small enough to bind. */
 export interface MatrixShard {
   readonly buffer: GPUBuffer;
   readonly firstRow: number;
   readonly numRows: number;
+  /** For i4: its rows' multipliers, i8 [numRows][groups rounded up to 4]. */
+  readonly multipliers?: GPUBuffer;
 }
 
 /** A weight matrix [rows, columns], row-major with `rowStride(columns)` elements a row, columns contiguous. */
@@ -29,7 +31,7 @@ export interface GpuMatrix {
   readonly rows: number;
   readonly columns: number;
   readonly shards: readonly MatrixShard[];
-  /** f32 [rows] for i8, whole (never sharded). */
+  /** f32 [rows] for i8 and i4, whole (never sharded). */
   readonly scales?: GPUBuffer;
 }
 

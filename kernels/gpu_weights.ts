@@ -3,9 +3,11 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import type { WeightUse } from "./graph_weights.ts";
 import { type GpuMatrix, type MatrixShard, rowStride, type StorageType } from "./gpu_op.ts";
+import { groupsOf, unpackInt4 } from "./int4.ts";
 import {
   BYTES_PER_ELEMENT,
   loadFloat32,
+  readMultipliers,
   requireTensor,
   scaleName,
   type TensorDtype,
@@ -14,7 +16,7 @@ import {
   type WeightRef,
 } from "./tensor_source.ts";
 
-const BYTES_PER_STORED: Record<StorageType, number> = { f32: 4, f16: 2, i8: 1 };
+const BYTES_PER_STORED: Record<StorageType, number> = { f32: 4, f16: 2, i8: 1, i4: 0.5 };
 /** Host memory that one upload piece may take. */
 const PIECE_BYTES = 16 * 1024 * 1024;
 /** Shards hold a multiple of this many rows, so that tiled kernels keep whole tiles. */
@@ -53,7 +55,8 @@ export class GpuWeights implements Disposable {
     try {
       for (const { ref, role } of uses) {
         if (role !== "vector") {
-          weights.#matrices.set(ref.name, await weights.#uploadMatrix(source, ref, options.storage, report));
+          const type = storageOf(requireTensor(source, ref).dtype, role, options.storage);
+          weights.#matrices.set(ref.name, await weights.#uploadMatrix(type, source, ref, report));
         } else {
           weights.#vectors.set(ref.name, weights.#upload(ref.name, await loadFloat32(source, ref)));
           report(storedBytes(source, ref));
@@ -76,39 +79,39 @@ export class GpuWeights implements Disposable {
 
   [Symbol.dispose](): void {
     for (const { shards, scales } of this.#matrices.values()) {
-      for (const { buffer } of shards) buffer.destroy();
+      destroyShards(shards);
       scales?.destroy();
     }
     for (const buffer of this.#vectors.values()) buffer.destroy();
   }
 
   async #uploadMatrix(
+    type: StorageType,
     source: TensorSource,
     ref: WeightRef,
-    storage: "f32" | "f16" | undefined,
     report: (bytes: number) => void,
   ): Promise<GpuMatrix> {
-    const { dtype } = requireTensor(source, ref);
-    const type: StorageType = dtype === "I8" ? "i8" : storage ?? (dtype === "F32" ? "f32" : "f16");
     try {
-      return await this.#uploadMatrixAs(type, dtype, source, ref, report);
+      return await this.#uploadMatrixAs(type, source, ref, report);
     } catch (error) {
       if (!(error instanceof F16OverflowError)) throw error;
-      return await this.#uploadMatrixAs("f32", dtype, source, ref, () => {});
+      return await this.#uploadMatrixAs("f32", source, ref, () => {});
     }
   }
 
   async #uploadMatrixAs(
     type: StorageType,
-    dtype: TensorDtype,
     source: TensorSource,
     ref: WeightRef,
     report: (bytes: number) => void,
   ): Promise<GpuMatrix> {
-    const [rows, columns] = ref.shape;
+    const { dtype, shape } = requireTensor(source, ref), [rows, columns] = ref.shape;
+    const multipliers = dtype === "I4" ? await orderedMultipliers(source, ref) : undefined;
+    const multipliersOf = (first: number, last: number) =>
+      multipliers!.subarray(first * groupsOf(columns), last * groupsOf(columns));
     const shards = this.#createShards(ref.name, rows, rowStride(columns) * BYTES_PER_STORED[type]);
     const reorder = ref.rowOrder && await source.readRows(ref.name, 0, rows);
-    const rowBytes = columns * BYTES_PER_ELEMENT[dtype];
+    const rowBytes = shape[1] * BYTES_PER_ELEMENT[dtype];
     const pieceRows = Math.max(1, Math.floor(PIECE_BYTES / (rowStride(columns) * 4)));
     try {
       for (const shard of shards) {
@@ -117,17 +120,28 @@ export class GpuWeights implements Disposable {
           const raw = reorder
             ? pickRows(reorder, ref.rowOrder!.subarray(first, last), rowBytes)
             : await source.readRows(ref.name, first, last);
-          const stored = padRows(convert(raw, dtype, type), last - first, columns);
+          const stored = type === "i4" ? raw : padRows(
+            dtype === "I4" ? unpackInt4(raw, multipliersOf(first, last), columns) : convert(raw, dtype, type),
+            last - first,
+            rowStride(columns),
+          );
           this.#write(shard.buffer, at * rowStride(columns) * BYTES_PER_STORED[type], stored);
           report(raw.byteLength);
         }
       }
     } catch (error) {
-      for (const { buffer } of shards) buffer.destroy();
+      destroyShards(shards);
       throw error;
     }
-    if (type !== "i8") return { type, rows, columns, shards };
-    return { type, rows, columns, shards, scales: await this.#uploadScales(source, ref) };
+    if (type === "f32" || type === "f16") return { type, rows, columns, shards };
+    const scales = await this.#uploadScales(source, ref);
+    if (type === "i8") return { type, rows, columns, shards, scales };
+    const withMultipliers = shards.map((shard) => {
+      const values = multipliersOf(shard.firstRow, shard.firstRow + shard.numRows);
+      const padded = padRows(values, shard.numRows, Math.ceil(groupsOf(columns) / 4) * 4);
+      return { ...shard, multipliers: this.#upload(`${ref.name}[${shard.firstRow}] multipliers`, padded) };
+    });
+    return { type, rows, columns, shards: withMultipliers, scales };
   }
 
   async #uploadScales(source: TensorSource, ref: WeightRef): Promise<GPUBuffer> {
@@ -160,7 +174,7 @@ export class GpuWeights implements Disposable {
     return shards;
   }
 
-  #upload(label: string, values: Float32Array<ArrayBuffer>): GPUBuffer {
+  #upload(label: string, values: Stored): GPUBuffer {
     const buffer = this.#gpu.device.createBuffer({
       label,
       size: Math.max(16, values.byteLength),
@@ -178,7 +192,30 @@ export class GpuWeights implements Disposable {
 }
 
 function storedBytes(source: TensorSource, ref: WeightRef): number {
-  return ref.shape.reduce((a, b) => a * b, 1) * BYTES_PER_ELEMENT[requireTensor(source, ref).dtype];
+  const { dtype, shape } = requireTensor(source, ref);
+  return shape.reduce((a, b) => a * b, 1) * BYTES_PER_ELEMENT[dtype];
+}
+
+/** int4 is for products; tables that rows are looked up in are small beside them, and become the int8 that they stand for. */
+function storageOf(dtype: TensorDtype, role: WeightUse["role"], wanted?: "f32" | "f16"): StorageType {
+  if (dtype === "I4") return role === "matrix" ? "i4" : "i8";
+  if (dtype === "I8") return "i8";
+  return wanted ?? (dtype === "F32" ? "f32" : "f16");
+}
+
+async function orderedMultipliers(source: TensorSource, ref: WeightRef): Promise<Int8Array<ArrayBuffer>> {
+  const multipliers = await readMultipliers(source, ref, 0, ref.shape[0]);
+  if (!ref.rowOrder) return multipliers;
+  return new Int8Array(
+    pickRows(new Uint8Array(multipliers.buffer), ref.rowOrder, groupsOf(ref.shape[1])).buffer,
+  );
+}
+
+function destroyShards(shards: readonly MatrixShard[]): void {
+  for (const { buffer, multipliers } of shards) {
+    buffer.destroy();
+    multipliers?.destroy();
+  }
 }
 
 function required<T>(loaded: Map<string, T>, ref: WeightRef): T {
@@ -187,9 +224,17 @@ function required<T>(loaded: Map<string, T>, ref: WeightRef): T {
   return found;
 }
 
-type Stored = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
+type Stored =
+  | Float32Array<ArrayBuffer>
+  | Float16Array<ArrayBuffer>
+  | Int8Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>;
 
-function convert(raw: Uint8Array<ArrayBuffer>, dtype: TensorDtype, type: StorageType): Stored {
+function convert(
+  raw: Uint8Array<ArrayBuffer>,
+  dtype: Exclude<TensorDtype, "I4">,
+  type: StorageType,
+): Stored {
   if (type === "i8") return new Int8Array(raw.buffer, raw.byteOffset, raw.byteLength);
   if (type === "f32") return toFloat32(raw, dtype);
   if (dtype === "F16") return new Float16Array(raw.buffer, raw.byteOffset, raw.byteLength / 2);
@@ -203,9 +248,9 @@ function convert(raw: Uint8Array<ArrayBuffer>, dtype: TensorDtype, type: Storage
   return halves;
 }
 
-/** Spreads tightly packed rows to the stride that kernels expect; the gap is zero. */
-function padRows(values: Stored, rows: number, columns: number): Stored {
-  const stride = rowStride(columns);
+/** Spreads tightly packed rows to a stride; the gap is zero. */
+function padRows(values: Stored, rows: number, stride: number): Stored {
+  const columns = values.length / rows;
   if (stride === columns) return values;
   const padded = new (values.constructor as new (length: number) => Stored)(rows * stride);
   for (let r = 0; r < rows; r++) padded.set(values.subarray(r * columns, (r + 1) * columns), r * stride);

@@ -1,14 +1,19 @@
 // Where weights come from, as the kernels see it: named tensors that can be read row by row. Knows nothing of
 // files; models/safetensors.ts reads them from a checkpoint, tests from memory.
+import { GROUP, groupsOf, MOST_MULTIPLIER, unpackInt4 } from "./int4.ts";
 
-/** Storage types a checkpoint may use. `I8` is weight-only: row r of `X` is scaled by `X_scale[r]` (F32). */
-export type TensorDtype = "F32" | "F16" | "BF16" | "I8";
+/**
+ * Storage types a checkpoint may use. `I8` is weight-only: row r of `X` is scaled by `X_scale[r]` (F32). So is `I4`
+ * (int4.ts), whose groups have multipliers `X_multiplier` (I8 [rows, groups]) beside that.
+ */
+export type TensorDtype = "F32" | "F16" | "BF16" | "I8" | "I4";
 
-export const BYTES_PER_ELEMENT: Record<TensorDtype, number> = { F32: 4, F16: 2, BF16: 2, I8: 1 };
+export const BYTES_PER_ELEMENT: Record<TensorDtype, number> = { F32: 4, F16: 2, BF16: 2, I8: 1, I4: 0.5 };
 
 export interface TensorInfo {
   readonly name: string;
   readonly dtype: TensorDtype;
+  /** Of I4: [rows, columns rounded up to whole groups], as the rows are stored. */
   readonly shape: readonly number[];
 }
 
@@ -30,7 +35,10 @@ export interface WeightRef {
 }
 
 /** Converts stored bytes to f32, without scales: F32 and F16 as they are, BF16 by a 16-bit shift, I8 to its integers. */
-export function toFloat32(bytes: Uint8Array<ArrayBuffer>, dtype: TensorDtype): Float32Array<ArrayBuffer> {
+export function toFloat32(
+  bytes: Uint8Array<ArrayBuffer>,
+  dtype: Exclude<TensorDtype, "I4">,
+): Float32Array<ArrayBuffer> {
   switch (dtype) {
     case "F32":
       return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
@@ -47,9 +55,19 @@ export function toFloat32(bytes: Uint8Array<ArrayBuffer>, dtype: TensorDtype): F
   }
 }
 
-/** The name of the tensor that holds an I8 tensor's scales, F32 [rows]. */
+/** The name of the tensor that holds an I8 or I4 tensor's scales, F32 [rows]. */
 export function scaleName(name: string): string {
   return `${name}_scale`;
+}
+
+/** The name of the tensor that holds an I4 tensor's multipliers, I8 [rows, groups]. */
+export function multiplierName(name: string): string {
+  return `${name}_multiplier`;
+}
+
+/** Whether rows are integers with a scale. */
+export function isQuantized(dtype: TensorDtype): dtype is "I8" | "I4" {
+  return dtype === "I8" || dtype === "I4";
 }
 
 /**
@@ -59,36 +77,98 @@ export function scaleName(name: string): string {
 export function requireTensor(source: TensorSource, ref: WeightRef): TensorInfo {
   const info = source.find(ref.name);
   if (!info) throw new TypeError(`Cannot load model: tensor "${ref.name}" is missing from the checkpoint`);
-  if (info.shape.length !== ref.shape.length || info.shape.some((n, i) => n !== ref.shape[i])) {
+  const shape = info.dtype === "I4" ? [ref.shape[0], groupsOf(ref.shape[1]) * GROUP] : ref.shape;
+  if (!hasShape(info, shape)) {
     throw new TypeError(
-      `Cannot load model: tensor "${ref.name}" must have shape [${ref.shape}], received [${info.shape}]`,
+      `Cannot load model: tensor "${ref.name}" must have shape [${shape}], received [${info.shape}]`,
     );
   }
-  if (info.dtype === "I8") {
-    const scale = source.find(scaleName(ref.name));
-    if (!scale || scale.dtype !== "F32" || scale.shape.length !== 1 || scale.shape[0] !== ref.shape[0]) {
-      throw new TypeError(
-        `Cannot load model: int8 tensor "${ref.name}" needs "${scaleName(ref.name)}", F32 of shape [${
-          ref.shape[0]
-        }]`,
-      );
-    }
+  if (isQuantized(info.dtype)) requireBeside(source, info, scaleName(ref.name), "F32", [shape[0]]);
+  if (info.dtype === "I4") {
+    requireBeside(source, info, multiplierName(ref.name), "I8", [shape[0], shape[1] / GROUP]);
   }
   return info;
 }
 
-/** Reads one weight whole as f32 [shape], rows reordered and int8 scales applied. */
-export async function loadFloat32(source: TensorSource, ref: WeightRef): Promise<Float32Array<ArrayBuffer>> {
-  const info = requireTensor(source, ref);
-  const rows = ref.shape[0];
-  const width = ref.shape.slice(1).reduce((a, b) => a * b, 1);
-  let values = toFloat32(await source.readRows(ref.name, 0, rows), info.dtype);
-  if (info.dtype === "I8") {
-    const scales = toFloat32(await source.readRows(scaleName(ref.name), 0, rows), "F32");
-    for (let r = 0; r < rows; r++) {
-      for (let c = r * width; c < (r + 1) * width; c++) values[c] *= scales[r];
-    }
+function hasShape({ shape }: TensorInfo, wanted: readonly number[]): boolean {
+  return shape.length === wanted.length && shape.every((n, i) => n === wanted[i]);
+}
+
+function requireBeside(
+  source: TensorSource,
+  { name, dtype }: TensorInfo,
+  beside: string,
+  besideDtype: TensorDtype,
+  shape: readonly number[],
+): void {
+  const found = source.find(beside);
+  if (found?.dtype === besideDtype && hasShape(found, shape)) return;
+  throw new TypeError(
+    `Cannot load model: ${
+      dtype === "I4" ? "int4" : "int8"
+    } tensor "${name}" needs "${beside}", ${besideDtype} of shape [${shape}]`,
+  );
+}
+
+/**
+ * Rows [start, end) of an I4 tensor's multipliers.
+ * @throws {RangeError} when one is too large, so that products would not fit a byte
+ */
+export async function readMultipliers(
+  source: TensorSource,
+  { name, shape }: WeightRef,
+  start: number,
+  end: number,
+): Promise<Int8Array<ArrayBuffer>> {
+  const multipliers = new Int8Array((await source.readRows(multiplierName(name), start, end)).buffer);
+  const bad = multipliers.findIndex((multiplier) => Math.abs(multiplier) > MOST_MULTIPLIER);
+  if (bad >= 0) {
+    throw new RangeError(
+      `Cannot load model: "${
+        multiplierName(name)
+      }" must be within -${MOST_MULTIPLIER} to ${MOST_MULTIPLIER}, received ${multipliers[bad]} in row ${
+        start + Math.floor(bad / groupsOf(shape[1]))
+      }; quantise the model again`,
+    );
   }
+  return multipliers;
+}
+
+/** Rows [start, end) of an I8 or I4 tensor as bytes [rows, columns], before their scales. */
+export async function readInt8Rows(
+  source: TensorSource,
+  ref: WeightRef,
+  start: number,
+  end: number,
+): Promise<Int8Array<ArrayBuffer>> {
+  const bytes = await source.readRows(ref.name, start, end);
+  if (source.find(ref.name)!.dtype === "I8") return new Int8Array(bytes.buffer);
+  return unpackInt4(bytes, await readMultipliers(source, ref, start, end), ref.shape[1]);
+}
+
+/** Rows [start, end) in stored order as f32, scales applied. */
+export async function readFloat32Rows(
+  source: TensorSource,
+  ref: WeightRef,
+  start: number,
+  end: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { dtype } = source.find(ref.name)!;
+  if (!isQuantized(dtype)) return toFloat32(await source.readRows(ref.name, start, end), dtype);
+  const values = Float32Array.from(await readInt8Rows(source, ref, start, end));
+  const scales = toFloat32(await source.readRows(scaleName(ref.name), start, end), "F32");
+  const width = values.length / scales.length;
+  scales.forEach((scale, row) => {
+    for (let i = row * width; i < (row + 1) * width; i++) values[i] *= scale;
+  });
+  return values;
+}
+
+/** Reads one weight whole as f32 [shape], rows reordered and scales applied. */
+export async function loadFloat32(source: TensorSource, ref: WeightRef): Promise<Float32Array<ArrayBuffer>> {
+  requireTensor(source, ref);
+  const width = ref.shape.slice(1).reduce((a, b) => a * b, 1);
+  let values = await readFloat32Rows(source, ref, 0, ref.shape[0]);
   if (ref.rowOrder) {
     const stored = values;
     values = new Float32Array(stored.length);

@@ -27,12 +27,13 @@ export function unroll(count: number, line: (i: number) => string): string {
 }
 
 /** Elements of a stored matrix in 16 bytes, the widest load there is. Rows are whole multiples of it. */
-export const ELEMENTS_PER_16_BYTES: Record<StorageType, number> = { f32: 4, f16: 8, i8: 16 };
+export const ELEMENTS_PER_16_BYTES: Record<StorageType, number> = { f32: 4, f16: 8, i8: 16, i4: 32 };
 
 /**
  * Reads weights four at a time: `Quad` is what four neighbours of a row are stored in (bind `array<Quad>`), `unpackQuad`
  * their values, for i8 before the row's scale. Both names get `suffix`, for kernels that read several matrices. Bits are
- * unpacked by hand so that no kernel needs the f16 extension.
+ * unpacked by hand so that no kernel needs the f16 extension. Four of i4 are no whole word:
+ * linear/int4.wgsl reads those.
  */
 export function quadSnippet(type: StorageType, suffix = ""): string {
   const { stored, values } = storedQuad(type);
@@ -48,10 +49,12 @@ function storedQuad(type: StorageType): { stored: string; values: string } {
       return { stored: "vec2<u32>", values: halves("quad.x", "quad.y") };
     case "i8":
       return { stored: "u32", values: bytes("quad") };
+    case "i4":
+      throw new TypeError("Cannot read int4 in fours: two of them share a word");
   }
 }
 
-/** The `i`th four elements of `word`, a vec4<u32> of 16 stored bytes, as a vec4<f32> expression. */
+/** The `i`th four elements of `word`, a vec4<u32> of 16 stored bytes, as a vec4<f32> expression; of i4 by linear/int4.wgsl. */
 export function quadOfWord(type: StorageType, word: string, i: number): string {
   switch (type) {
     case "f32":
@@ -60,7 +63,14 @@ export function quadOfWord(type: StorageType, word: string, i: number): string {
       return i === 0 ? halves(`${word}.x`, `${word}.y`) : halves(`${word}.z`, `${word}.w`);
     case "i8":
       return bytes(`${word}.${"xyzw"[i]}`);
+    case "i4":
+      return quadOfInt4(`${word}.${"xyzw"[i >> 1]}`, i % 2);
   }
+}
+
+/** The first or second four of the eight int4 in `word`, a u32. */
+export function quadOfInt4(word: string, i: number): string {
+  return `unpackNibbles(${i === 0 ? word : `${word} >> 16u`})`;
 }
 
 function halves(low: string, high: string): string {

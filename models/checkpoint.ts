@@ -30,7 +30,7 @@ const tokenId = z.int().nonnegative();
 const endTokens = z.union([tokenId, z.array(tokenId).min(1)]).nullish();
 const quantizationSchema = z.object({
   quant_method: z.literal("hyades", 'must be "hyades" (made by the quantize command)'),
-  bits: z.literal(8, "must be 8"),
+  bits: z.literal([4, 8], "must be 4 or 8"),
 });
 const configSchema = z.object({
   eos_token_id: endTokens,

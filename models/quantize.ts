@@ -1,14 +1,18 @@
-// Makes an int8 checkpoint of a float one: weight-only, symmetric, one scale for each row. Streams piece by piece, so
-// that a checkpoint larger than memory can be converted. Knows no device.
+// Makes an int8 or int4 checkpoint of a finer one: weight-only, one scale for each row, with int4 a multiple of it for
+// each group. Streams piece by piece, so that a checkpoint larger than memory can be converted. Knows no device.
+import { GROUP, groupsOf } from "../kernels/int4.ts";
 import {
   BYTES_PER_ELEMENT,
+  multiplierName,
+  readFloat32Rows,
   requireTensor,
   scaleName,
+  type TensorDtype,
   type TensorInfo,
   type TensorSource,
-  toFloat32,
 } from "../kernels/tensor_source.ts";
 import { findTensors, openCheckpoint, readJson } from "./checkpoint.ts";
+import { quantizeRowsToInt4 } from "./int4_rounding.ts";
 import { weightsOf, type WeightUse } from "../kernels/graph_weights.ts";
 import { SafetensorsWriter } from "./safetensors_writer.ts";
 
@@ -25,7 +29,13 @@ const COPIED = [
   "merges.txt",
 ];
 
+/** Bits of a weight. With 4, embeddings (and heads tied to them) have 8: rounding those costs most for what it saves. */
+export const QUANTIZED_BITS = [4, 8] as const;
+export type QuantizedBits = (typeof QUANTIZED_BITS)[number];
+
 export interface QuantizeOptions {
+  /** 8 unless given. */
+  readonly bits?: QuantizedBits;
   /** Overwrite an existing checkpoint in `target`. */
   readonly force?: boolean;
   /** Called with the elements done and in all. */
@@ -39,11 +49,11 @@ export interface QuantizeResult {
 }
 
 /**
- * Converts the model folder `source` (f32, f16 or bf16) into the int8 model folder `target`: matrices and embeddings
- * become I8 [out, in] with an F32 [out] scale; norms, biases and positions keep their values; buffers that the network
- * does not use are left out.
+ * Converts the model folder `source` (f32, f16 or bf16; int8 too, for 4 bits) into the model folder `target`: matrices
+ * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases and positions keep
+ * their values; buffers that the network does not use are left out.
  * @throws {Deno.errors.AlreadyExists} when `target` holds a model and `force` is not set
- * @throws {TypeError} when `source` is quantised already
+ * @throws {TypeError} when `source` is quantised already, to no more bits than it should be
  * @throws {RangeError} when a weight is not finite
  */
 export async function quantizeCheckpoint(
@@ -52,20 +62,21 @@ export async function quantizeCheckpoint(
   options: QuantizeOptions = {},
 ): Promise<QuantizeResult> {
   using checkpoint = await openCheckpoint(source);
+  const bits = options.bits ?? 8;
   const uses = weightsOf(checkpoint.network.graph);
-  const sourceBytes = requireFloats(uses, checkpoint.tensors);
+  const sourceBytes = requireFiner(uses, checkpoint.tensors, bits);
   await prepareTarget(source, target, options.force ?? false);
 
   // A half-written file must never be taken for a model.
   const partial = `${target}/model.safetensors.partial`;
-  const infos = uses.flatMap((use) => storedForms(use, checkpoint.tensors));
+  const infos = uses.flatMap((use) => storedForms(use, checkpoint.tensors, bits));
   try {
     await writeTensors(partial, infos, uses, checkpoint.tensors, options);
   } catch (error) {
     await Deno.remove(partial).catch(() => {}); // It may never have come to be.
     throw error;
   }
-  await copyFiles(source, target);
+  await copyFiles(source, target, bits);
   await Deno.rename(partial, `${target}/model.safetensors`);
   return { sourceBytes, targetBytes: totalBytes(infos) };
 }
@@ -103,7 +114,7 @@ async function writeTensors(
   infos: readonly TensorInfo[],
   uses: readonly WeightUse[],
   tensors: TensorSource,
-  { onProgress }: QuantizeOptions,
+  { bits = 8, onProgress }: QuantizeOptions,
 ): Promise<void> {
   using writer = await SafetensorsWriter.create(path, infos);
   const total = uses.reduce((sum, { ref }) => sum + numElements(ref.shape), 0);
@@ -114,7 +125,7 @@ async function writeTensors(
     const pieceRows = Math.max(1, Math.floor(PIECE_BYTES / (width * 4)));
     for (let start = 0; start < rows; start += pieceRows) {
       const end = Math.min(rows, start + pieceRows);
-      await convertRows(writer, tensors, use, start, end);
+      await convertRows(writer, tensors, use, bits, start, end);
       onProgress?.(done += (end - start) * width, total);
     }
   }
@@ -125,43 +136,72 @@ async function convertRows(
   writer: SafetensorsWriter,
   tensors: TensorSource,
   use: WeightUse,
+  bits: QuantizedBits,
   start: number,
   end: number,
 ): Promise<void> {
-  const { name } = use.ref;
-  const { dtype } = tensors.find(name)!;
-  const bytes = await tensors.readRows(name, start, end);
-  if (!isQuantized(use)) {
-    return await writer.append(name, dtype === "F16" ? bytes : toFloat32(bytes, dtype));
+  const { name, shape } = use.ref;
+  const from = tensors.find(name)!.dtype, to = targetDtype(use, from, bits);
+  if (to === from) {
+    await writer.append(name, await tensors.readRows(name, start, end));
+    if (to === "I8") {
+      await writer.append(scaleName(name), await tensors.readRows(scaleName(name), start, end));
+    }
+    return;
   }
+  const weights = await readFloat32Rows(tensors, use.ref, start, end);
+  if (to === "F32") return await writer.append(name, weights);
   try {
-    const { values, scales } = quantizeRows(toFloat32(bytes, dtype), use.ref.shape[1]);
-    await writer.append(name, values);
-    await writer.append(scaleName(name), scales);
+    if (to === "I4") {
+      const { packed, multipliers, scales } = quantizeRowsToInt4(weights, shape[1]);
+      await writer.append(name, packed);
+      await writer.append(multiplierName(name), multipliers);
+      await writer.append(scaleName(name), scales);
+    } else {
+      const { values, scales } = quantizeRows(weights, shape[1]);
+      await writer.append(name, values);
+      await writer.append(scaleName(name), scales);
+    }
   } catch (error) {
     throw new RangeError(`Cannot quantize "${name}": ${(error as Error).message}`, { cause: error });
   }
 }
 
-/** What rounding hurts most for what it saves stays as it is: positions and everything that is not a matrix. */
-function isQuantized(use: WeightUse): boolean {
-  return use.role === "matrix" || use.role === "embedding";
+/**
+ * What rounding hurts most for what it saves stays as it is: positions and everything that is not a matrix. bf16 becomes
+ * f32, which holds it exactly.
+ */
+function targetDtype({ role }: WeightUse, from: TensorDtype, bits: QuantizedBits) {
+  if (role === "matrix") return bits === 4 ? "I4" : "I8";
+  if (role === "embedding") return "I8";
+  return from === "F16" ? "F16" : "F32";
 }
 
-/** The tensors that stand for one weight in the converted file. bf16 becomes f32, which holds it exactly. */
-function storedForms(use: WeightUse, tensors: TensorSource): TensorInfo[] {
-  const { name, shape } = use.ref;
-  if (!isQuantized(use)) return [{ name, shape, dtype: tensors.find(name)!.dtype === "F16" ? "F16" : "F32" }];
-  return [{ name, shape, dtype: "I8" }, { name: scaleName(name), shape: [shape[0]], dtype: "F32" }];
+/** The tensors that stand for one weight in the converted file. */
+function storedForms(use: WeightUse, tensors: TensorSource, bits: QuantizedBits): TensorInfo[] {
+  const { name, shape } = use.ref, [rows, columns] = shape;
+  const dtype = targetDtype(use, tensors.find(name)!.dtype, bits);
+  const scale: TensorInfo = { name: scaleName(name), shape: [rows], dtype: "F32" };
+  if (dtype === "I8") return [{ name, shape, dtype }, scale];
+  if (dtype !== "I4") return [{ name, shape, dtype }];
+  const groups = groupsOf(columns);
+  return [
+    { name, shape: [rows, groups * GROUP], dtype },
+    { name: multiplierName(name), shape: [rows, groups], dtype: "I8" },
+    scale,
+  ];
 }
 
-/** Bytes of the weights; rounding twice would lose quality without a word, so int8 is refused. */
-function requireFloats(uses: readonly WeightUse[], tensors: TensorSource): number {
+/** Bytes of the weights; rounding twice to as many bits, or to more, would lose quality without a word. */
+function requireFiner(uses: readonly WeightUse[], tensors: TensorSource, bits: QuantizedBits): number {
   const infos = uses.map(({ ref }) => requireTensor(tensors, ref));
-  const quantized = infos.find(({ dtype }) => dtype === "I8");
-  if (quantized) {
+  const coarse = infos.find(({ dtype }) => dtype === "I4") ??
+    infos.find(({ dtype }) => dtype === "I8" && bits === 8);
+  if (coarse) {
     throw new TypeError(
-      `Cannot quantize: "${quantized.name}" is int8 already; start from the float checkpoint`,
+      `Cannot quantize: "${coarse.name}" is int${coarse.dtype === "I4" ? 4 : 8} already; start from ${
+        bits === 4 ? "the float or int8" : "the float"
+      } checkpoint`,
     );
   }
   return totalBytes(infos);
@@ -183,9 +223,9 @@ async function prepareTarget(source: string, target: string, force: boolean): Pr
   }
 }
 
-async function copyFiles(source: string, target: string): Promise<void> {
+async function copyFiles(source: string, target: string, bits: QuantizedBits): Promise<void> {
   const config = await readJson(source, "config.json") as Record<string, unknown>;
-  const quantized = { ...config, quantization_config: { quant_method: "hyades", bits: 8 } };
+  const quantized = { ...config, quantization_config: { quant_method: "hyades", bits } };
   await Deno.writeTextFile(`${target}/config.json`, `${JSON.stringify(quantized, null, 2)}\n`);
   for (const file of COPIED) {
     // Copied by content: a source that is read-only must not make the copy so.

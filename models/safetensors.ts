@@ -2,7 +2,7 @@
 // format and nothing of models.
 import { z } from "zod";
 import {
-  BYTES_PER_ELEMENT,
+  multiplierName,
   scaleName,
   type TensorDtype,
   type TensorInfo,
@@ -12,6 +12,9 @@ import {
 import { headerLength, LENGTH_BYTES, parseHeader, type StoredTensor } from "./safetensors_header.ts";
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+/** Types that the format has a name for. */
+const STORED_TYPES = ["F32", "F16", "BF16", "I8"] as const satisfies readonly TensorDtype[];
 
 interface LocatedTensor extends StoredTensor {
   readonly file: RangedFile;
@@ -63,10 +66,9 @@ export class SafetensorsSource implements TensorSource, Disposable {
     if (!tensor) return undefined;
     const { dtype, shape } = tensor;
     if (isUsable(dtype)) return { name, dtype, shape };
+    if (this.#isInt4(tensor)) return { name, dtype: "I4", shape: [shape[0], shape[1] * 2] };
     throw new TypeError(
-      `Cannot load model: tensor "${name}" must be stored as ${
-        Object.keys(BYTES_PER_ELEMENT).join(", ")
-      }, received ${dtype}`,
+      `Cannot load model: tensor "${name}" must be stored as ${STORED_TYPES.join(", ")}, received ${dtype}`,
     );
   }
 
@@ -87,10 +89,16 @@ export class SafetensorsSource implements TensorSource, Disposable {
     for (const file of this.#files) file[Symbol.dispose]();
   }
 
+  /** The format has no 4-bit type: int4 lies in bytes, and its multipliers beside it tell that it is int4. */
+  #isInt4({ name, dtype, shape }: StoredTensor): boolean {
+    return dtype === "U8" && shape.length === 2 && this.#tensors.has(multiplierName(name));
+  }
+
   /** One bad scale poisons every token, far from its cause: find it before anything runs. */
   async #checkScales(): Promise<void> {
-    for (const { name, dtype } of this.#tensors.values()) {
-      const scale = dtype === "I8" ? this.#tensors.get(scaleName(name)) : undefined;
+    for (const tensor of this.#tensors.values()) {
+      const isScaled = tensor.dtype === "I8" || this.#isInt4(tensor);
+      const scale = isScaled ? this.#tensors.get(scaleName(tensor.name)) : undefined;
       if (scale?.dtype !== "F32") continue;
       const values = toFloat32(await scale.file.read(scale.start, scale.numBytes), "F32");
       const row = values.findIndex((value) => !(value >= 0 && value < Infinity));
@@ -205,6 +213,6 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   return new Map(Object.entries(index.data.weight_map));
 }
 
-function isUsable(dtype: string): dtype is TensorDtype {
-  return Object.hasOwn(BYTES_PER_ELEMENT, dtype);
+function isUsable(dtype: string): dtype is (typeof STORED_TYPES)[number] {
+  return (STORED_TYPES as readonly string[]).includes(dtype);
 }

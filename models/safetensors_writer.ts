@@ -63,21 +63,28 @@ function layOut(tensors: readonly TensorInfo[]): { bytes: Uint8Array; regions: M
     BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype] || (a.name < b.name ? -1 : 1)
   );
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  const ends = new Map<string, number>();
   let end = 0;
-  for (const { name, dtype, shape } of sorted) {
-    const start = end;
+  for (const tensor of sorted) {
+    const { dtype, shape } = storedForm(tensor), start = end;
     end += storedBytes(dtype, shape)!;
-    header[name] = { dtype, shape, data_offsets: [start, end] };
+    ends.set(tensor.name, end);
+    header[tensor.name] = { dtype, shape, data_offsets: [start, end] };
   }
   const bytes = encodeHeader(header);
   const regions = new Map<string, Region>();
   let next = bytes.length;
-  for (const { name, dtype, shape } of sorted) {
-    const region = { next, end: next + storedBytes(dtype, shape)! };
+  for (const { name } of sorted) {
+    const region = { next, end: bytes.length + ends.get(name)! };
     regions.set(name, region);
     next = region.end;
   }
   return { bytes, regions };
+}
+
+/** The format has no 4-bit type: two columns make a byte. */
+function storedForm({ dtype, shape }: TensorInfo): { dtype: string; shape: readonly number[] } {
+  return dtype === "I4" ? { dtype: "U8", shape: [shape[0], shape[1] / 2] } : { dtype, shape };
 }
 
 /** Length and JSON, padded with blanks to a multiple of 8 as the format asks. */

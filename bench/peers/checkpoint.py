@@ -1,7 +1,7 @@
 """Reads a Hyades or Hugging Face GPTBigCode folder, so that every peer runs the very weights we run.
 
 Int8 weights (quantization_config.quant_method "hyades": X I8 [out, in] with X_scale F32 [out]) are dequantised to f32,
-which no other library could read as they are.
+which no other library could read as they are; int4 ones (docs/quantisation.md) become int8 first, exactly.
 
     python checkpoint.py MODEL_DIR OUT_DIR [--dtype float32]     # writes an ordinary Hugging Face folder
 """
@@ -28,6 +28,19 @@ def load_tensors(model_dir):
     for file in sorted(Path(model_dir).glob("*.safetensors")):
         with safe_open(file, "pt") as tensors:
             state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
+    return unpack_int4(state, load_config(model_dir))
+
+
+def unpack_int4(state, config):
+    """The state with every int4 tensor as the int8 one that it stands for: its q times its group's multiplier."""
+    for name in [name for name in state if f"{name}_multiplier" in state]:
+        multipliers = state.pop(f"{name}_multiplier")
+        low = state[name].to(torch.int8) << 4 >> 4
+        high = state[name].to(torch.int8) >> 4
+        q = torch.stack([low, high], -1).reshape(*multipliers.shape, 32)
+        width = config["n_embd"]
+        columns = (config.get("n_inner") or 4 * width) if name.endswith("mlp.c_proj.weight") else width
+        state[name] = (q * multipliers[..., None]).flatten(1)[:, :columns].contiguous()
     return state
 
 

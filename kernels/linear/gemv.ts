@@ -1,11 +1,13 @@
 // Writes the WGSL of the few-rows form of linear: loads and products of the loop body spelled out for its division of
 // work, with x as it lies or brought into workgroup memory first.
-import { ELEMENTS_PER_16_BYTES, quadOfWord, quadSnippet, specialise, unroll } from "../wgsl.ts";
+import { GROUP } from "../int4.ts";
+import { ELEMENTS_PER_16_BYTES, quadOfInt4, quadOfWord, quadSnippet, specialise, unroll } from "../wgsl.ts";
 import type { Epilogue } from "./epilogue.ts";
 import code from "./gemv.wgsl" with { type: "text" };
 import type { GemvForm } from "./gemv_form.ts";
 import type { NormStage } from "./norm_stage.ts";
 import { sumShares, teamBuiltins, teamPlace, teamSum } from "./team_sum.ts";
+import type { WeightAccess } from "./weight_access.ts";
 
 /** Up to this many sums a thread keeps four partial sums of each, which do not wait for one another. */
 const MOST_WIDE_SUMS = 4;
@@ -14,6 +16,7 @@ const MOST_WIDE_SUMS = 4;
 export function gemvCode(
   form: GemvForm,
   constants: Readonly<Record<string, number>>,
+  access: WeightAccess,
   epilogue: Epilogue,
   norm?: NormStage,
 ): string {
@@ -29,7 +32,8 @@ export function gemvCode(
     WORDS_PER_ROW: form.wordsPerRow,
   }, {
     epilogue: epilogue.code,
-    word: isWideWord(form) ? "alias Word = vec4<u32>;" : `${quadSnippet(form.type)}\nalias Word = Quad;`,
+    access: access.code,
+    word: wordAlias(form),
     norm: norm?.code ?? "",
     memory: sum.memory,
     builtins: teamBuiltins(form),
@@ -53,7 +57,12 @@ export function gemvCode(
   return form.subgroups ? `enable subgroups;\n${specialised}` : specialised;
 }
 
-/** Words of 16 bytes, or of four elements. */
+function wordAlias(form: GemvForm): string {
+  if (isWideWord(form)) return "alias Word = vec4<u32>;";
+  return form.type === "i4" ? "alias Word = u32;" : `${quadSnippet(form.type)}\nalias Word = Quad;`;
+}
+
+/** Words of 16 bytes, or of four elements (of int4: eight). */
 function isWideWord({ type, wordElements }: GemvForm): boolean {
   return wordElements === ELEMENTS_PER_16_BYTES[type];
 }
@@ -94,13 +103,22 @@ function wordsOfTurn({ lanes, parts, wordsPerTurn }: GemvForm): number {
 
 /** Words `at`, `at` + ROW_LANES, ... of every weight row of the team. Past the end, zeros; past the last row, its copy. */
 function loads(form: GemvForm, at: string, set: number): string {
-  const { teamRows, wordsPerTurn, wordsPerRow } = form;
+  const { teamRows, wordsPerTurn, wordsPerRow, wordElements } = form;
   const whole = wordsPerRow % wordsOfTurn(form) === 0;
   return unroll(wordsPerTurn, (i) => {
     const k = `${at} + ${i}u * ROW_LANES`;
     const words = unroll(teamRows, (r) => {
-      const word = `weight[min(firstColumn + ${r}u, SHARD_ROWS - 1u) * WORDS_PER_ROW + k${set}_${i}]`;
-      return `    let w${set}_${i}_${r} = ${whole ? word : `select(Word(), ${word}, ${k} < WORDS_PER_ROW)`};`;
+      const row = `min(firstColumn + ${r}u, SHARD_ROWS - 1u)`;
+      const word = `weight[${row} * WORDS_PER_ROW + k${set}_${i}]`;
+      const load = `    let w${set}_${i}_${r} = ${
+        whole ? word : `select(Word(), ${word}, ${k} < WORDS_PER_ROW)`
+      };`;
+      if (form.type !== "i4") return load;
+      const wordsOfGroup = GROUP / wordElements;
+      return `${load}
+    let m${set}_${i}_${r} = multiplierOf(${row}, k${set}_${i} / ${wordsOfGroup}u, ${
+        wordsPerRow / wordsOfGroup
+      }u);`;
     });
     return `    let k${set}_${i} = ${whole ? k : `min(${k}, WORDS_PER_ROW - 1u)`};\n${words}`;
   });
@@ -112,13 +130,12 @@ function products(form: GemvForm, set: number, staged: boolean): string {
 }
 
 function multiplyWord(form: GemvForm, word: string, staged: boolean): string {
-  const { maxRows, teamRows, type, wordsPerRow } = form;
-  const quads = form.wordElements / 4;
-  const quadOf = (name: string, q: number) =>
-    isWideWord(form) ? quadOfWord(type, name, q) : `unpackQuad(${name})`;
-  return unroll(quads, (q) => {
+  const { maxRows, teamRows, wordsPerRow } = form;
+  const quads = form.wordElements / 4, inGroup = sumsGroups(form);
+  const sumOf = (row: number, r: number) => inGroup ? `g${word}_${row}_${r}` : `y${row}_${r}`;
+  const lines = unroll(quads, (q) => {
     const name = (r: number) => `q${word}_${q}_${r}`;
-    const weights = unroll(teamRows, (r) => `    let ${name(r)} = ${quadOf(`w${word}_${r}`, q)};`);
+    const weights = unroll(teamRows, (r) => `    let ${name(r)} = ${quadOf(form, word, q, r)};`);
     const sums = unroll(maxRows, (row) => {
       const start = row === 0 ? "" : `min(${row}u, numRows - 1u) * ${wordsPerRow * quads}u + `;
       const load = staged
@@ -126,10 +143,29 @@ function multiplyWord(form: GemvForm, word: string, staged: boolean): string {
         : `x[${start}k${word} * ${quads}u + ${q}u]`;
       const x = `x${word}_${q}_${row}`;
       return `    let ${x} = ${load};
-${unroll(teamRows, (r) => addProduct(form, `y${row}_${r}`, name(r), x))}`;
+${unroll(teamRows, (r) => addProduct(form, sumOf(row, r), name(r), x))}`;
     });
     return `${weights}\n${sums}`;
   });
+  if (!inGroup) return lines;
+  return `${eachSum(form, (row, r) => `    var ${sumOf(row, r)} = vec4<f32>();`)}
+${lines}
+${
+    eachSum(form, (row, r) =>
+      `    y${row}_${r} = fma(${sumOf(row, r)}, vec4<f32>(m${word}_${r}), y${row}_${r});`)
+  }`;
+}
+
+/** The multiplier of an int4 group is applied to the group's sum, or, where many rows of x share them, to the weights. */
+function sumsGroups(form: GemvForm): boolean {
+  return form.type === "i4" && isWide(form);
+}
+
+function quadOf(form: GemvForm, word: string, q: number, r: number): string {
+  const { type } = form, name = `w${word}_${r}`;
+  if (type !== "i4") return isWideWord(form) ? quadOfWord(type, name, q) : `unpackQuad(${name})`;
+  const quad = isWideWord(form) ? quadOfWord(type, name, q) : quadOfInt4(name, q);
+  return sumsGroups(form) ? quad : `m${word}_${r} * ${quad}`;
 }
 
 function addProduct(form: GemvForm, y: string, q: string, x: string): string {

@@ -1,5 +1,5 @@
 // linear for up to MAX_ROWS rows: bound by reading the weight, so laid out for wide loads, many in flight.
-// x f32 [rows, row], weight [SHARD_ROWS, row] in f32, f16 or i8 as WORDS_PER_ROW words; both zero beyond their
+// x f32 [rows, row], weight [SHARD_ROWS, row] in f32, f16, i8 or i4 as WORDS_PER_ROW words; both zero beyond their
 // width. A team of LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row's words: lane i of
 // the PARTS * LANES takes words i, i + PARTS * LANES, ... Then each team adds up, through the subgroup or through
 // workgroup memory, and a thread for every output joins the parts. Where x is normalised it is first brought into
@@ -10,6 +10,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weight: array<Word>;
 //#word
+//#access
 //#norm
 //#epilogue
 

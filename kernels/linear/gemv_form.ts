@@ -22,8 +22,8 @@ export interface GemvForm {
   readonly type: StorageType;
   readonly threads: number;
   /**
-   * Elements of a word of the weight: what 16 bytes hold where only reading counts; four for many rows of x, whose
-   * words then lie side by side for neighbouring threads.
+   * Elements of a word of the weight: what 16 bytes hold where only reading counts; the fewest of a whole u32 for many
+   * rows of x, whose words then lie side by side for neighbouring threads, and for int4 where x is read where it lies.
    */
   readonly wordElements: number;
   /** Threads of a team. */
@@ -39,14 +39,14 @@ export interface GemvForm {
   readonly wordsPerRow: number;
 }
 
-/** Chooses the form for a weight. */
-export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps): GemvForm {
+/** Chooses the form for a weight; `staged` where x is brought into workgroup memory. */
+export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps, staged = false): GemvForm {
   const many = maxRows >= MANY_ROWS;
   const { threads, lanes, subgroups } = teamsOf(
     many && caps.subgroups && caps.maxInvocations >= 512 ? 512 : 256,
     caps,
   );
-  const wordElements = many ? 4 : ELEMENTS_PER_16_BYTES[weight.type];
+  const wordElements = wordElementsOf(weight.type, many, staged);
   const wordsPerRow = rowStride(weight.columns) / wordElements;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);
   const division = { threads, lanes, teamRows, wordsPerRow };
@@ -56,6 +56,11 @@ export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps): G
     Math.ceil(wordsPerRow / (parts * lanes)),
   );
   return { ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerTurn };
+}
+
+function wordElementsOf(type: StorageType, many: boolean, staged: boolean): number {
+  if (type === "i4") return staged ? ELEMENTS_PER_16_BYTES.i4 : 8;
+  return many ? 4 : ELEMENTS_PER_16_BYTES[type];
 }
 
 /** Few weight rows leave a GPU with too few teams; many sums a thread cost registers. */

@@ -1,7 +1,14 @@
 // Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to eight rows, where
 // reading the weight is all that counts; that for one row also normalises it; and for more rows one on matrix units,
 // where the device has them. The safe profile keeps to the tiled form, so that a row's sums never depend on its batch.
-import { type GpuContext, type GpuMatrix, type KernelCall, type MatrixShard, rowStride } from "../gpu_op.ts";
+import {
+  type GpuContext,
+  type GpuMatrix,
+  type KernelCall,
+  type MatrixShard,
+  rowStride,
+  type StorageType,
+} from "../gpu_op.ts";
 import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
 import { quadSnippet, specialise, unroll } from "../wgsl.ts";
@@ -10,6 +17,7 @@ import { gemvCode } from "./gemv.ts";
 import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
 import { matrixCalls } from "./matrix.ts";
 import { normStage } from "./norm_stage.ts";
+import { weightAccess } from "./weight_access.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
 const TILE = 64;
@@ -41,7 +49,8 @@ function tiledCall(
   context: GpuContext,
   fewestRows: number,
 ): KernelCall {
-  const epilogue = linearEpilogue(node, weight, context, 4);
+  const access = weightAccess(shard, 4);
+  const epilogue = linearEpilogue(node, weight, context, 4 + access.bindings.length);
   const sizes = [
     numRowsWord(node.input.rows),
     rowStride(weight.columns) / 4,
@@ -52,22 +61,38 @@ function tiledCall(
   return {
     label: `linear ${node.weight.name}`,
     code: specialise(tiledCode, {}, {
-      quad: quadSnippet(weight.type),
+      access: access.code,
+      loadWeight: loadWeight(weight.type),
       epilogue: epilogue.code,
       multiply: unroll(4, multiplyLine),
     }),
     bindings: [
       ...productBindings(node.input, shard, context),
       { buffer: context.uniform(sizes), access: "uniform" },
+      ...access.bindings,
       ...epilogue.bindings,
     ],
-    weightBytes: shard.buffer.size,
+    weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows < fewestRows) return undefined;
       return [Math.ceil(shard.numRows / TILE), Math.ceil(rows / TILE), 1];
     },
   };
+}
+
+/** WGSL: `Word`, of which the weight is an array, and the four elements at 4 * k of a row, before the row's scale. */
+function loadWeight(type: StorageType): string {
+  if (type === "i4") {
+    return `alias Word = u32;
+fn loadWeight(row: u32, k: u32) -> vec4<f32> {
+    let word = weight[row * (sizes.rowQuads / 2u) + k / 2u];
+    return multiplierOf(row, k / 8u, sizes.rowQuads / 8u) * unpackNibbles(word >> (16u * (k % 2u)));
+}`;
+  }
+  return `${quadSnippet(type)}
+alias Word = Quad;
+fn loadWeight(row: u32, k: u32) -> vec4<f32> { return unpackQuad(weight[row * sizes.rowQuads + k]); }`;
 }
 
 /** Adds the products at k = 4 * quad + i of the tile to the thread's 4 x 4 sums. */
@@ -84,9 +109,10 @@ function gemvCall(
   maxRows: GemvRows,
 ): KernelCall {
   const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
-  const form = gemvForm(maxRows, weight, context.caps);
-  const stage = norm && normStage(norm, form, context, 3);
-  const epilogue = linearEpilogue(node, weight, context, 3 + (stage?.bindings.length ?? 0));
+  const form = gemvForm(maxRows, weight, context.caps, norm !== undefined);
+  const access = weightAccess(shard, 3), beforeNorm = 3 + access.bindings.length;
+  const stage = norm && normStage(norm, form, context, beforeNorm);
+  const epilogue = linearEpilogue(node, weight, context, beforeNorm + (stage?.bindings.length ?? 0));
   const constants = {
     NUM_ROWS: numRowsWord(node.input.rows),
     SHARD_ROWS: shard.numRows,
@@ -95,13 +121,14 @@ function gemvCall(
   };
   return {
     label: `linear ${node.weight.name}, ${maxRows} rows`,
-    code: gemvCode(form, constants, epilogue, stage),
+    code: gemvCode(form, constants, access, epilogue, stage),
     bindings: [
       ...productBindings(norm?.input ?? node.input, shard, context),
+      ...access.bindings,
       ...(stage?.bindings ?? []),
       ...epilogue.bindings,
     ],
-    weightBytes: shard.buffer.size,
+    weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows > maxRows || rows <= maxRows / 2) return undefined;

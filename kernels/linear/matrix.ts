@@ -18,8 +18,8 @@ import {
 import { chooseSplitForm, splitCalls, splitForms, wantsSplit } from "./matrix_split.ts";
 
 /**
- * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, or where they would
- * lose precision (weights in f32).
+ * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, where they would
+ * lose precision (weights in f32), or where the weight's elements do not stand alone (int4: groups have multipliers).
  */
 export function matrixCalls(
   node: LinearNode,
@@ -29,7 +29,7 @@ export function matrixCalls(
 ): KernelCall[] | undefined {
   const forms = matrixForms(context.caps), inParts = splitForms(context.caps);
   const { type } = weight;
-  if (!forms || !inParts || type === "f32" || !shardsOfWholeQuads(weight)) return undefined;
+  if (!forms || !inParts || type === "f32" || type === "i4" || !shardsOfWholeQuads(weight)) return undefined;
   const xWords = halvesWords(weight.columns, [...forms, ...inParts]);
   const halves = halvesBuffer(node.input, xWords, [...forms, ...inParts], context);
   const epilogue = quadEpilogue(node, weight, context, 3);

@@ -1,14 +1,14 @@
 // linear for many rows: y[r][n] = epilogue(sum over k of x[r][k] * weight[n][k]), one 64 x 64 tile of y a workgroup.
-// x f32 [rows, 4 * rowQuads]; weight [shardRows, 4 * rowQuads] in f32, f16 or i8: one shard, whose row 0 is output
+// x f32 [rows, 4 * rowQuads]; weight [shardRows, 4 * rowQuads] in f32, f16, i8 or i4: one shard, whose row 0 is output
 // column firstColumn. Both are zero beyond their width. Sizes come in a uniform, so that layers share the pipeline.
 // Grid: x = ceil(shardRows / 64), y = ceil(rows / 64). 16 x 16 threads of 4 x 4 outputs. 16 KB of workgroup memory.
 // Reference: linearReference. Every output is summed over k in ascending order, whatever the number of rows.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> weight: array<Quad>;
+@group(0) @binding(2) var<storage, read> weight: array<Word>;
 @group(0) @binding(3) var<uniform> sizes: Sizes;
-//#quad
+//#access
 //#epilogue
 
 struct Sizes {
@@ -29,9 +29,7 @@ fn loadX(row: u32, k: u32, numRows: u32) -> vec4<f32> {
     return x[min(row, numRows - 1u) * sizes.rowQuads + k];
 }
 
-fn loadWeight(row: u32, k: u32) -> vec4<f32> {
-    return unpackQuad(weight[min(row, sizes.shardRows - 1u) * sizes.rowQuads + k]);
-}
+//#loadWeight
 
 @compute @workgroup_size(16, 16)
 fn main(
@@ -68,10 +66,10 @@ fn main(
                 r2 = loadX(loadRow + 2u, k + loadK, numRows);
                 r3 = loadX(loadRow + 3u, k + loadK, numRows);
             } else {
-                r0 = loadWeight(loadRow, k + loadK);
-                r1 = loadWeight(loadRow + 1u, k + loadK);
-                r2 = loadWeight(loadRow + 2u, k + loadK);
-                r3 = loadWeight(loadRow + 3u, k + loadK);
+                r0 = loadWeight(min(loadRow, sizes.shardRows - 1u), k + loadK);
+                r1 = loadWeight(min(loadRow + 1u, sizes.shardRows - 1u), k + loadK);
+                r2 = loadWeight(min(loadRow + 2u, sizes.shardRows - 1u), k + loadK);
+                r3 = loadWeight(min(loadRow + 3u, sizes.shardRows - 1u), k + loadK);
             }
         }
         workgroupBarrier();

@@ -35,7 +35,7 @@ export interface DenseCase {
 const F32_TOLERANCE = 2e-6;
 /** Rounding of activations of about 1 to f16, in chains of a few ops. */
 const HALVES_TOLERANCE = 2e-3;
-const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8"];
+const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8", "I4"];
 
 interface LinearShape {
   readonly rows: number;
@@ -104,12 +104,15 @@ export const DENSE_CASES: readonly DenseCase[] = [
   normedLinearCase("F32", 33, 0, [1, 2]),
   normedLinearCase("F16", 512, 0, [1, 8, 9]),
   normedLinearCase("I8", 33, 0, [1, 4]),
+  normedLinearCase("I4", 33, 0, [1, 4]),
+  normedLinearCase("I4", 515, 0, [1, 2, 8, 9]),
   normedLinearCase("F16", 2064, 0, [1]),
   normedLinearCase("F32", 515, 1000, [1]),
   ...TABLE_SHAPES.map(embeddingCase),
   gatherRowsCase(33),
   chainCase("F32"),
   chainCase("I8"),
+  chainCase("I4"),
 ];
 
 function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {

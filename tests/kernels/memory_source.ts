@@ -1,6 +1,8 @@
 // A checkpoint in memory: tensors that a test makes up, rounded to the storage type that it wants them in.
+import { GROUP, groupsOf, MOST_MULTIPLIER } from "../../kernels/int4.ts";
 import {
   BYTES_PER_ELEMENT,
+  multiplierName,
   scaleName,
   type TensorDtype,
   type TensorInfo,
@@ -15,11 +17,20 @@ interface StoredTensor extends TensorInfo {
 export class MemorySource implements TensorSource {
   readonly #tensors = new Map<string, StoredTensor>();
 
-  /** Stores `values` [shape] rounded to `dtype` (I8: with one scale per row, largest element = 127) and names them. */
+  /**
+   * Stores `values` [shape] rounded to `dtype` and names them: I8 with one scale per row, largest element = 127; I4 with
+   * multipliers of either sign, the largest that is needed = 15, and a last group that is filled up.
+   */
   add(name: string, shape: readonly number[], values: Float32Array, dtype: TensorDtype = "F32"): WeightRef {
     if (dtype === "I8") {
       const { quantized, scales } = quantizeRows(values, shape[0]);
       this.#store(name, dtype, shape, quantized);
+      this.#store(scaleName(name), "F32", [shape[0]], scales);
+    } else if (dtype === "I4") {
+      const { packed, multipliers, scales } = quantizeGroups(values, shape[0]);
+      const groups = groupsOf(shape[1]);
+      this.#store(name, dtype, [shape[0], groups * GROUP], packed);
+      this.#store(multiplierName(name), "I8", [shape[0], groups], multipliers);
       this.#store(scaleName(name), "F32", [shape[0]], scales);
     } else {
       this.#store(name, dtype, shape, encode(values, dtype));
@@ -65,4 +76,26 @@ function quantizeRows(values: Float32Array, rows: number) {
     quantized.set(row.map((x) => Math.round(x / scales[r])), r * width);
   }
   return { quantized, scales };
+}
+
+function quantizeGroups(values: Float32Array, rows: number) {
+  const width = values.length / rows, groups = groupsOf(width);
+  const packed = new Uint8Array(rows * groups * GROUP / 2), multipliers = new Int8Array(rows * groups);
+  const scales = new Float32Array(rows);
+  const largest = (part: Float32Array) => part.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  for (let r = 0; r < rows; r++) {
+    const row = values.subarray(r * width, (r + 1) * width);
+    scales[r] = largest(row) / (7 * MOST_MULTIPLIER) || 1;
+    for (let g = 0; g < groups; g++) {
+      const group = row.subarray(g * GROUP, (g + 1) * GROUP), at = r * groups + g;
+      // Rounding may leave the largest multiplier a hair above 15.
+      const needed = Math.ceil(largest(group) / (7 * scales[r]) - 1e-5);
+      multipliers[at] = Math.max(1, needed) * (at % 2 ? -1 : 1);
+      group.forEach((x, k) => {
+        const q = Math.max(-8, Math.min(7, Math.round(x / (multipliers[at] * scales[r]))));
+        packed[(at * GROUP + k) >> 1] |= (q & 15) << (k % 2 * 4);
+      });
+    }
+  }
+  return { packed, multipliers, scales };
 }

@@ -112,9 +112,9 @@ const BROKEN: readonly [
     /"quantization_config.quant_method": must be "hyades".*received "gptq"/,
   ],
   [
-    "quantised to 4 bits",
-    config({ quantization_config: { quant_method: "hyades", bits: 4 } }),
-    /"quantization_config.bits": must be 8, received 4/,
+    "quantised to 3 bits",
+    config({ quantization_config: { quant_method: "hyades", bits: 3 } }),
+    /"quantization_config.bits": must be 4 or 8, received 3/,
   ],
   [
     "with a wrong suppress_tokens",

@@ -38,6 +38,7 @@ export const DECODER_SHAPES: readonly DecoderShape[] = [
     tied: true,
   }),
   shape("multi-query, int8, tied", { numHeads: 5, numKvHeads: 1, headSize: 9, storage: "I8", tied: true }),
+  shape("multi-query, int4, tied", { numHeads: 5, numKvHeads: 1, headSize: 9, storage: "I4", tied: true }),
 ];
 
 function shape(

@@ -2,9 +2,12 @@ import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict"
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import { loadFloat32 } from "../../kernels/tensor_source.ts";
 import { openCheckpoint } from "../../models/checkpoint.ts";
+import { unpackInt4 } from "../../kernels/int4.ts";
+import { quantizeRowsToInt4 } from "../../models/int4_rounding.ts";
 import { quantizeCheckpoint, quantizeRows } from "../../models/quantize.ts";
 import { PARITY_CASES } from "./parity_cases.ts";
-import { withFolder } from "./safetensors_bytes.ts";
+import { Random, testSeed } from "../kernels/random.ts";
+import { type HeaderEntry, withFolder } from "./safetensors_bytes.ts";
 
 function folderOf(name: string): string {
   return PARITY_CASES.find((candidate) => candidate.name === name)!.modelDir;
@@ -57,6 +60,97 @@ function requireHalfSteps(before: Float32Array, after: Float32Array, width: numb
   }
   ok(worst > 0.3 && worst <= 0.5001, `${name}: worst error is ${worst} steps`);
 }
+
+Deno.test("quantizeRowsToInt4() leaves at most half a step, or what clipping to the nearest end saves", () => {
+  const random = new Random(testSeed());
+  for (const width of [1, 31, 32, 33, 100]) {
+    const values = random.normals(5 * width);
+    const { packed, multipliers, scales } = quantizeRowsToInt4(values, width);
+    const rounded = unpackInt4(packed, multipliers, width), groups = Math.ceil(width / 32);
+    values.forEach((x, i) => {
+      const row = Math.floor(i / width), multiplier = multipliers[row * groups + Math.floor(i % width / 32)];
+      const step = multiplier * scales[row], steps = Math.max(-8, Math.min(7, x / step));
+      const error = Math.abs(steps - rounded[i] / multiplier);
+      ok(error <= 0.5001, `${x} in column ${i % width} of ${width} is off by ${error} steps`);
+    });
+  }
+});
+
+Deno.test("quantizeRowsToInt4() keeps what int4 can hold exactly: both ends, either sign, zeros, a short last group", () => {
+  const row = (sign: number) =>
+    Float32Array.from({ length: 40 }, (_, k) => sign * (k < 32 ? (k % 16 - 8) * 15 : k % 8));
+  const values = Float32Array.of(...row(1), ...row(-1), ...new Float32Array(40));
+  const { packed, multipliers, scales } = quantizeRowsToInt4(values, 40);
+  deepStrictEqual([...multipliers], [15, 1, -15, 1, 1, 1]);
+  deepStrictEqual([...scales], [1, 1, 1]);
+  deepStrictEqual([...unpackInt4(packed, multipliers, 40)], [...values].map((x) => x + 0));
+});
+
+for (const bad of [NaN, Infinity]) {
+  Deno.test(`quantizeRowsToInt4() refuses ${bad}`, () => {
+    throws(() => quantizeRowsToInt4(Float32Array.of(1, bad, 2, 3), 2), /weights must be finite/);
+  });
+}
+
+for (const name of ["mqa-d40-f32", "mha-d80-untied-int8"]) {
+  Deno.test(`quantizeCheckpoint() to 4 bits writes the layout that is documented: ${name}`, async () => {
+    await withFolder({}, async (target) => {
+      const { sourceBytes, targetBytes } = await quantizeCheckpoint(folderOf(name), target, { bits: 4 });
+      ok(targetBytes < sourceBytes, `${sourceBytes} -> ${targetBytes}`);
+      equal(JSON.parse(await Deno.readTextFile(`${target}/config.json`)).quantization_config.bits, 4);
+      const header = await headerOf(`${target}/model.safetensors`);
+      using original = await openCheckpoint(folderOf(name));
+      using quantized = await openCheckpoint(target);
+      for (const { ref, role } of weightsOf(original.network.graph)) {
+        const before = await loadFloat32(original.tensors, ref),
+          after = await loadFloat32(quantized.tensors, ref);
+        const isExact = role === "vector" || role === "positions";
+        if (isExact || role === "embedding" && name.endsWith("int8")) {
+          deepStrictEqual(after, before, ref.name);
+        }
+        if (role !== "matrix") continue;
+        const [rows, columns] = ref.shape, groups = Math.ceil(columns / 32);
+        deepStrictEqual([header[ref.name].dtype, header[ref.name].shape], ["U8", [rows, groups * 16]]);
+        deepStrictEqual(header[`${ref.name}_multiplier`].shape, [rows, groups]);
+        const error = after.reduce((sum, x, i) => sum + (x - before[i]) ** 2, 0);
+        const size = before.reduce((sum, x) => sum + x ** 2, 0);
+        ok(error > 0 && error < 0.012 * size, `${ref.name}: squared error is ${error / size} of the weights`);
+      }
+    });
+  });
+}
+
+async function headerOf(path: string): Promise<Record<string, HeaderEntry>> {
+  const file = await Deno.readFile(path);
+  const length = Number(new DataView(file.buffer).getBigUint64(0, true));
+  return JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+}
+
+Deno.test("quantizeCheckpoint() refuses int4 as a source; a multiplier that no byte holds is refused", async () => {
+  await withFolder({}, async (target) => {
+    await quantizeCheckpoint(folderOf("mqa-d40-f32"), target, { bits: 4 });
+    await rejects(
+      quantizeCheckpoint(target, `${target}/again`, { bits: 4 }),
+      /is int4 already; start from the float or int8/,
+    );
+    await rejects(
+      quantizeCheckpoint(target, `${target}/again`),
+      /is int4 already; start from the float checkpoint/,
+    );
+
+    const path = `${target}/model.safetensors`, file = await Deno.readFile(path);
+    const dataStart = 8 + Number(new DataView(file.buffer).getBigUint64(0, true));
+    const name = Object.keys(await headerOf(path)).find((key) => key.endsWith("_multiplier"))!;
+    file[dataStart + (await headerOf(path))[name].data_offsets[0]] = 16;
+    await Deno.writeFile(path, file);
+    using broken = await openCheckpoint(target);
+    const { ref } = weightsOf(broken.network.graph).find(({ ref }) => `${ref.name}_multiplier` === name)!;
+    await rejects(
+      loadFloat32(broken.tensors, ref),
+      /must be within -15 to 15, received 16 in row 0; quantise/,
+    );
+  });
+});
 
 Deno.test("quantizeCheckpoint() refuses a target that is a file, and says what it could not write", async () => {
   await withFolder({ file: "" }, async (folder) => {
