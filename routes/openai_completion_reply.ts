@@ -36,7 +36,7 @@ export class CompletionShaper {
   #slowest: Pick<GenerationTimings, "promptMs" | "predictedMs"> = { promptMs: 0, predictedMs: 0 };
   readonly #promptLengths: number[] = [];
   /** What the model read, by prompt. */
-  readonly #prompts = new Map<number, Pick<PromptRead, "layout" | "healed">>();
+  readonly #prompts = new Map<number, Pick<PromptRead, "layout" | "healed" | "truncated">>();
   /** Characters so far, by choice. */
   readonly #offsets = new Map<number, number>();
 

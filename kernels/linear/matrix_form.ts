@@ -1,7 +1,6 @@
 // The form of linear for many rows on a GPU with matrix units: how it divides its work, and its WGSL written out.
 import type { GpuCaps, MatrixFragment } from "../../device/caps.ts";
-import type { StorageType } from "../gpu_op.ts";
-import { specialise, unroll } from "../wgsl.ts";
+import { ELEMENTS_PER_16_BYTES, specialise, unroll } from "../wgsl.ts";
 import matrixCode from "./matrix.wgsl" with { type: "text" };
 
 /** How a workgroup divides its tile of the output. */
@@ -152,7 +151,7 @@ const UNPACK_BYTES = `fn halvesOf(bytes: u32) -> vec2<u32> {
 /** A thread's share of the tiles, which waits in registers while the tiles before it are multiplied. */
 function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Record<string, string> {
   const { depth } = form, threads = threadsOf(form);
-  const elements: Record<StorageType, number> = { f32: 4, f16: 8, i8: 16 };
+  const elements = ELEMENTS_PER_16_BYTES;
   const xWords = depth / 8, weightWords = depth / elements[sizes.type];
   const xLoads = tileRows(form) * xWords / threads, weightLoads = tileColumns(form) * weightWords / threads;
   // A row of the weight may end within a depth: x is zero there, so that anything finite will do.
