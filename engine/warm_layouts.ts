@@ -31,7 +31,7 @@ const WARM_MS = 50;
  * one for which SPM would read all, and mostly there is time between them in which SPM gets ready.
  */
 const PATIENCE_WITH_PSM = 1 / 2;
-/** Where the suffix has just changed, SPM has to spare this share of PSM's cost: it likely changes again, line by line. */
+/** Where the suffix has just changed and SPM's cost is felt, SPM has to spare this share of it: the suffix likely changes again, line by line. */
 const SPM_MARGIN = 1 / 8;
 /** Those who asked least recently are forgotten. */
 const MAX_EDITORS = 256;
@@ -103,10 +103,11 @@ export class LayoutChoice {
    * layout had cost, whichever they do next.
    */
   weigh(layout: FimLayout, ids: readonly number[], cached: number): number {
-    const { editor, isMoved } = this.#options, uncomputed = ids.length - cached;
+    const { editor, isMoved, msOf } = this.#options, uncomputed = ids.length - cached;
     this.#candidates.set(layout, { ids, uncomputed });
     if (layout === "psm") return cached;
-    return isMoved ? cached - uncomputed * SPM_MARGIN : cached + editor.spent * PATIENCE_WITH_PSM;
+    if (!isMoved) return cached + editor.spent * PATIENCE_WITH_PSM;
+    return msOf(uncomputed) < WARM_MS ? cached : cached - uncomputed * SPM_MARGIN;
   }
 
   chose(layout: FimLayout | undefined): void {

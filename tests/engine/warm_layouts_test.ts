@@ -41,7 +41,12 @@ const PREFIX = "p".repeat(50), SUFFIX = "s".repeat(20);
 Deno.test("LocalEngine computes the suffix alone when it changes, and a letter alone once there was time", async () => {
   await using server = await openSlowEngine();
   const { ask, idle } = server;
-  assert.equal((await ask(PREFIX, SUFFIX)).layout, "psm", "the suffix may change again");
+  assert.equal((await ask(PREFIX, SUFFIX)).layout, "spm", "nobody knows yet that a row takes long");
+  assert.equal(
+    (await ask(PREFIX, "q".repeat(20))).layout,
+    "psm",
+    "nothing is cached, and the suffix may change again",
+  );
   const deleted = await ask(PREFIX, "r".repeat(20));
   assert.deepEqual(
     [deleted.layout, deleted.rows],
