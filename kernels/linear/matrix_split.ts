@@ -73,12 +73,10 @@ export function splitCalls(
   const steps = sizes.xWords * 8 / form.depth;
   const tilesAcross = Math.ceil(shard.numRows / tileColumns(form));
   const partialQuads = tilesAcross * tileColumns(form) / 4;
-  const { maxTokens, maxSamples } = context.layout.limits;
-  const mostTiles = Math.ceil((node.input.rows === "tokens" ? maxTokens : maxSamples) / tileRows(form));
-  const partialRows = Array.from({ length: mostTiles }, (_, i) => i + 1)
-    .filter((tiles) => taken((tiles - 1) * tileRows(form) + 1))
-    .map((tiles) => partsOf(tiles * tilesAcross, steps) * tiles * tileRows(form));
-  const partials = context.scratch("partial sums", Math.max(0, ...partialRows) * partialQuads * 16);
+  const partials = context.scratch(
+    "partial sums",
+    partialRows(node, form, context, taken, tilesAcross, steps) * partialQuads * 16,
+  );
   const rowsOf = (shape: Parameters<KernelCall["grid"]>[0]) => {
     const rows = rowsInStep(node.input.rows, shape);
     return taken(rows) ? rows : undefined;
@@ -123,6 +121,27 @@ export function splitCalls(
       return rows === undefined ? undefined : [Math.ceil(shard.numRows / 4 / 64), rows, 1];
     },
   }];
+}
+
+/** Most rows of partial sums, of all parts together, in a step that the form takes. */
+function partialRows(
+  node: LinearNode,
+  form: MatrixForm,
+  context: GpuContext,
+  taken: (rows: number) => boolean,
+  tilesAcross: number,
+  steps: number,
+): number {
+  const { maxTokens, maxSamples } = context.layout.limits;
+  const mostRows = node.input.rows === "tokens" ? maxTokens : maxSamples;
+  let most = 0;
+  for (let tiles = 1; (tiles - 1) * tileRows(form) < mostRows; tiles++) {
+    // Between two forms the choice changes where a tile begins or, for the fewest rows, within the first.
+    const [first, last] = [(tiles - 1) * tileRows(form) + 1, tiles * tileRows(form)];
+    if (!taken(first) && !taken(last)) continue;
+    most = Math.max(most, partsOf(tiles * tilesAcross, steps) * last);
+  }
+  return most;
 }
 
 /** Stores sums as they are. */
