@@ -1,6 +1,7 @@
 // An infill request as token ids: encodes prefix, suffix and other files, and cuts them to the context.
 import { type Cut, keepEnd, keepStart } from "./anchored_cut.ts";
 import { cheapestStart } from "./cached_start.ts";
+import { firstTokens, lastTokens } from "./edge_tokens.ts";
 import { type FileForm, type FimSupport, layOut, steadyPart } from "./fim.ts";
 import type { EncodedPrompt } from "./generation.ts";
 import type { FimLayout, Prompt } from "./request.ts";
@@ -24,8 +25,6 @@ export type FindBackup = (ids: readonly number[]) => Backup | undefined;
 const UNNAMED_FILE = "filename";
 const PLAIN_SEPARATOR = "\n\n--- snippet ---\n\n";
 const MAX_PATH_TOKENS = 64;
-/** Bytes of text encoded per token of budget at first; code has three to four to a token. */
-const BYTES_PER_TOKEN = 6;
 
 /** How many tokens an infill's prompt may have. */
 export interface InfillRoom {
@@ -68,8 +67,9 @@ export function buildInfillPrompt(
   const header = fileHeader(tokenizer, fim.fileForm, request, room.prompt);
   const forText = Math.max(0, room.prompt - 3 - header.before.length - header.inside.length);
   const stretch = Math.max(0, (room.stretched ?? 0) - room.prompt);
-  const text = readAround(tokenizer, request, forText, stretch);
-  const suffix = keepSuffix(tokenizer, text, forText, room.suffix ?? Infinity);
+  const mostSuffix = Math.min(forText, room.suffix ?? Infinity);
+  const text = readAround(tokenizer, request, forText + stretch, mostSuffix);
+  const suffix = keepSuffix(tokenizer, text, forText, mostSuffix);
   const forPrefix = forText - suffix.ids.length;
   const usual = usualStart(tokenizer, text, forPrefix);
   const prefix = text.prefix.ids, numShown = prefix.length - usual;
@@ -136,20 +136,25 @@ interface TextAround {
   readonly suffix: Cut;
 }
 
-/** As much of the text before the cursor and after it as there might be room for. */
-function readAround(tokenizer: Tokenizer, request: InfillRequest, room: number, stretch: number): TextAround {
+/** As much of the text before the cursor and after it as might be shown. */
+function readAround(
+  tokenizer: Tokenizer,
+  request: InfillRequest,
+  mostPrefix: number,
+  mostSuffix: number,
+): TextAround {
   const line = tokenizer.encode(request.lineStart ?? "", { parseSpecial: true });
-  const before = lastTokens(tokenizer, request.prefix, room + stretch);
+  const before = lastTokens(tokenizer, request.prefix, mostPrefix);
   return {
     prefix: { ...before, ids: [...before.ids, ...line] },
     lineLength: line.length,
-    suffix: firstTokens(tokenizer, request.suffix, room),
+    suffix: firstTokens(tokenizer, request.suffix, mostSuffix),
   };
 }
 
 function keepSuffix(tokenizer: Tokenizer, { prefix, suffix }: TextAround, room: number, most: number): Cut {
   const left = Math.max(Math.floor(room / 4), room - prefix.ids.length);
-  return keepStart(tokenizer, suffix, Math.min(left, room, most));
+  return keepStart(tokenizer, suffix, Math.min(left, most));
 }
 
 /** The index of the prefix at which what is shown of it begins: of the line, too, what there is room for. */
@@ -184,37 +189,4 @@ function otherFiles(
 function encodePath(tokenizer: Tokenizer, filename: string | undefined, budget: number): readonly number[] {
   const most = Math.max(1, Math.min(MAX_PATH_TOKENS, Math.floor(budget / 4)));
   return lastTokens(tokenizer, `${filename ?? UNNAMED_FILE}\n`, most).ids.slice(-most);
-}
-
-/** The tokens of the end of `text`, at least `count` of them where there are as many; encodes no more than it must. */
-function lastTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
-  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
-    if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
-    const start = afterLineBreak(text, text.length - length);
-    const ids = tokenizer.encode(text.slice(start));
-    if (ids.length > count) return { ids, truncated: true };
-  }
-}
-
-/** As `lastTokens`, from the start of `text`. */
-function firstTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
-  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
-    if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
-    const lineBreak = text.lastIndexOf("\n", length - 1);
-    const end = lineBreak > length / 2 ? lineBreak + 1 : withinCharacter(text, length) ? length + 1 : length;
-    const ids = tokenizer.encode(text.slice(0, end));
-    if (ids.length > count) return { ids, truncated: true };
-  }
-}
-
-/** The start of a line at or soon after `index`, so that what is encoded begins where the model saw tokens begin. */
-function afterLineBreak(text: string, index: number): number {
-  const lineBreak = text.indexOf("\n", index);
-  if (lineBreak >= 0 && lineBreak - index < (text.length - index) / 2) return lineBreak + 1;
-  return withinCharacter(text, index) ? index - 1 : index;
-}
-
-/** Whether `index` falls between the two halves of a character outside the basic plane. */
-function withinCharacter(text: string, index: number): boolean {
-  return /^[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.slice(index - 1, index + 1));
 }
