@@ -1,5 +1,5 @@
-// Where a step's time on the GPU goes, of decodes or of a prefill: a timestamp before and after every dispatch, summed up by kind, beside the
-// bytes of weights that the kind reads.
+// Where a step's time on the GPU goes, of decodes or of a prefill: a timestamp before and after every dispatch, summed up
+// by kind, beside the bytes of weights that the kind reads.
 //
 //     deno run -A bench/gpu/profile.ts --model DIR --device dawn --batches 1,8 --contexts 512
 import { parseArgs } from "node:util";

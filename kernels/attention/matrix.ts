@@ -12,7 +12,7 @@ import matrixCode from "./matrix.wgsl" with { type: "text" };
 /** Rows of fragments, a subgroup each, that a workgroup takes at most. */
 const MOST_SUBGROUPS = 4;
 /** More columns of a head would not fit a subgroup's registers. */
-const MOST_HEAD_FRAGMENTS = 8;
+const MOST_HEAD_COLUMNS = 128;
 
 interface MatrixTiling {
   readonly fragment: MatrixFragment;
@@ -30,14 +30,14 @@ interface MatrixTiling {
  */
 export function matrixTileTokens(node: AttentionNode, profile: Profile, caps: GpuCaps): number | undefined {
   const { matrixFragment } = caps;
-  if (profile === "safe" || !matrixFragment || !fits(node, matrixFragment)) return undefined;
+  if (profile === "safe" || !matrixFragment || !fits(node)) return undefined;
   const group = node.numHeads / node.numKvHeads;
   return Math.min(BLOCK_SIZE, Math.max(1, Math.floor(MOST_SUBGROUPS * matrixFragment.m / group)));
 }
 
 /** Rows of the cache and of the activations must be whole words, and heads whole fragments. */
-function fits({ headSize }: AttentionNode, { n }: MatrixFragment): boolean {
-  return headSize % 16 === 0 && headSize / n <= MOST_HEAD_FRAGMENTS * (16 / n);
+function fits({ headSize }: AttentionNode): boolean {
+  return headSize % 16 === 0 && headSize <= MOST_HEAD_COLUMNS;
 }
 
 /** The one dispatch, for steps of more than single tokens; undefined where the form does not serve the node. */

@@ -4,8 +4,8 @@
 // [SHARD_ROWS, whole 16 bytes], one shard, whose row 0 is output column FIRST_COLUMN. Words are 16 bytes.
 // Depths of DEPTH go through workgroup memory; the next one is on its way from global memory meanwhile.
 // Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS), z = parts of the depth, whose sums split.wgsl adds up;
-// THREADS threads. Reference: linearReference, with x
-// rounded to f16. Every output is summed over k in ascending order, in fragments, whatever the number of rows.
+// THREADS threads. Reference: linearReference, with x rounded to f16. Every output of a part is summed over k in ascending
+// order, in fragments; how many parts there are follows the number of rows.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;

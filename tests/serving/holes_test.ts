@@ -32,7 +32,7 @@ interface Server extends AsyncDisposable {
 
 async function startServer(): Promise<Server> {
   const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
-  // The whole suffix is shown, as transformers was.
+  // All of the suffix, which transformers was shown, too.
   const engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load, infillSuffix: 1024 });
   const server = await HttpServer.listen(createApp(engine, { apiKeys: [] }).fetch, {
     hostname: "127.0.0.1",
