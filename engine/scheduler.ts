@@ -19,7 +19,7 @@ export const PATIENCE_STEPS = 64;
 const CHUNKS_PER_STEP = 4;
 const ELDER_SHARE = 4;
 const BACKGROUND_SHARE = 16;
-/** Steps with live work, of which one has rows for other work too. */
+/** Steps with live work, of which one has rows for other work too, and for the oldest sequence out of its order. */
 export const BACKGROUND_EVERY = 8;
 
 export interface SchedulerOptions {
@@ -98,10 +98,10 @@ export class Scheduler {
     const elder = this.#placeElder();
     this.#places.reserveDecodes(elder);
     const plan: Plan = { step, budget, elder, admits: true };
-    const turn = elder !== undefined && (elder.rank === 0 || this.#isBackgroundTurn);
+    const turn = elder !== undefined && this.#isBackgroundTurn;
     if (turn && isDecode(elder)) take(elder, budget, step);
     for (const one of this.#places.running) {
-      if (one.rank === 0 && isDecode(one) && one !== elder) take(one, budget, step);
+      if (one.rank === 0 && isDecode(one) && !(turn && one === elder)) take(one, budget, step);
     }
     if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
     const least = Math.ceil(this.#chunkTokens / ELDER_SHARE);
@@ -112,7 +112,11 @@ export class Scheduler {
     return step;
   }
 
-  /** Beside live work, whatever else there is has every eighth step only: each row would hold up whoever waits. */
+  /**
+   * Beside live work, whatever else there is has every eighth step only: each row would hold up whoever waits. So has
+   * the oldest sequence, live or not, where it would not be served in its order: it is late already, and where more
+   * arrives than can be computed there always is one, whose rows make others late.
+   */
   get #isBackgroundTurn(): boolean {
     return this.#steps % BACKGROUND_EVERY === 0;
   }
@@ -124,7 +128,7 @@ export class Scheduler {
     const few = Math.ceil(this.#chunkTokens / BACKGROUND_SHARE);
     let rows = besideLive ? few : Math.min(this.#chunkTokens, Math.max(few, most));
     if (besideLive && !this.#isBackgroundTurn) return;
-    if (elder && !elderServed) rows -= take(elder, budget, step, rows);
+    if (elder && elder.rank > 0 && !elderServed) rows -= take(elder, budget, step, rows);
     if (!besideLive && most >= this.#chunkTokens) {
       const decodes = this.#places.running.filter((one) => one.rank > 0 && isDecode(one) && one !== elder);
       for (const sequence of decodes) take(sequence, budget, step);
@@ -150,8 +154,8 @@ export class Scheduler {
     const shares = this.#shares[rank];
     const taken = new Set(step.map(({ sequence }) => sequence));
     const candidates = [...this.#places.running, ...this.#places.waiting].filter((one) =>
-      one.rank === rank && one !== elder && !taken.has(one) && (one.state === "running" || isReady(one)) &&
-      (rank > 0 || !isDecode(one))
+      one.rank === rank && (rank === 0 || one !== elder) && !taken.has(one) &&
+      (one.state === "running" || isReady(one)) && (rank > 0 || !isDecode(one))
     );
     shares.contend(candidates.map(({ flow }) => flow));
     const since = new Map<string, number>();
