@@ -1,5 +1,6 @@
 // Open-loop load: requests arrive when they arrive, whether or not earlier ones are answered, as with many people. The
-// rate rises until the server is saturated; then twice that rate shows whether it still does its work.
+// rate rises until the server is saturated; then that rate and multiples of it, by turns, show whether it still does its
+// work.
 import { arrivalTimes } from "./arrivals.ts";
 import { complete, type Outcome } from "./client.ts";
 import type { SourceFile } from "./code_corpus.ts";
@@ -14,7 +15,7 @@ import type { Target } from "./target.ts";
 
 /** What was measured at one rate. */
 export interface Phase {
-  readonly purpose: "search" | "twice saturation" | "without flood" | "beside flood";
+  readonly purpose: "search" | "saturation" | "without flood" | "beside flood";
   readonly askedRate: number;
   readonly seconds: number;
   readonly startedAt: number;
@@ -34,6 +35,8 @@ export interface OpenLoopRun {
   readonly samples: readonly CounterSample[];
 }
 
+/** Of the saturation rate: what is measured by turns once it is found. */
+const SATURATION_TIMES = [1, 2, 4];
 const SAMPLE_MS = 250;
 /** What is not answered this long after the last arrival is cut off. */
 const DRAIN_MS = 10_000;
@@ -69,13 +72,28 @@ export async function runOpenLoop(
   }
   const saturation = saturationRate(phases.map(resultOf));
   if (saturation !== undefined) {
-    await measure("twice saturation", 2 * saturation);
+    for (let round = 0; round < options.rounds; round++) {
+      for (const times of SATURATION_TIMES) await measure("saturation", times * saturation);
+    }
     if (options.flood > 0) {
       await measure("without flood", saturation / 2);
       await measure("beside flood", saturation / 2, options.flood);
     }
   }
   return { label: target.label, startedAt, phases, saturation, samples: sampler.samples };
+}
+
+/** Requests and outcomes of several phases at one rate as those of one; what the server counts is left out. */
+export function pooledPhase(phases: readonly Phase[]): Phase {
+  return {
+    ...phases[0],
+    seconds: phases.reduce((sum, { seconds }) => sum + seconds, 0),
+    outcomes: phases.flatMap(({ outcomes }) => outcomes),
+    latestSendMs: Math.max(...phases.map(({ latestSendMs }) => latestSendMs)),
+    floodCompleted: phases.reduce((sum, { floodCompleted }) => sum + floodCompleted, 0),
+    before: undefined,
+    after: undefined,
+  };
 }
 
 /** The asked rate stands for what arrived, so that the search's steps are what they should be; goodput is scaled alike. */

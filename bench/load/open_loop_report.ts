@@ -2,7 +2,7 @@
 import type { Outcome } from "./client.ts";
 import { counterCharts } from "./counter_charts.ts";
 import { type Findings, percent, type Table } from "./load_report.ts";
-import { type OpenLoopRun, type Phase, rateResult } from "./open_loop.ts";
+import { type OpenLoopRun, type Phase, pooledPhase, rateResult } from "./open_loop.ts";
 import type { LoadOptions } from "./options.ts";
 import { isSustained } from "./saturation.ts";
 import { growth, ratio } from "./server_counters.ts";
@@ -69,9 +69,6 @@ function saturationNotes({ label, phases, saturation }: OpenLoopRun, bounds: Bou
   if (saturation === undefined) {
     return [`${label}: no rate was sustained; take a lower --rate or a looser bound.`];
   }
-  const goodputs = phases.map((phase) => rateResult(phase, bounds).goodput);
-  const twice = goodputs[phases.findIndex(({ purpose }) => purpose === "twice saturation")];
-  const peak = Math.max(...goodputs);
   // Where every rate up to --max-rate was sustained, saturation lies above it, or above twice that.
   const found = phases.some((phase) => phase.purpose === "search" && !isSustained(rateResult(phase, bounds)));
   const lines = [
@@ -80,10 +77,7 @@ function saturationNotes({ label, phases, saturation }: OpenLoopRun, bounds: Bou
       : `${label}: not saturated at ${
         saturation.toFixed(2)
       } requests a second, the highest rate of the search.`,
-    `${label}: at twice that rate ${twice.toFixed(2)} a second are good, ${
-      percent(twice / peak)
-    } of the peak ` +
-    `(${peak.toFixed(2)}).`,
+    `${label}: ${overloadNote(phases, saturation, bounds)}`,
   ];
   const [without, beside] = (["without flood", "beside flood"] as const)
     .map((purpose) => phases.find((phase) => phase.purpose === purpose));
@@ -99,10 +93,28 @@ function saturationNotes({ label, phases, saturation }: OpenLoopRun, bounds: Bou
   return lines;
 }
 
+/** Rates measured by turns, so that a machine whose speed drifts met all of them: the search is minutes older. */
+function overloadNote(phases: readonly Phase[], saturation: number, bounds: Bounds): string {
+  const turns = Map.groupBy(phases.filter(({ purpose }) => purpose === "saturation"), (one) => one.askedRate);
+  const results = [...turns.values()].map((some) => rateResult(pooledPhase(some), bounds));
+  const goods = results.map(({ rate, goodput }) => {
+    return `${goodput.toFixed(2)} at ${(rate / saturation).toFixed(0)} times that rate`;
+  });
+  const parts = results.map(({ goodput }, i) =>
+    goodput / Math.max(...results.slice(0, i + 1).map((lower) => lower.goodput))
+  );
+  return `by turns good a second: ${goods.join(", ")}; never below ${
+    percent(Math.min(...parts))
+  } of the best at a ` +
+    "lower rate.";
+}
+
 function rateCharts(runs: readonly OpenLoopRun[], bounds: Bounds): Chart[] {
-  const byRate = (run: OpenLoopRun) =>
-    run.phases.filter(({ purpose }) => !purpose.includes("flood"))
-      .toSorted((a, b) => a.askedRate - b.askedRate).map((phase) => phaseFigures(run.label, phase, bounds));
+  const byRate = ({ label, phases }: OpenLoopRun) => {
+    const alone = phases.filter(({ purpose }) => !purpose.includes("flood"));
+    return [...Map.groupBy(alone, ({ askedRate }) => askedRate).values()].map(pooledPhase)
+      .toSorted((a, b) => a.askedRate - b.askedRate).map((phase) => phaseFigures(label, phase, bounds));
+  };
   const prefix = (run: OpenLoopRun) => runs.length > 1 ? `${run.label}: ` : "";
   const marks = runs.length === 1 && runs[0].saturation !== undefined
     ? { marks: [{ x: runs[0].saturation, label: "saturation" }] }

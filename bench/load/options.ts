@@ -36,7 +36,8 @@ open-loop
   --refine N        halvings between the last sustained rate and the first that was not (default: 2)
   --ttft-bound MS   a request counts as good when its first token came by then (default: 500)
   --total-bound MS  and its last by then (default: no bound)
-  --flood N         at the end, half the saturation rate with and without N batch completions beside it
+  --rounds N        at the end, of 1, 2 and 4 times the saturation rate by turns (default: 1)
+  --flood N         then half the saturation rate with and without N batch completions beside it
 
 keystrokes
   --editors LIST    editors at once, a replay for each number (default: 1)

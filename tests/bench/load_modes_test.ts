@@ -77,13 +77,19 @@ Deno.test("load says in one line what is wrong with what it was told, and ends w
   }
 });
 
-Deno.test("load open-loop finds rates, twice saturation and a flood, and writes table, page and plots", async () => {
-  const flags = ["--rate", "4", "--max-rate", "8", "--seconds", "1", "--flood", "2", "--ttft-bound", "60000"];
+Deno.test("load open-loop finds rates, overload and a flood, and writes table, page and plots", async () => {
+  const flags = ["--rate", "4", "--max-rate", "8", "--seconds", "1", "--rounds", "2"];
+  flags.push("--flood", "2", "--ttft-bound", "60000");
   const { code, printed, records, page, plots } = await load("open-loop", ...OWN, ...flags);
   assert.equal(code, 0, printed);
-  const purposes = ["search", "search", "twice saturation", "without flood", "beside flood"];
+  const turns = new Array(6).fill("saturation");
+  const purposes = ["search", "search", ...turns, "without flood", "beside flood"];
   assert.deepEqual(records.map(({ purpose }) => purpose), purposes);
   assert.ok(records.every(({ failed }) => failed === 0), printed);
+  assert.match(
+    printed,
+    /good a second: .* at 1 times that rate, .* at 2 .*, .* at 4 .*; never below \d+ % of the best/,
+  );
   assert.match(page, /Time to first token against rate/);
   assert.ok(plots.includes("open-loop-goodput-by-rate.svg"));
 });
