@@ -4,10 +4,12 @@ import { EventLoop } from "../../engine/event_loop.ts";
 
 const STEP_MS = 6;
 
-self.onmessage = async ({ data: turns }: MessageEvent<Int32Array>) => {
+const scope = self as unknown as Worker;
+
+scope.onmessage = async ({ data: turns }: MessageEvent<Int32Array>) => {
   const loop = new EventLoop(() => performance.now());
-  self.onmessage = ({ data: sentAt }: MessageEvent<number>) => {
-    (self as unknown as Worker).postMessage(Atomics.load(turns, 0) - sentAt);
+  scope.onmessage = ({ data: sentAt }: MessageEvent<number>) => {
+    scope.postMessage(Atomics.load(turns, 0) - sentAt);
   };
   for (;;) {
     for (const end = performance.now() + STEP_MS; performance.now() < end;);
