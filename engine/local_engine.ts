@@ -1,5 +1,6 @@
 // The engine in this thread: owns the loop schedule -> pack -> run -> events, the requests in flight, and the model,
 // which it opens anew when the device is lost. Device work blocks, so servers run it in a worker (`worker_engine.ts`).
+import { setImmediate } from "node:timers";
 import { DeviceLostError } from "../device/device_lost_error.ts";
 import type { StepResult } from "../kernels/step.ts";
 import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
@@ -9,7 +10,6 @@ import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { deviceLostError, EngineUnavailableError } from "./errors.ts";
-import { EventLoop } from "./event_loop.ts";
 import { EventQueue } from "./event_queue.ts";
 import { GrammarPool } from "./grammar_pool.ts";
 import { Idle } from "./idle.ts";
@@ -31,6 +31,8 @@ export interface LocalEngineOptions extends Omit<EngineOptions, "load"> {
   readonly openModel: (onProgress: OnProgress) => Promise<LoadedModel>;
   /** Told of every change of `state`. */
   readonly onState?: (state: EngineState) => void;
+  /** Called after every step, in a turn of the event loop of its own: receives what other threads have sent meanwhile. */
+  readonly takeMessages?: () => void;
   /** Milliseconds on a clock that never goes back. */
   readonly now?: () => number;
   /** Milliseconds to wait before each attempt to open a lost device again. */
@@ -43,7 +45,6 @@ export class LocalEngine implements Engine {
   readonly #loop: Promise<void>;
   readonly #inFlight: InFlight;
   readonly #idle: Idle;
-  readonly #eventLoop: EventLoop;
   readonly #grammars = new GrammarPool(() => this.#served!.grammarVocabulary(), () => this.#idle.wake());
   #state: EngineState = { phase: "loading", progress: 0 };
   #served: ServedModel | undefined;
@@ -66,7 +67,6 @@ export class LocalEngine implements Engine {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#idle = new Idle(this.#now);
-    this.#eventLoop = new EventLoop(this.#now);
     this.#inFlight = new InFlight(this.#now, (sequence) => this.#scheduler!.finish(sequence));
     this.#delivery = new StepDelivery(this.#inFlight, this.#now);
     if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
@@ -221,7 +221,8 @@ export class LocalEngine implements Engine {
       this.#delivery.deliver(scheduler, step, result, ms);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
-    await this.#eventLoop.turn();
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.#options.takeMessages?.();
     await this.#grammars.settle();
   }
 

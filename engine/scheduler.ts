@@ -98,7 +98,8 @@ export class Scheduler {
     const elder = this.#placeElder();
     this.#places.reserveDecodes(elder);
     const plan: Plan = { step, budget, elder, admits: true };
-    const turn = elder !== undefined && this.#isBackgroundTurn;
+    const turn = elder !== undefined && this.#isBackgroundTurn &&
+      (elder.rank > 0 || this.#hasLiveBeside(elder));
     if (turn && isDecode(elder)) take(elder, budget, step);
     for (const one of this.#places.running) {
       if (one.rank === 0 && isDecode(one) && !(turn && one === elder)) take(one, budget, step);
@@ -124,7 +125,7 @@ export class Scheduler {
   /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
   #serveBackground(plan: Plan, elderServed: boolean, most: number) {
     const { step, budget, elder } = plan;
-    const besideLive = step.some(({ sequence }) => sequence.rank === 0 && sequence !== elder);
+    const besideLive = step.some(({ sequence }) => sequence.rank === 0);
     const few = Math.ceil(this.#chunkTokens / BACKGROUND_SHARE);
     let rows = besideLive ? few : Math.min(this.#chunkTokens, Math.max(few, most));
     if (besideLive && !this.#isBackgroundTurn) return;
@@ -157,7 +158,9 @@ export class Scheduler {
       one.rank === rank && (rank === 0 || one !== elder) && !taken.has(one) &&
       (one.state === "running" || isReady(one)) && (rank > 0 || !isDecode(one))
     );
-    shares.contend(candidates.map(({ flow }) => flow));
+    // Who was served out of its order is still among those who want something: forgotten, it would start anew.
+    const elders = elder?.rank === rank && taken.has(elder) && !isDecode(elder) ? [elder.flow] : [];
+    shares.contend([...elders, ...candidates.map(({ flow }) => flow)]);
     const since = new Map<string, number>();
     for (const { flow: { key }, arrival } of candidates) {
       since.set(key, Math.min(since.get(key) ?? Infinity, arrival));
@@ -185,7 +188,7 @@ export class Scheduler {
       if (rank > 0 || next.numUncomputed > count) wanting.push(next.flow);
     }
     // Who has all it wanted is as good as new when it comes again.
-    shares.contend([...wanting, ...candidates.map(({ flow }) => flow)]);
+    shares.contend([...elders, ...wanting, ...candidates.map(({ flow }) => flow)]);
     // What a class waits for, the classes below it must not take.
     if (blocked.size > 0) plan.admits = false;
     return rows;
@@ -240,10 +243,11 @@ export class Scheduler {
 
   /** A whole chunk where nobody looks at the cursor meanwhile. */
   #elderRows(elder: Sequence): number {
-    const live = [...this.#places.running, ...this.#places.waiting].some((one) =>
-      one.rank === 0 && one !== elder
-    );
-    return live ? Math.ceil(this.#chunkTokens / ELDER_SHARE) : this.#chunkTokens;
+    return this.#hasLiveBeside(elder) ? Math.ceil(this.#chunkTokens / ELDER_SHARE) : this.#chunkTokens;
+  }
+
+  #hasLiveBeside(elder: Sequence): boolean {
+    return [...this.#places.running, ...this.#places.waiting].some((one) => one.rank === 0 && one !== elder);
   }
 
   /** Admits a sequence, if need be in the place of others. False: it has to wait. */

@@ -11,6 +11,7 @@ import {
   type EngineCall,
   fromErrorRecord,
   type FromWorker,
+  type OpenMessage,
   type ToWorker,
 } from "./worker_messages.ts";
 
@@ -20,6 +21,7 @@ const CLOSE_LOADING_TIMEOUT_MS = 1_000;
 
 export class WorkerEngine implements Engine {
   readonly #worker: Worker;
+  readonly #outbox: MessagePort;
   readonly #requests = new Map<number, EventQueue<GenerationEvent>>();
   readonly #calls = new Map<number, PromiseWithResolvers<EngineAnswer>>();
   readonly #closed = Promise.withResolvers<void>();
@@ -40,7 +42,10 @@ export class WorkerEngine implements Engine {
       event.preventDefault(); // Or the error would end this thread as well.
       this.#crash(event.message);
     };
-    this.#post({ kind: "open", options });
+    const { port1, port2 } = new MessageChannel();
+    this.#outbox = port1;
+    const message: OpenMessage = { options, inbox: port2 };
+    this.#worker.postMessage(message, [port2]);
   }
 
   get state(): EngineState {
@@ -104,6 +109,7 @@ export class WorkerEngine implements Engine {
       clearTimeout(timer);
     }
     this.#worker.terminate();
+    this.#outbox.close();
   }
 
   #receive(message: FromWorker) {
@@ -163,6 +169,7 @@ export class WorkerEngine implements Engine {
     this.#failAll(failedError(reason));
     this.#closed.resolve();
     this.#worker.terminate();
+    this.#outbox.close();
   }
 
   #failAll(error: Error) {
@@ -179,7 +186,7 @@ export class WorkerEngine implements Engine {
   }
 
   #post(message: ToWorker) {
-    this.#worker.postMessage(message);
+    this.#outbox.postMessage(message);
   }
 }
 

@@ -20,9 +20,14 @@ export type EngineCall =
 
 export type EngineAnswer = number[] | string | EngineStats | SequenceInfo[];
 
+/** A worker's first message. All others come through the inbox. */
+export interface OpenMessage {
+  readonly options: EngineOptions;
+  readonly inbox: MessagePort;
+}
+
 /** `id` names a request or a call; both count in one series. */
 export type ToWorker =
-  | { readonly kind: "open"; readonly options: EngineOptions }
   | { readonly kind: "submit"; readonly id: number; readonly request: GenerationRequest }
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "call"; readonly id: number; readonly call: EngineCall }

@@ -1,24 +1,33 @@
 // The worker's side of `worker_engine.ts`: runs an engine and answers the messages that ask for it.
 import type { Engine, EngineState } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
+import { Inbox } from "./inbox.ts";
 import {
   type EngineAnswer,
   type EngineCall,
   type FromWorker,
+  type OpenMessage,
   toErrorRecord,
   type ToWorker,
 } from "./worker_messages.ts";
 
 /** What is needed of a worker's global scope. */
 export interface WorkerScope {
-  onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+  onmessage: ((event: MessageEvent<OpenMessage>) => void) | null;
   postMessage(message: FromWorker): void;
   close(): void;
 }
 
-export type MakeEngine = (options: EngineOptions, onState: (state: EngineState) => void) => Engine;
+export type MakeEngine = (options: EngineOptions, link: EngineLink) => Engine;
 
-/** Serves one engine, made when the first message asks for it, until it is closed. */
+/** What an engine is given to reach the thread that it is for. */
+export interface EngineLink {
+  readonly onState: (state: EngineState) => void;
+  /** As in `LocalEngineOptions`. */
+  readonly takeMessages: () => void;
+}
+
+/** Serves one engine, made when the first message has come, until it is closed. */
 export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
   const requests = new Map<number, AbortController>();
   let engine: Engine | undefined;
@@ -57,11 +66,8 @@ export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
     scope.close();
   }
 
-  scope.onmessage = ({ data }) => {
+  function receive(data: ToWorker) {
     switch (data.kind) {
-      case "open":
-        engine = makeEngine(data.options, postState);
-        break;
       case "submit":
         relay(data.id, (signal) => engine!.submit(data.request, signal));
         break;
@@ -75,6 +81,11 @@ export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
         close();
         break;
     }
+  }
+
+  scope.onmessage = ({ data: { options, inbox } }) => {
+    const messages = new Inbox(inbox, receive);
+    engine = makeEngine(options, { onState: postState, takeMessages: () => messages.drain() });
   };
 }
 

@@ -100,11 +100,12 @@ function overloadNote(phases: readonly Phase[], saturation: number, bounds: Boun
   const goods = results.map(({ rate, goodput }) => {
     return `${goodput.toFixed(2)} at ${(rate / saturation).toFixed(0)} times that rate`;
   });
-  const parts = results.map(({ goodput }, i) =>
-    goodput / Math.max(...results.slice(0, i + 1).map((lower) => lower.goodput))
-  );
+  const parts = results.flatMap(({ goodput }, i) => {
+    const best = Math.max(...results.slice(0, i + 1).map((lower) => lower.goodput));
+    return best > 0 ? [goodput / best] : [];
+  });
   return `by turns good a second: ${goods.join(", ")}; never below ${
-    percent(Math.min(...parts))
+    percent(parts.length > 0 ? Math.min(...parts) : undefined)
   } of the best at a ` +
     "lower rate.";
 }

@@ -7,7 +7,7 @@ import type { TargetOptions } from "./target.ts";
 
 export const USAGE = `Put a load on a completion server and measure it.
 
-  deno task load open-loop    arrivals at rising rates until the server is saturated, then at twice that rate
+  deno task load open-loop    arrivals at rising rates until the server is saturated, then at 1, 2 and 4 times that
   deno task load keystrokes   editors that type real edits, a request with every key press
   deno task load soak         many requests, broken ones and clients that leave among them; every answer is checked
 

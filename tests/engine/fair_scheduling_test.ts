@@ -323,3 +323,22 @@ Deno.test("Scheduler starts the live work of a key that has no other within as m
   );
   assert.ok(checked > 3000 && longest > 1, `too tame: ${checked} waits, the longest ${longest} steps`);
 });
+
+Deno.test("Scheduler lets a key's first live sequence wait for one chunk of every other key, also beside the oldest's turns", () => {
+  const limits = { ...LIMITS, maxSequences: 16, maxSamples: 16, maxBlocksPerSequence: 512, numBlocks: 8192 };
+  for (const others of [1, 3, 10]) {
+    for (let phase = 0; phase < BACKGROUND_EVERY; phase++) {
+      const scheduler = new Scheduler(limits);
+      // The oldest is read for so long that it gets old; what decodes beside it makes prompts come in chunks.
+      scheduler.add(sequence(4000, 1, "live", { key: "oldest" }));
+      scheduler.add(sequence(1, 2000, "live", { key: "oldest" }));
+      for (let i = 0; i < others; i++) scheduler.add(sequence(4000, 1, "live", { key: `other ${i}` }));
+      for (let i = 0; i < PATIENCE_STEPS + 8 + phase; i++) advance(scheduler);
+      const newcomer = sequence(8, 1, "live", { key: "newcomer" });
+      scheduler.add(newcomer);
+      let waited = 1;
+      while (!advance(scheduler).some(({ sequence }) => sequence === newcomer)) waited++;
+      assert.ok(waited <= others + 2, `waited ${waited} steps for ${others + 1} other keys`);
+    }
+  }
+});

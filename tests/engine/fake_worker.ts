@@ -7,7 +7,7 @@ import { FakeRunner } from "./fake_runner.ts";
 
 if (new URL(import.meta.url).searchParams.has("broken")) throw new Error("broken module");
 
-serveEngine(self as unknown as WorkerScope, (options, onState) => {
+serveEngine(self as unknown as WorkerScope, (options, link) => {
   let steps = 0;
   function beforeStep() {
     steps++;
@@ -21,7 +21,7 @@ serveEngine(self as unknown as WorkerScope, (options, onState) => {
   }
   return new LocalEngine({
     ...options,
-    onState,
+    ...link,
     openModel: (onProgress) => {
       onProgress(0.5);
       if (options.load.modelDir === "missing") return Promise.reject(new Error("no such folder"));

@@ -1,0 +1,28 @@
+// Messages to a thread that is busy. The runtime lets them in only when the thread has nothing to do, or once in some
+// thirty turns of its event loop (tokio's `global_queue_interval`): with steps of 25 ms that follow each other a request
+// waited for 390 ms on average and for 770 at most. So who is busy looks for them itself, between two steps.
+import { type MessagePort as NodePort, receiveMessageOnPort } from "node:worker_threads";
+
+export class Inbox<Message> {
+  readonly #port: MessagePort;
+  readonly #receive: (message: Message) => void;
+
+  /** @param receive gets every message once, in their order: those that come while the thread is idle, too */
+  constructor(port: MessagePort, receive: (message: Message) => void) {
+    this.#port = port;
+    this.#receive = receive;
+    port.onmessage = ({ data }) => receive(data);
+  }
+
+  /**
+   * Receives all that has come. To be called in a turn of the event loop of its own (after `setImmediate`): then no
+   * message is on its way to `onmessage` that these would overtake.
+   */
+  drain(): void {
+    // The same object; only the types of the two libraries differ.
+    const port = this.#port as unknown as NodePort;
+    for (let received; (received = receiveMessageOnPort(port)) !== undefined;) {
+      this.#receive(received.message as Message);
+    }
+  }
+}
