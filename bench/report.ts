@@ -49,7 +49,7 @@ function table({ ours, peers }: Report, figure: Figure): string {
     format(timing[figure]),
     ...columns.flatMap(({ timings }) => peerCells(timing, timings, figure)),
   ]);
-  const header = ["batch", "context", "Hyades", ...columns.flatMap(({ title }) => [title, "faster by"])];
+  const header = ["batch", "context", "Hyades", ...columns.flatMap(({ title }) => [title, "theirs / ours"])];
   return [header, header.map(() => "---:"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
@@ -62,12 +62,12 @@ function columnsOf(timings: readonly PeerTiming[]): Column[] {
   return columns.filter(({ timings }) => timings.length > 0);
 }
 
-/** The column's best dtype for this case, and how many times longer it takes than we do. */
+/** The column's best dtype for this case, and its time over ours. */
 function peerCells(ours: Timing, timings: readonly PeerTiming[], figure: Figure): string[] {
   const same = timings.filter(({ batch, context }) => batch === ours.batch && context === ours.context);
   if (same.length === 0) return ["-", "-"];
   const best = same.reduce((a, b) => (b[figure] < a[figure] ? b : a));
-  return [`${format(best[figure])} (${best.dtype})`, `${(best[figure] / ours[figure]).toFixed(2)}x`];
+  return [`${format(best[figure])} (${best.dtype})`, (best[figure] / ours[figure]).toFixed(2)];
 }
 
 /** Three significant digits. */

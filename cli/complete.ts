@@ -1,6 +1,7 @@
 // `complete FILE[:LINE:COL]`: prints the completion at a place in a file, straight from the engine, no server.
 import { Command, InvalidArgumentError } from "commander";
 import { CODE_RULES } from "../engine/output_rules.ts";
+import type { OutputRuleName } from "../engine/output_stage.ts";
 import type { GenerationRequest } from "../engine/request.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import {
@@ -48,10 +49,22 @@ async function complete(place: string, flags: CompleteFlags): Promise<void> {
   await loaded(engine);
   const request = generationRequest(prefix, suffix, flags, engine.model.fim.supported);
   const encoder = new TextEncoder();
+  let isEmpty = true, rules: readonly OutputRuleName[] = [];
   for await (const event of engine.submit(request)) {
-    if (event.kind !== "prompt" && event.text) await Deno.stdout.write(encoder.encode(event.text));
+    if (event.kind === "finish") rules = event.rules ?? [];
+    if (event.kind === "prompt" || !event.text) continue;
+    isEmpty = false;
+    await Deno.stdout.write(encoder.encode(event.text));
   }
   await Deno.stdout.write(encoder.encode("\n"));
+  if (isEmpty) console.error(whyEmpty(rules));
+}
+
+/** @param rules those that changed the text */
+function whyEmpty(rules: readonly OutputRuleName[]): string {
+  return rules.length === 0
+    ? "Nothing to insert: the model ended at once"
+    : `Nothing to insert: all that the model wrote was cut (${rules.join(", ")}); --clean off shows it`;
 }
 
 /** Waits for the model. @throws {Error} when it cannot be loaded. */

@@ -12,7 +12,7 @@ export const SCOPES = ["line", "block", "auto", "none"] as const;
 export interface OutputRules {
   /**
    * How far a completion may reach. line: to the first line break. block: to the first line that is indented less than
-   * the one at the cursor. auto: line where code stands right of the cursor, closing brackets and the like aside, else
+   * the one at the cursor, or no deeper where that one opens a block. auto: line where code stands right of the cursor, closing brackets and the like aside, else
    * block. none: anywhere.
    */
   readonly scope?: typeof SCOPES[number];

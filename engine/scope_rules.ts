@@ -34,15 +34,25 @@ export class LineScope implements OutputStage {
   }
 }
 
+/** Ends a line that opens a block, if what stands below it is indented deeper. */
+const OPENERS = ":{([";
+/** Begins a line that closes one. */
+const CLOSERS = ")]}";
+
 /**
- * Ends before the first line with text in it that is indented less than the line at the cursor. Empty lines count as
- * part of the block when more of it follows, and go with what ends it. A tab counts as a blank, as in llama.cpp.
+ * Ends before the first line with text in it that is indented less than the line at the cursor; where that line opens a
+ * block, before the first that is indented no deeper, unless it begins by closing it. Empty lines count as part of the
+ * block when more of it follows, and go with what ends it. A tab counts as a blank, as in llama.cpp.
  */
 export class BlockScope implements OutputStage {
   readonly rule = "scope";
   ended = false;
   /** Blanks before the text of the line at the cursor; a line without text gets more of them from the completion. */
   #least: number;
+  /** The line at the cursor ends as one that opens a block does. */
+  #opens: boolean;
+  /** The block is the body below that line; undefined until the first line below it is known. */
+  #inBody: boolean | undefined;
   /** Where in its line the text stands. */
   #at: "first indent" | "indent" | "text";
   #indent = 0;
@@ -53,6 +63,9 @@ export class BlockScope implements OutputStage {
   constructor(lineStart: string) {
     this.#least = /^[ \t]*/.exec(lineStart)![0].length;
     this.#at = this.#least < lineStart.length ? "text" : "first indent";
+    this.#opens = isOneOf(OPENERS, lineStart.trimEnd().at(-1));
+    // A line without text before the cursor stands in a block already.
+    this.#inBody = this.#at === "text" ? undefined : false;
   }
 
   get acted(): boolean {
@@ -87,20 +100,36 @@ export class BlockScope implements OutputStage {
       return this.#hold(unit);
     }
     if (this.#at === "first indent" && blank) this.#least++;
-    if (this.#at === "indent" && this.#indent < this.#least) {
-      this.ended = true;
-      return "";
+    if (this.#at === "indent") {
+      this.#inBody ??= this.#opens && this.#indent > this.#least;
+      if (this.#isOutside(unit)) {
+        this.ended = true;
+        return "";
+      }
     }
-    if (!blank) this.#at = "text";
+    if (!blank) {
+      this.#at = "text";
+      if (this.#inBody === undefined) this.#opens = isOneOf(OPENERS, unit);
+    }
     const text = this.#held + unit;
     this.#held = "";
     return text;
+  }
+
+  /** Of a line below the cursor's, by the first unit of its text. */
+  #isOutside(unit: string): boolean {
+    const least = this.#inBody && !isOneOf(CLOSERS, unit) ? this.#least + 1 : this.#least;
+    return this.#indent < least;
   }
 
   #hold(unit: string): string {
     this.#held += unit;
     return "";
   }
+}
+
+function isOneOf(units: string, unit: string | undefined): boolean {
+  return unit !== undefined && units.includes(unit);
 }
 
 /**

@@ -2,6 +2,7 @@
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
 import { grammarFields } from "./grammar_fields.ts";
+import { infillFields, TRUNCATED } from "./infill_fields.ts";
 import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
 import { standingFields, supersededField } from "./standing.ts";
@@ -72,10 +73,7 @@ export const infillRequest = z.object({
   t_max_predict_ms: z.number().default(-1).describe(
     "End at the first line break that comes later than this after the first new token. 0 or less switches it off.",
   ),
-  fim_layout: z.enum(["psm", "spm"]).optional().describe(
-    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
-      "fewest tokens have yet to be computed.",
-  ),
+  ...infillFields,
   cache_prompt: z.boolean().optional().describe(
     "false takes nothing from the prefix cache and earlier completions, and leaves nothing in either.",
   ),
@@ -115,10 +113,13 @@ export const infillReply = z.object({
   generation_settings: z.looseObject({ n_ctx: z.int() }),
   prompt: z.string(),
   has_new_line: z.boolean(),
-  truncated: z.boolean().describe("The prompt was cut to fit the context."),
+  truncated: z.boolean().describe(TRUNCATED),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used."),
   superseded: supersededField,
-  stop_type: z.enum(["none", "eos", "limit", "word"]),
+  stop_type: z.enum(["none", "eos", "limit", "word"]).describe(
+    "`eos`: the model ended. `word`: at `stop`. `limit`: at `n_predict`, the context or a time limit, where an output " +
+      "rule ended the text, or superseded. A completion that is typed as it was given repeats what was said first.",
+  ),
   stopping_word: z.string(),
   cleaned: cleanedBy,
   healed: healedBytes,

@@ -3,6 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
 import { grammarFields } from "./grammar_fields.ts";
+import { infillFields, TRUNCATED } from "./infill_fields.ts";
 import { describeValue } from "./json_body.ts";
 import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "./reply_timings.ts";
@@ -72,10 +73,7 @@ export const completionRequest = z.object({
   suffix: z.string().optional().describe(
     "Text after the hole: the completion is the middle between `prompt` and `suffix`.",
   ),
-  fim_layout: z.enum(["psm", "spm"]).optional().describe(
-    "Extension: order of prefix and suffix in the model's prompt. Absent: the server's, by default that in which " +
-      "fewest tokens have yet to be computed.",
-  ),
+  ...infillFields,
   max_tokens: z.int().min(0).default(16).describe("Most new tokens; 0 only reads (and scores) the prompt."),
   temperature: z.number().min(0).max(2).default(1).describe("0 takes the likeliest token."),
   top_p: z.number().min(0).max(1).default(1).describe(
@@ -197,9 +195,7 @@ const choice = z.object({
   logprobs: logprobs.nullable(),
   finish_reason: z.enum(["stop", "length"]).nullable().describe("null in a stream until the choice ends."),
   fim_layout: z.enum(["psm", "spm"]).optional().describe("Extension: the layout used, once the choice ends."),
-  truncated: z.literal(true).optional().describe(
-    "Extension: the infill's prompt was cut; once the choice ends.",
-  ),
+  truncated: z.literal(true).optional().describe(`Extension, once the choice ends. ${TRUNCATED}`),
   cleaned: cleanedBy,
   healed: healedBytes,
   cached_completion: cachedCompletion,

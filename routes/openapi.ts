@@ -55,6 +55,7 @@ const WORK_HEADERS = z.object({
 const ERROR_STATUSES = {
   401: "The API key is missing or wrong.",
   404: "No such model or route.",
+  405: "The route does not answer to this method; see `Allow`.",
   431: "The address and the headers are too large.",
   503: "The model is loading, its device is being reopened, or the server shuts down; see `Retry-After`.",
 } as const;

@@ -14,7 +14,7 @@ export const outputRuleFields = {
     ),
   scope: z.enum(SCOPES).optional().describe(
     "Extension: how far the completion reaches: to the end of the `line`, of the `block` (the first line indented " +
-      "less than that at the cursor ends it), or, with `auto`, of the line where code stands right of the cursor " +
+      "less than that at the cursor ends it, or no deeper where that one opens a block), or, with `auto`, of the line where code stands right of the cursor " +
       "and else of the block.",
   ),
   trim_suffix: z.boolean().optional().describe(

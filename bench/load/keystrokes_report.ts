@@ -36,17 +36,27 @@ export function keystrokeFigures(replay: Replay) {
 
 type Figures = ReturnType<typeof keystrokeFigures>;
 
+/** A curve that is estimated from fewer of the keys, 0 to 1, tells of the estimate and not of the server. */
+const LEAST_ANSWERED = 0.05;
+
 export function keystrokeFindings(replays: readonly Replay[]): Findings {
   const records = replays.map(keystrokeFigures);
+  const missing = replays.filter((_, i) => !hasCurve(records[i]));
   const reasons = replays.flatMap(({ outcomes }) => outcomes.flatMap(({ reason }) => reason ?? []));
   return {
     records,
     tables: [replayTable(records), ...ratioTables(records)],
     charts: [
-      ...firstTokenCharts(replays),
+      estimateChart(replays.filter((_, i) => hasCurve(records[i]))),
+      firstTokenChart(replays),
       ...counterCharts(replays.map((r) => ({ ...r, label: nameOf(r) }))),
     ],
-    notes: reasons.length > 0 ? [`First failure: ${reasons[0]}`] : [],
+    notes: [
+      ...missing.map((replay) =>
+        `No curve for ${nameOf(replay)}: under ${percent(LEAST_ANSWERED)} of its keys were answered.`
+      ),
+      ...(reasons.length > 0 ? [`First failure: ${reasons[0]}`] : []),
+    ],
     faults: [],
   };
 }
@@ -109,33 +119,38 @@ function times(amount: number | undefined, per: number | undefined): string | un
   return value === undefined ? undefined : `${value.toFixed(2)}x`;
 }
 
-function firstTokenCharts(replays: readonly Replay[]): Chart[] {
-  return [
-    {
-      name: "first-token-distribution",
-      title: "Keys whose first token has come",
-      x: { label: "ms after the key", log: true },
-      y: { label: "%", max: 100 },
-      series: replays.map((replay) => ({
-        label: nameOf(replay),
-        steps: true,
-        points: distributionOf(replay.outcomes.map(observation))
-          .map(({ ms, share }) => [Math.max(ms, 1), share * 100] as const),
-      })),
-    },
-    {
-      name: "first-token-over-time",
-      title: "Time to first token",
-      x: { label: "seconds" },
-      y: { label: "ms", log: true },
-      series: replays.map((replay) => ({
-        label: nameOf(replay),
-        dots: true,
-        points: replay.outcomes.filter(({ firstMs }) => firstMs !== undefined)
-          .map(({ sentAt, firstMs }) => [(sentAt - replay.startedAt) / 1000, Math.max(firstMs!, 1)] as const),
-      })),
-    },
-  ];
+function hasCurve({ answeredShare = 0 }: Figures): boolean {
+  return answeredShare >= LEAST_ANSWERED;
+}
+
+function estimateChart(replays: readonly Replay[]): Chart {
+  return {
+    name: "first-token-distribution",
+    title: "Keys whose first token has come, estimated (Kaplan-Meier)",
+    x: { label: "ms after the key", log: true },
+    y: { label: "%", max: 100 },
+    series: replays.map((replay) => ({
+      label: nameOf(replay),
+      steps: true,
+      points: distributionOf(replay.outcomes.map(observation))
+        .map(({ ms, share }) => [Math.max(ms, 1), share * 100] as const),
+    })),
+  };
+}
+
+function firstTokenChart(replays: readonly Replay[]): Chart {
+  return {
+    name: "first-token-over-time",
+    title: "Time to first token",
+    x: { label: "seconds" },
+    y: { label: "ms", log: true },
+    series: replays.map((replay) => ({
+      label: nameOf(replay),
+      dots: true,
+      points: replay.outcomes.filter(({ firstMs }) => firstMs !== undefined)
+        .map(({ sentAt, firstMs }) => [(sentAt - replay.startedAt) / 1000, Math.max(firstMs!, 1)] as const),
+    })),
+  };
 }
 
 function observation({ firstMs, totalMs }: Outcome) {

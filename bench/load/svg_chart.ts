@@ -27,19 +27,34 @@ export interface Chart {
 }
 
 const WIDTH = 640, HEIGHT = 300;
-const LEFT = 56, RIGHT = 16, TOP = 34, BOTTOM = 50, LEGEND_LINE = 17;
+/** On the right there is room for half of the last tick's number. */
+const LEFT = 56, RIGHT = 28, TOP = 34, BOTTOM = 50, LEGEND_LINE = 17;
 const MAX_POINTS = 1500;
-/** Seven that stay apart for most colour-blind eyes, on white as on dark grey. */
-const NUM_COLOURS = 7;
 
-const STYLE = `
-.chart{--ink:#1c2330;--faint:#8a93a3;--grid:#e3e6eb;--back:#fff;
---c0:#2563c9;--c1:#d9622b;--c2:#1b8a5a;--c3:#9b4fc4;--c4:#b58900;--c5:#c43c6b;--c6:#3a8fa3}
-@media (prefers-color-scheme:dark){.chart{--ink:#e6e9ef;--faint:#98a1b0;--grid:#333a46;--back:#171b22;
---c0:#6ea8ff;--c1:#ff9a66;--c2:#54c995;--c3:#cf92f2;--c4:#e0b84d;--c5:#f0819f;--c6:#74c6d8}}
-.chart text{font:12px system-ui,sans-serif;fill:var(--ink)}.chart .tick{fill:var(--faint);font-size:11px}
-.chart .title{font-size:14px;font-weight:600}.chart .grid{stroke:var(--grid)}
-.chart .mark{stroke:var(--faint);stroke-dasharray:4 4}.chart .line{fill:none;stroke-width:2;stroke-linejoin:round}`;
+/** Lines have seven colours that stay apart for most colour-blind eyes, on white as on dark grey. */
+const LIGHT = {
+  ink: "#1c2330",
+  faint: "#8a93a3",
+  grid: "#e3e6eb",
+  back: "#fff",
+  lines: ["#2563c9", "#d9622b", "#1b8a5a", "#9b4fc4", "#b58900", "#c43c6b", "#3a8fa3"],
+};
+const DARK: typeof LIGHT = {
+  ink: "#e6e9ef",
+  faint: "#98a1b0",
+  grid: "#333a46",
+  back: "#171b22",
+  lines: ["#6ea8ff", "#ff9a66", "#54c995", "#cf92f2", "#e0b84d", "#f0819f", "#74c6d8"],
+};
+
+/** The light colours are attributes, so that whatever knows no style sheets shows them; this has the dark ones. */
+const STYLE = `@media (prefers-color-scheme:dark){.chart .back{fill:${DARK.back}}.chart text{fill:${DARK.ink}}
+.chart .tick{fill:${DARK.faint}}.chart .grid{stroke:${DARK.grid}}.chart .mark{stroke:${DARK.faint}}
+${
+  DARK.lines.map((colour, i) => `.chart .fill${i}{fill:${colour}}.chart .stroke${i}{stroke:${colour}}`).join(
+    "\n",
+  )
+}}`;
 
 export function svgChart(chart: Chart): string {
   const x = new Scale(chart.x, chart.series.flatMap(({ points }) => points.map(([x]) => x)), [
@@ -54,14 +69,15 @@ export function svgChart(chart: Chart): string {
   const height = HEIGHT + series.length * LEGEND_LINE + 10;
   return [
     `<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" ` +
-    `aria-label="${escapeXml(chart.title)}"><style>${STYLE}</style>`,
-    `<rect width="${WIDTH}" height="${height}" rx="6" fill="var(--back)"/>`,
-    `<text class="title" x="${LEFT}" y="20">${escapeXml(chart.title)}</text>`,
-    ...y.ticks.map((value) => horizontal(y.at(value), value)),
-    ...x.ticks.map((value) => tickText(x.at(value), HEIGHT - BOTTOM + 16, "middle", value)),
-    `<text class="tick" x="${LEFT}" y="${HEIGHT - 16}">${
-      escapeXml(`${chart.x.label}; up: ${chart.y.label}`)
+    `font-family="system-ui,sans-serif" font-size="12" aria-label="${escapeXml(chart.title)}">` +
+    `<style>${STYLE}</style>`,
+    `<rect class="back" width="${WIDTH}" height="${height}" rx="6" fill="${LIGHT.back}"/>`,
+    `<text x="${LEFT}" y="20" font-size="14" font-weight="600" fill="${LIGHT.ink}">${
+      escapeXml(chart.title)
     }</text>`,
+    ...y.ticks.map((value) => horizontal(y.at(value), value)),
+    ...x.ticks.map((value) => faintText(x.at(value), HEIGHT - BOTTOM + 16, "middle", formatTick(value))),
+    faintText(LEFT, HEIGHT - 16, "start", `${chart.x.label}; up: ${chart.y.label}`),
     ...(chart.marks ?? []).map((mark) => verticalMark(x.at(mark.x), mark.label)),
     ...series.map((one, i) => one.dots ? dots(one, i, x, y) : line(one, i, x, y)),
     ...series.map(({ label }, i) => legend(label, i)),
@@ -126,7 +142,8 @@ function line({ points, steps }: Series, colour: number, x: Scale, y: Scale): st
     return i === 0 ? `M${left} ${top}` : steps ? `H${left}V${top}` : `L${left} ${top}`;
   });
   const marks = points.length <= 30 && !steps ? dots({ label: "", points }, colour, x, y) : "";
-  return `<path class="line" stroke="var(--c${colour % NUM_COLOURS})" d="${path.join("")}"/>${marks}`;
+  return `<path ${coloured("stroke", colour)} fill="none" stroke-width="2" stroke-linejoin="round" ` +
+    `d="${path.join("")}"/>${marks}`;
 }
 
 function dots({ points }: Series, colour: number, x: Scale, y: Scale): string {
@@ -135,7 +152,12 @@ function dots({ points }: Series, colour: number, x: Scale, y: Scale): string {
     `<circle cx="${x.at(px).toFixed(1)}" cy="${y.at(py).toFixed(1)}" r="${radius}">` +
     `<title>${formatTick(px)}, ${formatTick(py)}</title></circle>`
   );
-  return `<g fill="var(--c${colour % NUM_COLOURS})" fill-opacity="0.75">${circles.join("")}</g>`;
+  return `<g ${coloured("fill", colour)} fill-opacity="0.75">${circles.join("")}</g>`;
+}
+
+function coloured(what: "fill" | "stroke", index: number): string {
+  const i = index % LIGHT.lines.length;
+  return `class="${what}${i}" ${what}="${LIGHT.lines[i]}"`;
 }
 
 /** Every so many, so that a long run's page stays small. */
@@ -145,31 +167,29 @@ function thin(points: Series["points"]): Series["points"] {
 }
 
 function horizontal(top: number, value: number): string {
-  return `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${top.toFixed(1)}" y2="${
+  return `<line class="grid" stroke="${LIGHT.grid}" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${
     top.toFixed(1)
-  }"/>` +
-    tickText(LEFT - 8, top + 4, "end", value);
+  }" ` +
+    `y2="${top.toFixed(1)}"/>` + faintText(LEFT - 8, top + 4, "end", formatTick(value));
 }
 
 function verticalMark(left: number, label: string): string {
-  return `<line class="mark" x1="${left.toFixed(1)}" x2="${left.toFixed(1)}" y1="${TOP}" y2="${
-    HEIGHT - BOTTOM
-  }"/>` +
-    `<text class="tick" x="${(left + 4).toFixed(1)}" y="${TOP + 10}">${escapeXml(label)}</text>`;
+  return `<line class="mark" stroke="${LIGHT.faint}" stroke-dasharray="4 4" x1="${left.toFixed(1)}" ` +
+    `x2="${left.toFixed(1)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}"/>` +
+    faintText(left + 4, TOP + 10, "start", label);
 }
 
-function tickText(x: number, y: number, anchor: "middle" | "end", value: number): string {
-  return `<text class="tick" text-anchor="${anchor}" x="${x.toFixed(1)}" y="${y.toFixed(1)}">${
-    formatTick(value)
-  }</text>`;
+function faintText(x: number, y: number, anchor: "start" | "middle" | "end", text: string): string {
+  return `<text class="tick" font-size="11" fill="${LIGHT.faint}" text-anchor="${anchor}" x="${
+    x.toFixed(1)
+  }" ` +
+    `y="${y.toFixed(1)}">${escapeXml(text)}</text>`;
 }
 
 function legend(label: string, index: number): string {
   const top = HEIGHT + 6 + index * LEGEND_LINE;
-  return `<rect x="${LEFT}" y="${top - 8}" width="14" height="4" rx="2" fill="var(--c${
-    index % NUM_COLOURS
-  })"/>` +
-    `<text x="${LEFT + 22}" y="${top - 2}">${escapeXml(label)}</text>`;
+  return `<rect x="${LEFT}" y="${top - 8}" width="14" height="4" rx="2" ${coloured("fill", index)}/>` +
+    `<text x="${LEFT + 22}" y="${top - 2}" fill="${LIGHT.ink}">${escapeXml(label)}</text>`;
 }
 
 function formatTick(value: number): string {

@@ -98,3 +98,15 @@ Deno.test("htmlReport() escapes, loads nothing, and draws charts without points"
   assert.ok(!/\b(?:src|href)=|@import|url\(/.test(page));
   assert.match(svgChart(chart), /^<svg [^]*<\/svg>$/);
 });
+
+Deno.test("svgChart() has its light colours outside of style sheets, and room for the last tick's number", () => {
+  const svg = svgChart({
+    ...{ name: "c", title: "t", x: { label: "ms", log: true }, y: { label: "%" } },
+    series: [{ label: "x", points: [[1, 2], [100_000, 4]] }],
+    marks: [{ x: 10, label: "m" }],
+  });
+  const shapes = svg.replace(/<style>[^]*<\/style>/, "").match(/<(?:text|path|rect|line)[^>]*>/g)!;
+  for (const shape of shapes) assert.match(shape, /(?:fill|stroke)="#[0-9a-f]{3,6}"/);
+  const [, right] = /x="([\d.]+)" y="[\d.]+">100,000</.exec(svg)!;
+  assert.ok(Number(right) + 22 <= 640, right);
+});

@@ -1,6 +1,7 @@
 // The arithmetic of the load test: arrivals, percentiles, goodput, the search for saturation.
 import assert from "node:assert/strict";
 import { ARRIVAL_PROCESSES, arrivalTimes } from "../../bench/load/arrivals.ts";
+import { keystrokeFindings } from "../../bench/load/keystrokes_report.ts";
 import { isGood } from "../../bench/load/open_loop.ts";
 import { isSustained, nextRate, type RateResult, saturationRate } from "../../bench/load/saturation.ts";
 import { SeededRandom } from "../../bench/load/seeded_random.ts";
@@ -105,4 +106,21 @@ Deno.test("nextRate() ends where nothing is sustained, and at the highest rate",
   assert.equal(saturationRate(all(() => 0)), undefined);
   const sustained = all((rate) => rate);
   assert.deepEqual([sustained.map(({ rate }) => rate), sustained.every(isSustained)], [[1, 2, 4, 8], true]);
+});
+
+Deno.test("keystrokeFindings() draws no curve of a server that answered next to nothing, and says so", () => {
+  const replay = (label: string, answered: number) => ({
+    ...{ label, editors: 8, startedAt: 0, accepted: 0, flood: 0, floodCompleted: 0 },
+    ...{ before: undefined, after: undefined, samples: [] },
+    outcomes: Array.from({ length: 100 }, (_, i) => ({
+      kind: i < answered ? "complete" as const : "aborted" as const,
+      ...{ status: 200, sentAt: i, firstMs: i < answered ? 10 + i : undefined, totalMs: 200, gapsMs: [] },
+      ...{ text: "", promptTokens: undefined, cachedTokens: undefined, reason: undefined },
+    })),
+  });
+  const { charts, notes } = keystrokeFindings([replay("a", 50), replay("b", 5), replay("c", 4)]);
+  const { title, series } = charts.find(({ name }) => name === "first-token-distribution")!;
+  assert.match(title, /estimated/);
+  assert.deepEqual(series.map(({ label }) => label), ["a, 8 editors", "b, 8 editors"]);
+  assert.deepEqual(notes, ["No curve for c, 8 editors: under 5 % of its keys were answered."]);
 });

@@ -113,6 +113,17 @@ Deno.test("a wrong option is named, with the values it may have", async () => {
   await refused(["complete", "main.ts", "--temperature", "hot"], /'hot' is invalid\. must be a number/);
 });
 
+Deno.test("complete fills a method's body in, and says so where nothing is left to insert", async () => {
+  const [body, nothing] = await Promise.all(
+    [18, 23].map((line) =>
+      hyades(["complete", `tests/fixtures/holes/lru_cache.py:${line}`, "--device", "cpu"])
+    ),
+  );
+  assert.match(body.stdout, /^(?:\n| {8}.+\n)+$/);
+  assert.deepEqual([nothing.code, nothing.stdout], [0, "\n"]);
+  assert.match(nothing.stderr, /^Nothing to insert: .*\(scope, trim_repeats\); --clean off shows it$/m);
+});
+
 Deno.test("complete prints a completion of the default model, of a file in the caller's folder", async () => {
   const folder = await Deno.makeTempDir();
   try {

@@ -73,7 +73,9 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
       ) => [one.in, one.name, !one.required]),
       ["X-Session-Id", "X-Priority", "X-Request-Id"].map((name) => ["header", name, true]),
     );
-    for (const status of [400, 401, 429, 500, 501, 503]) assert.ok(responses[status], `${path} ${status}`);
+    for (const status of [400, 401, 404, 405, 408, 413, 415, 429, 431, 500, 501, 503]) {
+      assert.ok(responses[status], `${path} ${status}`);
+    }
   }
   assert.ok(json.paths["/slots"].get.responses["403"]);
   const { ResponseFormat, StructuredOutputs } = json.components.schemas;
