@@ -50,7 +50,7 @@ export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps, st
   const wordsPerRow = rowStride(weight.columns) / wordElements;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);
   const division = { threads, lanes, teamRows, wordsPerRow };
-  const parts = partsOf(division, weight.rows, many);
+  const parts = partsOf(division, weight.rows, maxRows);
   const wordsPerTurn = Math.min(
     Math.max(1, (many ? 16 : 8) / teamRows),
     Math.ceil(wordsPerRow / (parts * lanes)),
@@ -76,9 +76,10 @@ function teamRowsOf(maxRows: GemvRows, weightRows: number, mostSums: number): nu
 function partsOf(
   { threads, lanes, teamRows, wordsPerRow }: Pick<GemvForm, "threads" | "lanes" | "teamRows" | "wordsPerRow">,
   weightRows: number,
-  many: boolean,
+  maxRows: GemvRows,
 ): number {
-  const wantedWorkgroups = many ? 128 : 512;
+  const many = maxRows >= MANY_ROWS;
+  const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : many ? 256 : 512;
   const words = (parts: number) => wordsPerRow / (parts * lanes);
   const workgroups = (parts: number) => weightRows / (threads / (lanes * parts) * teamRows);
   let parts = 1;

@@ -17,19 +17,19 @@ import {
 import splitCode from "./split.wgsl" with { type: "text" };
 
 /** Workgroups to aim at. */
-const WANTED_WORKGROUPS = 256;
-const MOST_PARTS = 8;
+const WANTED_WORKGROUPS = 512;
+const MOST_PARTS = 16;
 /** Rows up to which reading the weight is what takes time. */
 const FEW_ROWS = 64;
 
 /** For few rows: little of x, much of the weight on its way at once; then for more. Undefined without matrix units. */
 export function splitForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;
-  const shared = { fragment: matrixFragment, lanes: subgroupMaxSize, fragmentsDown: 2 };
+  const shared = { fragment: matrixFragment, lanes: subgroupMaxSize };
   const { k } = matrixFragment;
   return [
-    { ...shared, subgroupsDown: 1, subgroupsAcross: 4, fragmentsAcross: 1, depth: 8 * k },
-    { ...shared, subgroupsDown: 2, subgroupsAcross: 2, fragmentsAcross: 2, depth: 4 * k },
+    { ...shared, subgroupsDown: 1, subgroupsAcross: 4, fragmentsDown: 1, fragmentsAcross: 1, depth: 8 * k },
+    { ...shared, subgroupsDown: 2, subgroupsAcross: 2, fragmentsDown: 2, fragmentsAcross: 2, depth: 4 * k },
   ];
 }
 

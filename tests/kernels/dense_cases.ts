@@ -68,6 +68,12 @@ const LINEAR_SHAPES: readonly LinearShape[] = [
   { rows: 200, inWidth: 40, outWidth: 640, bias: true },
   { rows: 330, inWidth: 24, outWidth: 1090, bias: true },
   { rows: 640, inWidth: 40, outWidth: 1282, residual: true },
+  // Whole fragments of the weight, of all heights and widths.
+  { rows: 5, inWidth: 32, outWidth: 16, bias: true, samples: true },
+  { rows: 16, inWidth: 515, outWidth: 64, bias: true, activation: "gelu_tanh" },
+  { rows: 17, inWidth: 131, outWidth: 48, residual: true },
+  { rows: 9, inWidth: 40, outWidth: 16_384, bias: true },
+  { rows: 33, inWidth: 32, outWidth: 8192, bias: true, residual: true },
   { rows: 3, inWidth: 40, outWidth: 50, samples: true },
   { rows: 1, inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
   { rows: 10, inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
