@@ -21,7 +21,8 @@ export interface Effort {
   readonly maxSteps: number;
 }
 
-const WARM_UP_STEPS = 2;
+/** A GPU that was idle takes some fifty milliseconds of work until its clock is up. */
+const WARM_UP_STEPS = 32;
 const MIN_STEPS = 5;
 const PREFILLS = 2;
 
@@ -34,6 +35,7 @@ export async function measure(
   const sequences = new RunnerSequences(runner, promptsOf(batch, context), WARM_UP_STEPS + effort.maxSteps);
   const prefillMs = await timePrefill(sequences);
   const decodeMs = await timeDecode(sequences, effort);
+  await sequences.settle();
   return { batch, context, decodeMs, prefillMs };
 }
 

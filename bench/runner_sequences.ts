@@ -1,6 +1,12 @@
 // Drives a ModelRunner without an engine: a fixed batch of equally long sequences, prefilled in chunks as the scheduler
-// would, then decoded greedily. Knows no clock.
-import { BLOCK_SIZE, type SamplingParams, type StepBatch, type StepResult } from "../kernels/step.ts";
+// would, then decoded greedily, as many steps in flight as the runner takes. Knows no clock.
+import {
+  BLOCK_SIZE,
+  drawnBefore,
+  type SamplingParams,
+  type StepBatch,
+  type StepResult,
+} from "../kernels/step.ts";
 import type { ModelRunner } from "../models/runner.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
@@ -20,6 +26,8 @@ export class RunnerSequences {
   readonly #blockTables: readonly Uint32Array[];
   #length = 0;
   #next: number[] = [];
+  /** The next decode, begun before the tokens are known that it follows. */
+  #ahead: Promise<StepResult> | undefined;
 
   /** @throws {RangeError} when the runner's cache cannot hold the prompts and `numNewTokens` more of each. */
   constructor(runner: ModelRunner, prompts: readonly (readonly number[])[], numNewTokens: number) {
@@ -45,6 +53,7 @@ export class RunnerSequences {
 
   /** Computes all prompts from the first token on, in as few steps as the runner's token budget allows. */
   async prefill(): Promise<void> {
+    await this.settle();
     this.#next = [];
     for (const spans of prefillSteps(this.#prompts, this.#runner.limits.maxTokens)) {
       const { tokenIds } = await this.#step(spans);
@@ -55,9 +64,29 @@ export class RunnerSequences {
 
   /** One token more for every sequence. */
   async decode(): Promise<void> {
-    const { tokenIds } = await this.#runner.step(this.decodeBatch());
+    const step = this.#ahead ?? this.#runner.step(this.decodeBatch());
     this.#length++;
+    this.#ahead = this.#beginNext();
+    const { tokenIds } = await step;
     this.#next = [...tokenIds];
+  }
+
+  /** Waits for what `decode` has begun beforehand; its tokens are dropped. */
+  async settle(): Promise<void> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    await ahead;
+  }
+
+  #beginNext(): Promise<StepResult> | undefined {
+    const room = this.#blockTables[0].length * BLOCK_SIZE;
+    if (this.#runner.stepsInFlight < 2 || this.#length >= room) return undefined;
+    const spans = this.#prompts.map((_, sequence): Span => {
+      return { sequence, tokenIds: [drawnBefore(sequence)], start: this.#length, sample: true };
+    });
+    const step = this.#runner.step(pack(spans, this.#blockTables));
+    step.catch(() => {}); // For whoever waits for it, if anybody does.
+    return step;
   }
 
   /** The step that decode() would run. */

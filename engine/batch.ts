@@ -1,5 +1,11 @@
 // Packs what the scheduler chose into the typed arrays of a `StepBatch`. Pure.
-import { BLOCK_SIZE, type HostMoves, type SampleRequest, type StepBatch } from "../kernels/step.ts";
+import {
+  BLOCK_SIZE,
+  drawnBefore,
+  type HostMoves,
+  type SampleRequest,
+  type StepBatch,
+} from "../kernels/step.ts";
 import { blocksFor } from "./sequence.ts";
 import type { ScheduledSequence } from "./scheduler.ts";
 
@@ -31,20 +37,28 @@ export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves)
   return { ...batch, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
 }
 
-function packRows(batch: StepBatch, { sequence, start, numTokens, drafts }: ScheduledSequence, row: number) {
-  const firstDraft = numTokens - drafts.length;
+function packRows(batch: StepBatch, scheduled: ScheduledSequence, row: number) {
+  const { sequence, start, numTokens } = scheduled;
   for (let i = 0; i < numTokens; i++) {
     const position = start + i;
-    batch.tokenIds[row + i] = i < firstDraft ? sequence.tokenId(position) : drafts[i - firstDraft].id;
+    batch.tokenIds[row + i] = tokenOf(scheduled, i);
     batch.positions[row + i] = position;
     const block = sequence.blockTable[Math.floor(position / BLOCK_SIZE)];
     batch.slotMapping[row + i] = block * BLOCK_SIZE + position % BLOCK_SIZE;
   }
 }
 
+/** The token of a sequence's row `i`. */
+function tokenOf({ sequence, start, numTokens, drawnBy, drafts }: ScheduledSequence, i: number): number {
+  if (drawnBy !== undefined) return drawnBefore(drawnBy);
+  const firstDraft = numTokens - drafts.length;
+  return i < firstDraft ? sequence.tokenId(start + i) : drafts[i - firstDraft].id;
+}
+
 function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row: number) {
-  const { sequence, start, numTokens, draws, drafts, scoreStart, scoreEnd, allowed } = scheduled;
+  const { sequence, start, numTokens, draws, drafts, scoreStart, scoreEnd, allowed, drawnBy } = scheduled;
   const { params, topLogprobs } = sequence;
+  const counter = sequence.numGenerated + (drawnBy === undefined ? 0 : 1);
   for (let index = scoreStart; index < scoreEnd; index++) {
     const target = sequence.tokenId(index + 1);
     samples.push({ row: row + index - start, params, counter: 0, topLogprobs, target });
@@ -54,7 +68,7 @@ function packSamples(samples: SampleRequest[], scheduled: ScheduledSequence, row
   const lastRow = row + numTokens - 1 - drafts.length;
   for (const [index, { adjustments }] of [scheduled, ...drafts].entries()) {
     samples.push({
-      ...{ row: lastRow + index, params, counter: sequence.numGenerated + index, topLogprobs },
+      ...{ row: lastRow + index, params, counter: counter + index, topLogprobs },
       ...(adjustments.length > 0 && { adjustments }),
       ...(allowed && { allowed }), // Then there are no drafts.
     });

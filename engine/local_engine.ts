@@ -6,7 +6,6 @@ import type { StepResult } from "../kernels/step.ts";
 import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import { Admission } from "./admission.ts";
-import { packBatch } from "./batch.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { deviceLostError, EngineUnavailableError } from "./errors.ts";
@@ -18,12 +17,13 @@ import { Pacer } from "./pacer.ts";
 import { PlaceStats } from "./place_stats.ts";
 import { DEFAULT_REOPEN_DELAYS_MS, disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
+import { Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
 import { Speculation } from "./speculation.ts";
 import { StepDelivery } from "./step_delivery.ts";
+import { type StepInFlight, StepsInFlight } from "./steps_in_flight.ts";
 import { TypeThrough } from "./type_through.ts";
 
 export interface LocalEngineOptions extends Omit<EngineOptions, "load"> {
@@ -54,8 +54,11 @@ export class LocalEngine implements Engine {
   /** Why the present runner's device is gone, once it is. */
   #lost: string | undefined;
   #closed = false;
-  /** Ends the wait for the step under way, which a lost device may never answer. */
-  #abandonStep: (error: Error) => void = () => {};
+  #steps: StepsInFlight | undefined;
+  /** The step after the one that is waited for, where it has begun. */
+  #ahead: StepInFlight | undefined;
+  /** When the device was last done with a step. */
+  #doneAt = -Infinity;
   readonly #delivery: StepDelivery;
   readonly #pacer = new Pacer();
   readonly #placeStats = new PlaceStats();
@@ -153,6 +156,7 @@ export class LocalEngine implements Engine {
       this.#fail(error);
     } finally {
       this.#grammars[Symbol.dispose]();
+      await this.#ahead?.result.catch(() => {});
       if (this.#runner) await disposeQuietly(this.#runner);
     }
   }
@@ -192,11 +196,14 @@ export class LocalEngine implements Engine {
       throw error;
     }
     this.#runner = loaded.runner;
+    this.#steps = new StepsInFlight(loaded.runner, this.#now);
+    this.#ahead = undefined;
     this.#lost = undefined;
     loaded.runner.lost.then((reason) => {
-      if (this.#runner !== loaded.runner || this.#closed) return;
+      if (this.#runner !== loaded.runner) return;
+      this.#steps!.abandon(new DeviceLostError(reason));
+      if (this.#closed) return;
       this.#lost ??= reason;
-      this.#abandonStep(new DeviceLostError(reason));
       this.#idle.wake();
     });
   }
@@ -205,20 +212,20 @@ export class LocalEngine implements Engine {
   async #advance() {
     const scheduler = this.#scheduler!;
     this.#inFlight.enforceDeadlines();
-    const step = scheduler.schedule(this.#pacer.paceAt(this.#now()));
-    if (step.length === 0) {
+    const current = this.#ahead ?? this.#beginStep();
+    if (!current) {
       return await this.#idle.rest(
         () => scheduler.places.checkIntegrity(),
         this.#inFlight.generations.size > 0,
       );
     }
-    const startedAt = this.#now();
-    for (const { sequence } of step) this.#inFlight.of(sequence)!.start(startedAt);
-    const result = await this.#runStep(step);
+    this.#ahead = this.#beginAhead(current);
+    const result = await this.#resultOf(current);
+    const now = this.#now(), ms = now - Math.max(current.begunAt, this.#doneAt);
+    this.#doneAt = now;
     if (result) {
-      const ms = this.#now() - startedAt;
-      this.#pacer.stepTook(step, ms);
-      this.#delivery.deliver(scheduler, step, result, ms);
+      this.#pacer.stepTook(current.step, ms);
+      this.#delivery.deliver(scheduler, current.step, result, ms);
     }
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
@@ -226,13 +233,27 @@ export class LocalEngine implements Engine {
     await this.#grammars.settle();
   }
 
+  /** Undefined when there is nothing to do. */
+  #beginStep(): StepInFlight | undefined {
+    const scheduler = this.#scheduler!, step = scheduler.schedule(this.#pacer.paceAt(this.#now()));
+    if (step.length === 0) return undefined;
+    const begun = this.#steps!.begin(step, scheduler.moves);
+    for (const { sequence } of step) this.#inFlight.of(sequence)!.start(begun.begunAt);
+    return begun;
+  }
+
+  /** The step after `current`, where the runner takes it now and it is known. Whoever comes meanwhile waits a step more. */
+  #beginAhead({ step }: StepInFlight): StepInFlight | undefined {
+    const ahead = this.#steps!.hasRoom
+      ? this.#scheduler!.scheduleAhead(step, this.#pacer.paceAt(this.#now()))
+      : undefined;
+    return ahead && this.#steps!.begin(ahead);
+  }
+
   /** The step's result; undefined when it failed, and with it its requests. */
-  async #runStep(step: readonly ScheduledSequence[]): Promise<StepResult | undefined> {
+  async #resultOf({ step, result }: StepInFlight): Promise<StepResult | undefined> {
     try {
-      return await new Promise<StepResult>((resolve, reject) => {
-        this.#abandonStep = reject;
-        this.#runner!.step(packBatch(step, this.#scheduler!.moves)).then(resolve, reject);
-      });
+      return await result;
     } catch (error) {
       if (error instanceof DeviceLostError) this.#lost ??= error.message;
       else {
@@ -251,6 +272,8 @@ export class LocalEngine implements Engine {
       const lost = generation.started || generation.sequences.some(({ state }) => state === "running");
       if (lost) this.#inFlight.end(generation, deviceLostError(reason));
     }
+    this.#steps!.abandon(new DeviceLostError(reason));
+    this.#ahead = undefined;
     const runner = this.#runner!;
     this.#runner = undefined;
     await disposeQuietly(runner);

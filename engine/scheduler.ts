@@ -9,6 +9,7 @@ import { isDecode, Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
 import type { Sequence } from "./sequence.ts";
 import type { Speculation } from "./speculation.ts";
+import { stepAhead } from "./step_ahead.ts";
 import { type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
@@ -111,6 +112,26 @@ export class Scheduler {
     this.#serveBackground(plan, turn, pace.backgroundRows);
     this.#addDrafts(plan, pace.backgroundRows);
     return step;
+  }
+
+  /**
+   * The step after one that `schedule` or this gave, before that one is complete; undefined where it is not known yet, or
+   * drafts may pay. Then it is the next one, and must be completed like others.
+   */
+  scheduleAhead(
+    step: readonly ScheduledSequence[],
+    pace: StepPace = NO_HURRY,
+  ): ScheduledSequence[] | undefined {
+    const running = step.filter(({ sequence }) => sequence.state === "running");
+    const live = running.filter(({ sequence }) => sequence.rank === 0).length;
+    // Others than live have rows beside live work now and then only; and while somebody types, whoever comes waits for
+    // one short step of such work, and not for two.
+    const isMixed = live > 0 && live < running.length, mayWait = live > 0 || pace.backgroundRows === Infinity;
+    if (isMixed || !mayWait || this.#places.waiting.length > 0) return undefined;
+    if (this.#speculation?.wouldDraft(running, this.#limits)) return undefined;
+    const ahead = stepAhead(step, this.#places);
+    if (ahead) this.#steps++;
+    return ahead;
   }
 
   /**

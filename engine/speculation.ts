@@ -1,5 +1,6 @@
 // Exact speculation: guesses at the next tokens run as rows of the step that computes the next one, and those that turn
 // out right need no step of their own. Owns what is learned for that; pure: no device, no clock (times are passed in).
+import type { StepLimits } from "../kernels/step.ts";
 import { DraftChances } from "./draft_chances.ts";
 import { Drafter } from "./drafter.ts";
 import { chooseDraftLengths } from "./draft_lengths.ts";
@@ -53,6 +54,21 @@ export class Speculation {
     places: Pick<Places, "lendBlocks">,
     most = Infinity,
   ) {
+    for (
+      const { scheduled, index, ids } of this.#choose(step, Math.min(budget.tokens, budget.samples, most))
+    ) {
+      const room = places.lendBlocks(scheduled.sequence, ids.length);
+      step[index] = takeDrafts(scheduled, ids.slice(0, room), budget) ?? scheduled;
+    }
+  }
+
+  /** Whether drafts for the tokens that a step is drawing would pay, so that those after it may. */
+  wouldDraft(step: readonly ScheduledSequence[], { maxTokens, maxSamples }: StepLimits): boolean {
+    return this.#choose(step, Math.min(maxTokens, maxSamples) - step.length).length > 0;
+  }
+
+  /** What to draft, for the sequences of the most urgent class in the step, in at most `room` rows. */
+  #choose(step: readonly ScheduledSequence[], room: number) {
     const rank = Math.min(...step.map(({ sequence }) => sequence.rank));
     const proposals = step.flatMap((scheduled, index) => {
       const proposal = scheduled.sequence.rank === rank ? this.#propose(scheduled) : undefined;
@@ -60,14 +76,12 @@ export class Speculation {
     });
     const lengths = chooseDraftLengths(proposals.map(({ chances }) => chances), {
       numDraws: step.filter(({ draws }) => draws).length,
-      room: Math.min(budget.tokens, budget.samples, most),
+      room,
       msOf: (rows) => this.#costs.ms(rows),
     });
-    for (const [i, { scheduled, index, ids }] of proposals.entries()) {
-      if (lengths[i] === 0) continue;
-      const room = places.lendBlocks(scheduled.sequence, lengths[i]);
-      step[index] = takeDrafts(scheduled, ids.slice(0, room), budget) ?? scheduled;
-    }
+    return proposals.flatMap(({ scheduled, index, ids }, i) =>
+      lengths[i] > 0 ? [{ scheduled, index, ids: ids.slice(0, lengths[i]) }] : []
+    );
   }
 
   /** What came of a step. */

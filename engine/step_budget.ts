@@ -9,6 +9,8 @@ export interface ScheduledSequence {
   readonly start: number;
   /** Drafts included. */
   readonly numTokens: number;
+  /** Its only token is not known yet: it is what this sample of the step before draws. */
+  readonly drawnBy?: number;
   /** To be done before the first row: it reads the copied ones. */
   readonly copy?: BlockCopy;
   /** The last row, and before it each that a draft follows, yields the token after it. */

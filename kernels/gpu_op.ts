@@ -59,7 +59,10 @@ export interface KernelCall {
   readonly bindings: readonly Binding[];
   /** Bytes of weights that it reads; for profiles. */
   readonly weightBytes?: number;
-  /** Workgroups for a step of this shape; undefined = this call does not run in such a step. */
+  /**
+   * Workgroups for a step of this shape; undefined = this call does not run in such a step, which must not depend on the
+   * shape's `maxContextLength`, and of its `numAdjustments` only on whether there are any.
+   */
   grid(shape: StepShape): Grid | undefined;
 }
 
@@ -70,6 +73,8 @@ export interface GpuContext {
   readonly layout: ControlLayout;
   /** The control buffer; bind it as `read`. */
   readonly control: GPUBuffer;
+  /** u32 [maxSamples]: the tokens that the latest step drew. */
+  readonly tokens: GPUBuffer;
   matrix(ref: WeightRef): GpuMatrix;
   /** f32, tightly packed. */
   vector(ref: WeightRef): GPUBuffer;

@@ -27,6 +27,7 @@ export function contextOf(
     profile: gpu.profile,
     layout,
     control: buffers.control,
+    tokens: buffers.tokens,
     matrix: (ref) => weights.matrix(ref),
     vector: (ref) => weights.vector(ref),
     activation: (value) => buffers.activation(value),

@@ -4,9 +4,10 @@ import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
 import { Submissions } from "../device/submissions.ts";
+import { ActiveCalls } from "./active_calls.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
-import { type Grid, rowStride } from "./gpu_op.ts";
+import { rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
@@ -15,8 +16,8 @@ import { mostNormalisedWidth } from "./linear/norm_stage.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
+import { type PendingResults, ResultReader } from "./result_reader.ts";
 import { writeMasks } from "./sampling/gpu.ts";
-import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
 import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -37,10 +38,17 @@ export interface DispatchTime {
 }
 
 /**
- * Dispatches of a step's first submission; each further one takes twice as many. The GPU begins while the rest is still
- * being encoded, which takes the host a good part of the time that the GPU takes to run it.
+ * Dispatches of a step's first submission where the GPU has nothing else to do; each further one takes twice as many. It
+ * begins while the rest is still being encoded, which takes the host a good part of the time that the GPU takes to run it.
  */
 const FIRST_SUBMISSION_CALLS = 16;
+
+/** A step that the GPU has been given. */
+interface SubmittedStep {
+  readonly pending: PendingResults;
+  /** Through which the logits come back, where they are asked for. */
+  readonly logits?: Readback;
+}
 
 /** Activations fed from outside by input name, f32 [rows, width]. */
 export type StepInputs = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
@@ -51,9 +59,11 @@ export class GpuPlan implements Disposable {
   readonly #layout: ControlLayout;
   readonly #weights: GpuWeights;
   readonly #buffers: GpuBuffers;
-  readonly #calls: readonly CompiledCall[];
+  readonly #calls: ActiveCalls;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #readback: Readback;
+  readonly #results: ResultReader;
+  /** When the step before is submitted. */
+  #lastSubmitted: Promise<unknown> = Promise.resolve();
 
   private constructor(
     gpu: GpuDevice,
@@ -68,9 +78,9 @@ export class GpuPlan implements Disposable {
     this.#layout = layout;
     this.#weights = weights;
     this.#buffers = buffers;
-    this.#calls = calls;
+    this.#calls = new ActiveCalls(calls);
     this.#words = new Uint32Array(layout.words);
-    this.#readback = new Readback(gpu, layout.limits.maxSamples * (1 + SCORE_WORDS) * 4);
+    this.#results = new ResultReader(gpu, buffers, layout.limits.maxSamples);
   }
 
   /**
@@ -104,32 +114,39 @@ export class GpuPlan implements Disposable {
     );
   }
 
+  /** How many steps may be under way: see `ModelRunner`. */
+  get stepsInFlight(): number {
+    return this.#results.stepsInFlight;
+  }
+
   /**
    * Runs one step. With `readLogits` the graph's output comes back as `logits`, [rows, width] without padding.
    * @throws {RangeError} when the batch exceeds the plan's limits
    * @throws {DeviceLostError} when the GPU went away
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
-    const shape = this.#writeControl(batch);
+    const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs));
+    this.#lastSubmitted = submitted.catch(() => {});
+    const { pending, ...more } = await submitted;
+    using logits = more.logits;
+    const results = await this.#results.read(pending, batch.samples);
+    this.#buffers.hostBlocks?.check();
+    return { ...results, ...(logits && { logits: await this.#readOutput(logits, pending.shape) }) };
+  }
+
+  /** Moves first, which may take a while: nothing of a later step may be written before this one is submitted. */
+  async #submit(batch: StepBatch, inputs: StepInputs): Promise<SubmittedStep> {
     if (batch.moves) await this.#buffers.hostBlocks!.move(batch.moves);
+    const shape = this.#writeControl(batch);
     writeMasks(this.#gpu.device.queue, this.#buffers.masks, batch.samples);
     this.#writeInputs(inputs);
     const submissions = new Submissions(this.#gpu.device);
     for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(submissions.encoder, copy);
-    this.#encodeCalls(submissions, shape);
-    const { encoder } = submissions;
-    const bytes = this.#encodeResults(encoder, shape);
-    using logits = batch.readLogits ? this.#encodeOutput(encoder, shape) : undefined;
+    this.#encodeCalls(submissions, shape, this.#results.numUnread > 0 ? Infinity : FIRST_SUBMISSION_CALLS);
+    const pending = this.#results.encode(submissions.encoder, shape);
+    const logits = batch.readLogits ? this.#encodeOutput(submissions.encoder, shape) : undefined;
     submissions.submit();
-    const results = new Uint32Array(await this.#readback.read(bytes, kindOf(shape)));
-    this.#buffers.hostBlocks?.check();
-    return {
-      tokenIds: results.slice(0, shape.numSamples),
-      scores: batch.samples.map((sample, i) =>
-        readScores(results, this.#layout.limits.maxSamples, i, sample)
-      ),
-      ...(logits && { logits: await this.#readOutput(logits, shape) }),
-    };
+    return { pending, ...(logits && { logits }) };
   }
 
   /**
@@ -142,7 +159,7 @@ export class GpuPlan implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#readback[Symbol.dispose]();
+    this.#results[Symbol.dispose]();
     this.#buffers[Symbol.dispose]();
     this.#weights[Symbol.dispose]();
   }
@@ -153,20 +170,18 @@ export class GpuPlan implements Disposable {
    */
   async profile(batch: StepBatch): Promise<DispatchTime[]> {
     const shape = this.#writeControl(batch);
-    using timer = new DispatchTimer(this.#gpu, this.#calls.length);
+    const calls = this.#calls.of(shape);
+    using timer = new DispatchTimer(this.#gpu, calls.length);
     const encoder = this.#gpu.device.createCommandEncoder();
-    const timed = this.#calls.filter((call) => {
-      const size = call.grid(shape);
-      if (!size) return false;
+    for (const call of calls) {
       const pass = timer.beginPass(encoder);
-      encodeCall(pass, call, size);
+      encodeCall(pass, call, shape);
       pass.end();
-      return true;
-    });
+    }
     timer.encodeResults(encoder);
     this.#gpu.device.queue.submit([encoder.finish()]);
     const times = await timer.read();
-    return timed.map(({ label, weightBytes }, i) => ({ label, weightBytes, ...times[i] }));
+    return calls.map(({ label, weightBytes }, i) => ({ label, weightBytes, ...times[i] }));
   }
 
   #writeControl(batch: StepBatch): StepShape {
@@ -177,32 +192,19 @@ export class GpuPlan implements Disposable {
     return shape;
   }
 
-  #encodeCalls(submissions: Submissions, shape: StepShape): void {
-    let left = FIRST_SUBMISSION_CALLS, most = left;
+  #encodeCalls(submissions: Submissions, shape: StepShape, first: number): void {
+    let left = first, most = first;
     let pass = submissions.encoder.beginComputePass();
-    for (const call of this.#calls) {
-      const size = call.grid(shape);
-      if (!size) continue;
+    for (const call of this.#calls.of(shape)) {
       if (left-- === 0) {
         pass.end();
         submissions.submit();
         pass = submissions.encoder.beginComputePass();
         left = most *= 2;
       }
-      encodeCall(pass, call, size);
+      encodeCall(pass, call, shape);
     }
     pass.end();
-  }
-
-  /** Token ids first, then (where asked for) the score records of all samples. Always some bytes, to wait on. */
-  #encodeResults(encoder: GPUCommandEncoder, shape: StepShape): number {
-    const { maxSamples } = this.#layout.limits;
-    const tokenBytes = Math.max(1, shape.numSamples) * 4;
-    this.#readback.encodeCopy(encoder, this.#buffers.tokens, tokenBytes);
-    if (!shape.wantsScores) return tokenBytes;
-    const scoreBytes = shape.numSamples * SCORE_WORDS * 4;
-    this.#readback.encodeCopy(encoder, this.#buffers.scores, scoreBytes, maxSamples * 4);
-    return maxSamples * 4 + scoreBytes;
   }
 
   #encodeOutput(encoder: GPUCommandEncoder, shape: StepShape): Readback {
@@ -239,15 +241,11 @@ export class GpuPlan implements Disposable {
   }
 }
 
-function encodeCall(pass: GPUComputePassEncoder, { pipeline, bindGroup }: CompiledCall, size: Grid): void {
-  pass.setPipeline(pipeline);
-  pass.setBindGroup(0, bindGroup);
-  pass.dispatchWorkgroups(...size);
-}
-
-/** Steps of one kind take about the same time: sizes to the power of two. */
-function kindOf({ numTokens, numSequences, maxContextLength }: StepShape): string {
-  return [numTokens, numSequences, maxContextLength].map((n) => Math.ceil(Math.log2(n + 1))).join();
+function encodeCall(pass: GPUComputePassEncoder, call: CompiledCall, shape: StepShape): void {
+  const [x, y, z] = call.grid(shape)!;
+  pass.setPipeline(call.pipeline);
+  pass.setBindGroup(0, call.bindGroup);
+  pass.dispatchWorkgroups(x, y, z);
 }
 
 function rowsOf(value: Value, shape: StepShape): number {

@@ -86,13 +86,21 @@ export interface HostMoves {
   readonly unparks: readonly HostMove[];
 }
 
+/** Token ids from here on say which sample of the step before drew the token. */
+export const FIRST_DRAWN = 0x8000_0000;
+
+/** In the place of a token id that is not known to the host yet: what that sample of the step before has drawn. */
+export function drawnBefore(sample: number): number {
+  return FIRST_DRAWN + sample;
+}
+
 /** Rows are the new tokens of all sequences, sequence after sequence. */
 export interface StepBatch {
   /** Done before any copy. */
   readonly moves?: HostMoves;
   /** Done before any row is computed. */
   readonly copies?: readonly BlockCopy[];
-  /** [numTokens] */
+  /** [numTokens]; some may be `drawnBefore`, where the runner takes several steps at once */
   readonly tokenIds: Uint32Array;
   /** [numTokens] position in its own sequence */
   readonly positions: Uint32Array;

@@ -35,6 +35,7 @@ const STAGING_BYTES = 2 ** 30;
 export class CpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
+  readonly stepsInFlight = 1;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
   readonly #plan: HostPlan;

@@ -71,6 +71,10 @@ export class GpuRunner implements ModelRunner {
     return this.#gpu.lost;
   }
 
+  get stepsInFlight(): number {
+    return this.#plan.stepsInFlight;
+  }
+
   async step(batch: StepBatch): Promise<StepResult> {
     return await this.#plan.step(batch);
   }

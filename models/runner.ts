@@ -6,6 +6,11 @@ export interface ModelRunner extends AsyncDisposable {
   /** Bytes of device memory that one block of the KV cache takes, all layers together. */
   readonly kvBytesPerBlock: number;
   /**
+   * Steps that may be under way: `step` may be called so many times before the first has resolved. They run one after
+   * the other, and may name tokens that the step before draws (`drawnBefore`).
+   */
+  readonly stepsInFlight: number;
+  /**
    * Runs one step and returns the chosen tokens.
    * @throws {DeviceLostError} when the device went away; the runner is then useless and must be disposed of.
    */

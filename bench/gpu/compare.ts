@@ -82,6 +82,7 @@ async function greedyTokens(runner: ModelRunner, { prompt, ids }: Reference): Pr
   const tokens: number[] = [];
   await sequences.prefill();
   while (tokens.push(sequences.next[0]) < ids.length) await sequences.decode();
+  await sequences.settle();
   return tokens;
 }
 

@@ -10,6 +10,7 @@ import {
 } from "../gpu_op.ts";
 import type { EmbeddingNode } from "../graph.ts";
 import { quadGrid } from "../grid.ts";
+import { FIRST_DRAWN } from "../step.ts";
 import { quadSnippet, specialise } from "../wgsl.ts";
 import code from "./embedding.wgsl" with { type: "text" };
 
@@ -44,11 +45,12 @@ function embeddingCall(
   const bindings: Binding[] = [
     { buffer: context.control, access: "read" },
     { buffer: context.activation(node.output), access: "readWrite" },
+    { buffer: context.tokens, access: "read" },
   ];
   const parts = lookups.map((lookup, i) => lookupCode(lookup, shards[i], i, bindings));
   return {
     label: `embedding ${node.table.name}`,
-    code: specialise(code, { ...controlConstants(context.layout), ROW_QUADS: rowQuads }, {
+    code: specialise(code, { ...controlConstants(context.layout), ROW_QUADS: rowQuads, FIRST_DRAWN }, {
       lookups: parts.map((part) => part.declarations).join("\n"),
       add: parts.map((part) => part.add).join("\n"),
     }),
@@ -67,7 +69,7 @@ function lookupCode({ matrix, indices }: Lookup, shard: MatrixShard, i: number, 
   const scales = matrix.scales ? bind("scales", "f32", matrix.scales) : "";
   return {
     declarations: `${quadSnippet(matrix.type, `${i}`)}\n${table}${scales}`,
-    add: `    let index${i} = control[${indices} + row];
+    add: `    let index${i} = ${indices === "TOKEN_IDS" ? "tokenOf(row)" : `control[${indices} + row]`};
     let local${i} = index${i} - ${shard.firstRow}u;
     // Wraps around, so that one comparison covers both ends.
     if (local${i} >= ${shard.numRows}u) { return; }

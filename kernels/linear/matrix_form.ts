@@ -28,6 +28,14 @@ export function tileColumns({ fragment, subgroupsAcross, fragmentsAcross }: Matr
   return subgroupsAcross * fragmentsAcross * fragment.n;
 }
 
+/** Whether every thread has as much to bring to the tiles, and to store, as any other: else the form cannot be written. */
+export function isEven(form: MatrixForm): boolean {
+  const { fragment, lanes, fragmentsAcross, depth } = form, threads = threadsOf(form);
+  const words = [tileRows(form) * depth / 8, tileColumns(form) * depth / 8, tileColumns(form) * depth / 16];
+  return words.every((count) => count % threads === 0) &&
+    fragment.m * fragmentsAcross * fragment.n / 4 % lanes === 0;
+}
+
 function threadsOf({ lanes, subgroupsDown, subgroupsAcross }: MatrixForm): number {
   return lanes * subgroupsDown * subgroupsAcross;
 }
@@ -36,7 +44,7 @@ function threadsOf({ lanes, subgroupsDown, subgroupsAcross }: MatrixForm): numbe
 const ENOUGH_WORKGROUPS = 100;
 
 /**
- * From the largest tile to the smallest; undefined without matrix units. 4 x 4 fragments a subgroup where there are rows
+ * From the largest tile to the smallest; undefined without matrix units, or with fragments too small for these forms. 4 x 4 fragments a subgroup where there are rows
  * enough: with fewer, reading fragments takes longer than multiplying them.
  */
 export function matrixForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
@@ -49,7 +57,8 @@ export function matrixForms({ matrixFragment, subgroupMaxSize }: GpuCaps): Matri
     fragmentsAcross: fragments,
     depth: slices * matrixFragment.k,
   });
-  return [form(4, 4, 2), form(2, 4, 2), form(2, 2, 4)];
+  const forms = [form(4, 4, 2), form(2, 4, 2), form(2, 2, 4)];
+  return forms.every(isEven) ? forms : undefined;
 }
 
 /** Workgroups of a form, [across, down]. */

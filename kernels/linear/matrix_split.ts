@@ -7,6 +7,7 @@ import { rowsInStep } from "../grid.ts";
 import { specialise } from "../wgsl.ts";
 import { quadEpilogue } from "./epilogue.ts";
 import {
+  isEven,
   type MatrixForm,
   matrixFormCode,
   matrixGrid,
@@ -22,15 +23,16 @@ const MOST_PARTS = 16;
 /** Rows up to which reading the weight is what takes time. */
 const FEW_ROWS = 64;
 
-/** For few rows: little of x, much of the weight on its way at once; then for more. Undefined without matrix units. */
+/** For few rows: little of x, much of the weight on its way at once; then for more. Undefined without matrix units, or with small fragments. */
 export function splitForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;
   const shared = { fragment: matrixFragment, lanes: subgroupMaxSize };
   const { k } = matrixFragment;
-  return [
+  const forms = [
     { ...shared, subgroupsDown: 1, subgroupsAcross: 4, fragmentsDown: 1, fragmentsAcross: 1, depth: 8 * k },
     { ...shared, subgroupsDown: 2, subgroupsAcross: 2, fragmentsDown: 2, fragmentsAcross: 2, depth: 4 * k },
   ];
+  return forms.every(isEven) ? forms : undefined;
 }
 
 /** Which of the two forms serves so many rows. */

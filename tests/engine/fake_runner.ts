@@ -4,6 +4,7 @@
 import type { ModelRunner } from "../../models/runner.ts";
 import {
   BLOCK_SIZE,
+  FIRST_DRAWN,
   type SampleRequest,
   type StepBatch,
   type StepLimits,
@@ -29,6 +30,8 @@ export interface FakeRunnerOptions {
   readonly next?: NextToken;
   /** Awaited at the start of every step: lets a test hold or fail it. */
   readonly beforeStep?: (batch: StepBatch) => Promise<void> | void;
+  /** Default: 2; tests that count steps, or hold them one by one, say 1. */
+  readonly stepsInFlight?: number;
 }
 
 export const FAKE_LIMITS: StepLimits = {
@@ -42,6 +45,7 @@ export const FAKE_LIMITS: StepLimits = {
 export class FakeRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock = 4096;
+  readonly stepsInFlight: number;
   readonly lost: Promise<string>;
   steps = 0;
   /** Rows computed over all steps. */
@@ -59,11 +63,18 @@ export class FakeRunner implements ModelRunner {
   readonly #parked: (Slot | undefined)[][] = [];
   readonly #lose: (reason: string) => void;
   #isLost = false;
+  #underWay = 0;
+  /** Steps that began before the tokens were known that they follow. */
+  ahead = 0;
+  /** Settles when the step before has. */
+  #before: Promise<unknown> = Promise.resolve();
+  #drawn: Uint32Array = new Uint32Array();
 
   constructor(options: FakeRunnerOptions = {}) {
     this.limits = { ...FAKE_LIMITS, ...options.limits };
     this.#vocabSize = options.vocabSize ?? 300;
     this.#options = options;
+    this.stepsInFlight = options.stepsInFlight ?? 2;
     this.#slots = new Array(this.limits.numBlocks * BLOCK_SIZE);
     const { promise, resolve } = Promise.withResolvers<string>();
     this.lost = promise;
@@ -77,6 +88,17 @@ export class FakeRunner implements ModelRunner {
   }
 
   async step(batch: StepBatch): Promise<StepResult> {
+    if (++this.#underWay > this.stepsInFlight) throw new Error(`${this.#underWay} steps are under way`);
+    const step = this.#before.then(() => this.#runStep(batch));
+    this.#before = step.catch(() => {});
+    try {
+      return await step;
+    } finally {
+      this.#underWay--;
+    }
+  }
+
+  async #runStep(batch: StepBatch): Promise<StepResult> {
     await this.#options.beforeStep?.(batch);
     if (this.#isLost) throw new DeviceLostError("device lost: test");
     return this.stepSync(batch);
@@ -86,6 +108,7 @@ export class FakeRunner implements ModelRunner {
     this.#checkLimits(batch);
     this.steps++;
     this.rows += batch.tokenIds.length;
+    if (batch.tokenIds.some((id) => id >= FIRST_DRAWN)) this.ahead++;
     this.#move(batch);
     this.#copy(batch);
     const sequenceOfRow = this.#write(batch);
@@ -96,7 +119,8 @@ export class FakeRunner implements ModelRunner {
       scores.push(this.#score(visible, id, sample.topLogprobs));
       return id;
     });
-    return { tokenIds: Uint32Array.from(tokenIds), scores };
+    this.#drawn = Uint32Array.from(tokenIds);
+    return { tokenIds: this.#drawn, scores };
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -154,7 +178,7 @@ export class FakeRunner implements ModelRunner {
         written.add(slot);
         const before = position === 0 ? 0 : this.#slots[slotOf(table, position - 1)]?.chain;
         if (before === undefined) throw new Error(`Row ${row} follows a slot that was never written`);
-        const id = batch.tokenIds[row];
+        const id = this.#tokenOf(batch.tokenIds[row]);
         this.#slots[slot] = { id, position, chain: hash(before, id) };
         sequenceOfRow.push(s);
       }
@@ -162,6 +186,13 @@ export class FakeRunner implements ModelRunner {
       if (batch.contextLengths[s] !== last + 1) throw new Error(`Sequence ${s} has a wrong context length`);
     }
     return sequenceOfRow;
+  }
+
+  #tokenOf(id: number): number {
+    if (id < FIRST_DRAWN) return id;
+    const drawn = this.#drawn[id - FIRST_DRAWN];
+    if (drawn === undefined) throw new RangeError(`The step before has no sample ${id - FIRST_DRAWN}`);
+    return drawn;
   }
 
   #read(batch: StepBatch, sequence: number, length: number): number[] {

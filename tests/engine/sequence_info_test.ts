@@ -84,7 +84,7 @@ Deno.test("LocalEngine.stats() counts steps, their sequences and rows, and the l
 Deno.test("LocalEngine.stats() tells cancellations in the queue, in prefill and in decode apart", async () => {
   const gate = new Gate();
   const limits = { maxSequences: 1, maxTokens: 8 };
-  await using fake = await openFakeEngine({ limits, beforeStep: () => gate.pass() });
+  await using fake = await openFakeEngine({ limits, beforeStep: () => gate.pass(), stepsInFlight: 1 });
   const { engine } = fake;
   function start(prompt: string) {
     const iterator = engine.submit(request(textPrompt(prompt)))[Symbol.asyncIterator]();

@@ -28,7 +28,11 @@ function tickingClock(): () => number {
 
 async function openEngines(runner: FakeRunnerOptions = {}) {
   const open = (speculation: boolean) =>
-    openFakeEngine({ next: repetitive, ...runner }, { speculation, typeThrough: false, now: tickingClock() });
+    openFakeEngine({ next: repetitive, stepsInFlight: 1, ...runner }, {
+      speculation,
+      typeThrough: false,
+      now: tickingClock(),
+    });
   const engines = { with: await open(true), without: await open(false) };
   return {
     ...engines,
@@ -149,7 +153,10 @@ Deno.test("Speculation delivers each token as an event of its own, and says in t
 Deno.test("Speculation counts nothing that was right but came after the end", async () => {
   const cycle = [50, 51, 52, 53];
   const next = (visible: readonly number[]) => cycle[visible.length % 4];
-  await using fake = await openFakeEngine({ next }, { typeThrough: false, now: tickingClock() });
+  await using fake = await openFakeEngine({ next, stepsInFlight: 1 }, {
+    typeThrough: false,
+    now: tickingClock(),
+  });
   const ids = Array.from({ length: 24 }, (_, i) => cycle[i % 4]);
   const asked = request({ kind: "tokens", ids }, { maxTokens: 60 });
   const text = completionOf(await collect(fake.engine.submit({ ...asked, speculation: false }))).text;

@@ -11,7 +11,7 @@ async function openSlowEngine({ stepMs = 0, ...options }: { warmUp?: boolean; st
   const limits = { maxBlocksPerSequence: 32, numBlocks: 256, maxTokens: 64 };
   const beforeStep = ({ tokenIds }: { tokenIds: Uint32Array }) =>
     void (clock.now += stepMs + 10 * tokenIds.length);
-  const fake = await openFakeEngine({ limits, beforeStep }, {
+  const fake = await openFakeEngine({ limits, beforeStep, stepsInFlight: 1 }, {
     now: () => clock.now,
     typeThrough: false,
     ...options,

@@ -14,6 +14,7 @@ async function referenceRunner(graph: Graph, tensors: TensorSource): Promise<Mod
   const vocabSize = graph.output.width;
   return {
     limits: { maxTokens: 7, maxSequences: 1, maxSamples: 5, maxBlocksPerSequence: 12, numBlocks: 12 },
+    stepsInFlight: 1,
     kvBytesPerBlock: BLOCK_SIZE,
     lost: new Promise(() => {}),
     step(batch: StepBatch): Promise<StepResult> {

@@ -90,7 +90,7 @@ for (const backend of BACKENDS) {
     if (!await isAvailable(backend)) return;
     await using having = await openEngine(backend, true);
     await using without = await openEngine(backend, false);
-    const requests = repetitiveRequests(new Random(7), backend.device === "cpu" ? 32 : 8);
+    const requests = repetitiveRequests(new Random(7), backend.device === "cpu" ? 32 : 12);
     const expected: Token[][] = [];
     for (const request of requests) {
       expected.push(await run(without, request));

@@ -1,0 +1,159 @@
+// A step that has begun before the tokens are known that it follows changes nothing but when it is done.
+import assert from "node:assert/strict";
+import type { GenerationRequest } from "../../engine/request.ts";
+import { DeviceLostError } from "../../device/device_lost_error.ts";
+import { LocalEngine } from "../../engine/local_engine.ts";
+import { BACKGROUND_EVERY } from "../../engine/scheduler.ts";
+import type { StepBatch, StepResult } from "../../kernels/step.ts";
+import { FakeRunner, type FakeRunnerOptions } from "./fake_runner.ts";
+import {
+  collect,
+  completionOf,
+  fakeModel,
+  openFakeEngine,
+  request,
+  textPrompt,
+  until,
+  VOCAB_SIZE,
+} from "./fake_model.ts";
+
+/** No drafts: where they pay, no step is begun ahead. */
+const PLAIN = { speculation: false, typeThrough: false } as const;
+
+/** The text, ids and log-probabilities of each request, all asked at once, and how the runner was used. */
+async function answers(requests: readonly GenerationRequest[], options: FakeRunnerOptions) {
+  await using fake = await openFakeEngine(options, PLAIN);
+  const { engine, runners: [runner] } = fake;
+  const replies = await Promise.all(requests.map((one) => collect(engine.submit(one))));
+  const { freeBlocks, totalBlocks } = await engine.stats();
+  assert.equal(freeBlocks, totalBlocks);
+  const told = replies.map((events) =>
+    events.flatMap((event) => event.kind === "prompt" ? [] : [untimed(event)])
+  );
+  return { told, ahead: runner.ahead };
+}
+
+function untimed(event: object): object {
+  return Object.fromEntries(Object.entries(event).filter(([name]) => name !== "timings"));
+}
+
+Deno.test("LocalEngine gives the same answers with two steps in flight as with one, however requests end", async () => {
+  const requests = Array.from(
+    { length: 24 },
+    (_, i) =>
+      request(textPrompt(`def f${i}(x): ` + "y + ".repeat(i % 7)), {
+        maxTokens: 1 + 3 * i % 50,
+        temperature: i % 2,
+        seed: i,
+        ...(i % 3 === 0 && { ignoreEos: false, stop: ["a", "e"] }),
+        ...(i % 4 === 0 && { logprobs: 2 }),
+        ...(i % 5 === 0 && { presencePenalty: 1, frequencyPenalty: 0.5 }),
+        ...(i % 6 === 0 && { numSamples: 2 }),
+      }),
+  );
+  const limits = { maxTokens: 40, maxSequences: 40, maxSamples: 40, numBlocks: 120 };
+  const [one, two] = [
+    await answers(requests, { limits, stepsInFlight: 1 }),
+    await answers(requests, { limits, stepsInFlight: 2 }),
+  ];
+  assert.deepEqual(two.told, one.told);
+  assert.equal(one.ahead, 0);
+  assert.ok(two.ahead > 20, `${two.ahead} steps began ahead`);
+});
+
+Deno.test("LocalEngine has two steps in flight all the time while it only decodes, and none too many", async () => {
+  const maxTokens = 60;
+  await using fake = await openFakeEngine({}, PLAIN);
+  const { engine, runners: [runner] } = fake;
+  const { ids } = completionOf(await collect(engine.submit(request(textPrompt("abc"), { maxTokens }))));
+  assert.equal(ids.length, maxTokens);
+  assert.equal(runner.steps, maxTokens, "a step for each token: how long it may be is known beforehand");
+  assert.equal(runner.ahead, maxTokens - 1 - 1, "all but the prompt's and the one after it");
+});
+
+Deno.test("LocalEngine lets a newcomer in with the second step after it came", async () => {
+  const holds: (() => void)[] = [];
+  const beforeStep = () => new Promise<void>((resolve) => holds.push(resolve));
+  await using fake = await openFakeEngine({ beforeStep }, PLAIN);
+  const { engine, runners: [runner] } = fake;
+  const first = collect(engine.submit(request(textPrompt("abc"), { maxTokens: 40 })));
+  async function pass() {
+    await until(() => holds.length > 0);
+    holds.shift()!();
+  }
+  for (let i = 0; i < 5; i++) await pass();
+  await until(() => holds.length > 0);
+  const before = runner.steps;
+  const second = engine.submit(request(textPrompt("x"), { maxTokens: 1 }));
+  const answered = collect(second);
+  let done = false;
+  answered.then(() => done = true);
+  while (!done) {
+    await pass();
+    await until(() => done || holds.length > 0);
+  }
+  assert.ok(runner.steps - before <= 3, `${runner.steps - before} steps until the newcomer had its token`);
+  for (let over = false; !over;) {
+    const rest = await Promise.race([
+      first.then(() => "over"),
+      until(() => holds.length > 0).then(() => "held"),
+    ]);
+    over = rest === "over";
+    if (!over) await pass();
+  }
+});
+
+Deno.test("LocalEngine gives batch work no more steps beside live work with two steps in flight than with one", async () => {
+  const rows: number[] = [];
+  // So many rows that in the background's turn all four decodes of batch work have one.
+  const limits = { maxTokens: 256, maxSequences: 8, maxSamples: 32, numBlocks: 80 };
+  const beforeStep = ({ tokenIds }: StepBatch) => {
+    rows.push(tokenIds.length);
+    return new Promise<void>((resolve) => setTimeout(resolve, 0));
+  };
+  await using fake = await openFakeEngine({ limits, beforeStep }, PLAIN);
+  const submit = (text: string, maxTokens: number, priority: "live" | "batch") =>
+    collect(fake.engine.submit(request(textPrompt(text), { maxTokens, priority })));
+  const batch = Promise.all([1, 2, 3, 4].map((i) => submit(`b${i}`, 100, "batch")));
+  await until(() => rows.length > 10);
+  const before = rows.length;
+  await submit("x", 64, "live");
+  const beside = rows.slice(before + 2).filter((count) => count > 1).length;
+  assert.ok(beside <= Math.ceil(64 / BACKGROUND_EVERY) + 1, `${beside} of 64 steps had batch rows`);
+  await batch;
+});
+
+/** Loses its device in the first of two steps that are under way; the second is never answered. */
+class DyingRunner extends FakeRunner {
+  dying = false;
+  #told = false;
+
+  override async step(batch: StepBatch): Promise<StepResult> {
+    if (!this.dying) return await super.step(batch);
+    if (this.#told) return await new Promise<never>(() => {});
+    this.#told = true;
+    throw new DeviceLostError("gone");
+  }
+}
+
+Deno.test("LocalEngine closes though a lost device never answers the second of two steps", async () => {
+  const runners: DyingRunner[] = [];
+  const ready = Promise.withResolvers<void>();
+  const engine = new LocalEngine({
+    ...{ modelId: "fake", tokenHealing: false, reopenDelaysMs: [0] },
+    openModel: () => {
+      if (runners.length > 0) return Promise.reject(new Error("no device any more"));
+      const beforeStep = () => new Promise<void>((resolve) => setTimeout(resolve, 1));
+      runners.push(new DyingRunner({ vocabSize: VOCAB_SIZE, beforeStep }));
+      return Promise.resolve(fakeModel(runners[0]));
+    },
+    onState: ({ phase }) => phase === "ready" && ready.resolve(),
+  });
+  await ready.promise;
+  const answer = assert.rejects(collect(engine.submit(request(textPrompt("abc"), { maxTokens: 60 }))));
+  await until(() => runners[0].ahead > 2);
+  runners[0].dying = true;
+  await answer;
+  await until(() => engine.state.phase === "failed");
+  await engine[Symbol.asyncDispose]();
+});
