@@ -3,7 +3,13 @@
 // Deno's built-in WebGPU blocks in `mapAsync` until the GPU is done, then sleeps 10 ms before its promise resolves. Yet
 // the buffer is mapped as soon as the call returns, so after one first awaited map it can be read at once: 0.09 ms
 // instead of 11. That rests on today's implementation, so each read probes for it and falls back to awaiting.
+import type { GpuCaps } from "./caps.ts";
 import type { GpuDevice } from "./gpu_device.ts";
+
+/** Whether a read stands still until all that was submitted has run: meanwhile nothing more can be submitted. */
+export function readsBlock({ provider }: GpuCaps): boolean {
+  return provider === "webgpu";
+}
 
 export class Readback implements Disposable {
   readonly #gpu: GpuDevice;
@@ -38,7 +44,7 @@ export class Readback implements Disposable {
   /** As `read`, of what `use` makes of the bytes; they are gone when it returns. */
   async take<T>(bytes: number, use: (data: ArrayBuffer) => T, kind = ""): Promise<T> {
     const mapped = this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes);
-    if (this.#gpu.caps.provider === "webgpu" && this.#mappedOnce) {
+    if (readsBlock(this.#gpu.caps) && this.#mappedOnce) {
       const now = this.#takeNow(mapped, bytes, use);
       if (now) {
         this.#gpu.check();

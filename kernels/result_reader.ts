@@ -1,8 +1,7 @@
 // Tokens and scores on their way back to the host: a staging buffer for each step that may be under way, read one after
 // the other.
-import type { GpuCaps } from "../device/caps.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
-import { Readback } from "../device/readback.ts";
+import { Readback, readsBlock } from "../device/readback.ts";
 import type { StepShape } from "./control.ts";
 import { readScores, SCORE_WORDS } from "./sampling/scores.ts";
 import type { SampleRequest, StepResult } from "./step.ts";
@@ -35,7 +34,7 @@ export class ResultReader implements Disposable {
     this.#buffers = buffers;
     this.#maxSamples = maxSamples;
     const bytes = maxSamples * (1 + SCORE_WORDS) * 4;
-    this.#readbacks = Array.from({ length: stepsInFlight(gpu.caps) }, () => new Readback(gpu, bytes));
+    this.#readbacks = Array.from({ length: readsBlock(gpu.caps) ? 1 : 2 }, () => new Readback(gpu, bytes));
   }
 
   /** How many steps may be under way: see `ModelRunner`. */
@@ -81,11 +80,6 @@ export class ResultReader implements Disposable {
   [Symbol.dispose](): void {
     for (const readback of this.#readbacks) readback[Symbol.dispose]();
   }
-}
-
-/** Deno's own WebGPU stands still in `mapAsync` until all that was submitted has run: a second step would wait there. */
-function stepsInFlight({ provider }: GpuCaps): number {
-  return provider === "webgpu" ? 1 : 2;
 }
 
 /** Steps of one kind take about the same time: sizes to the power of two. */
