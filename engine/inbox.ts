@@ -1,6 +1,6 @@
 // Messages to a thread that is busy. The runtime lets them in only when the thread has nothing to do, or once in some
-// thirty turns of its event loop (tokio's `global_queue_interval`): with steps of 25 ms that follow each other a request
-// waited for 390 ms on average and for 770 at most. So who is busy looks for them itself, between two steps.
+// thirty turns of its event loop (tokio's `global_queue_interval`), which with steps of 25 ms that follow each other is
+// once in three quarters of a second. So who is busy looks for them itself, between two steps.
 import { type MessagePort as NodePort, receiveMessageOnPort } from "node:worker_threads";
 
 export class Inbox<Message> {

@@ -1,10 +1,8 @@
-// The step after one that is under way, where it is known before that one's tokens are: every sequence that runs decodes,
-// and nobody waits. A runner that takes two steps at once can begin it, and the device has no pause between them. Pure.
+// The step after one that is under way, where it is known before that one's tokens are: every sequence that runs decodes
+// (and nobody waits, as the scheduler has seen to). A runner that takes two steps at once can begin it, and the device has no pause between them. Pure.
 import type { Places } from "./places.ts";
 import type { Sequence } from "./sequence.ts";
 import type { ScheduledSequence } from "./step_budget.ts";
-
-export type PlacesAhead = Pick<Places, "running" | "waiting" | "lendBlocks">;
 
 /**
  * What `current` leads to, whatever it draws: a row more for each of its sequences that goes on after the next token, who
@@ -13,9 +11,8 @@ export type PlacesAhead = Pick<Places, "running" | "waiting" | "lendBlocks">;
  */
 export function stepAhead(
   current: readonly ScheduledSequence[],
-  places: PlacesAhead,
+  places: Pick<Places, "running" | "lendBlocks">,
 ): ScheduledSequence[] | undefined {
-  if (places.waiting.length > 0) return undefined;
   const decoding = new Set(current.filter(isPlainDecode).map(({ sequence }) => sequence));
   if (!places.running.every((sequence) => decoding.has(sequence))) return undefined;
   const ahead: ScheduledSequence[] = [];

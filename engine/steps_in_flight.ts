@@ -16,7 +16,6 @@ export class StepsInFlight {
   readonly #runner: ModelRunner;
   /** Ends the waits for steps that a lost device may never answer. */
   readonly #rejects = new Set<(error: Error) => void>();
-
   readonly #now: () => number;
 
   constructor(runner: ModelRunner, now: () => number) {

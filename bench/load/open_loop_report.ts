@@ -104,10 +104,8 @@ function overloadNote(phases: readonly Phase[], saturation: number, bounds: Boun
     const best = Math.max(...results.slice(0, i + 1).map((lower) => lower.goodput));
     return best > 0 ? [goodput / best] : [];
   });
-  return `by turns good a second: ${goods.join(", ")}; never below ${
-    percent(parts.length > 0 ? Math.min(...parts) : undefined)
-  } of the best at a ` +
-    "lower rate.";
+  const least = percent(parts.length > 0 ? Math.min(...parts) : undefined);
+  return `by turns good a second: ${goods.join(", ")}; never below ${least} of the best at a lower rate.`;
 }
 
 function rateCharts(runs: readonly OpenLoopRun[], bounds: Bounds): Chart[] {

@@ -44,8 +44,9 @@ function threadsOf({ lanes, subgroupsDown, subgroupsAcross }: MatrixForm): numbe
 const ENOUGH_WORKGROUPS = 100;
 
 /**
- * From the largest tile to the smallest; undefined without matrix units, or with fragments too small for these forms. 4 x 4 fragments a subgroup where there are rows
- * enough: with fewer, reading fragments takes longer than multiplying them.
+ * From the largest tile to the smallest; undefined without matrix units, or with fragments too small for these forms.
+ * 4 x 4 fragments a subgroup where there are rows enough: with fewer, reading fragments takes longer than multiplying
+ * them.
  */
 export function matrixForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;

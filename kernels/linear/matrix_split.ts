@@ -23,7 +23,10 @@ const MOST_PARTS = 16;
 /** Rows up to which reading the weight is what takes time. */
 const FEW_ROWS = 64;
 
-/** For few rows: little of x, much of the weight on its way at once; then for more. Undefined without matrix units, or with small fragments. */
+/**
+ * For few rows: little of x, much of the weight on its way at once; then for more. Undefined without matrix units, or
+ * with fragments too small for these forms.
+ */
 export function splitForms({ matrixFragment, subgroupMaxSize }: GpuCaps): MatrixForm[] | undefined {
   if (!matrixFragment) return undefined;
   const shared = { fragment: matrixFragment, lanes: subgroupMaxSize };
