@@ -29,6 +29,8 @@ export interface GpuCaps {
   readonly subgroupMaxSize: number;
   /** The largest fragment that WGSL may multiply; undefined without matrix units, or with subgroups of several sizes. */
   readonly matrixFragment: MatrixFragment | undefined;
+  /** The one of fewest columns that is as deep: for products of which one side has few rows. */
+  readonly narrowFragment: MatrixFragment | undefined;
   readonly timestamps: boolean;
   /** Largest range of a storage buffer that one binding may cover, bytes. */
   readonly maxBindingBytes: number;

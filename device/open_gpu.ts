@@ -1,6 +1,6 @@
 // Opens a GPUDevice from either provider with every feature and limit the kernels can use. The providers' traps live
 // here, in dawn.ts and in readback.ts, and nowhere else.
-import type { GpuCaps, MatrixFragment, Profile } from "./caps.ts";
+import type { GpuCaps, Profile } from "./caps.ts";
 import { loadDawn } from "./dawn.ts";
 import { GpuDevice } from "./gpu_device.ts";
 
@@ -75,7 +75,7 @@ function readCaps(
     subgroups,
     subgroupMinSize: subgroups ? info.subgroupMinSize : 0,
     subgroupMaxSize: subgroups ? info.subgroupMaxSize : 0,
-    matrixFragment: subgroups ? largestFragment(device, info) : undefined,
+    ...(subgroups ? chooseFragments(device, info) : NO_FRAGMENTS),
     timestamps: device.features.has("timestamp-query"),
     maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, options.maxBindingBytes ?? Infinity),
     maxBufferBytes: device.limits.maxBufferSize,
@@ -95,13 +95,20 @@ interface MatrixAdapterInfo extends GPUAdapterInfo {
   }>;
 }
 
-function largestFragment(device: GPUDevice, info: MatrixAdapterInfo): MatrixFragment | undefined {
+type Fragments = Pick<GpuCaps, "matrixFragment" | "narrowFragment">;
+
+const NO_FRAGMENTS: Fragments = { matrixFragment: undefined, narrowFragment: undefined };
+
+function chooseFragments(device: GPUDevice, info: MatrixAdapterInfo): Fragments {
   const usable = ["shader-f16", MATRIX_FEATURE].every((name) => device.features.has(name as GPUFeatureName));
-  if (!usable || info.subgroupMinSize !== info.subgroupMaxSize) return undefined;
+  if (!usable || info.subgroupMinSize !== info.subgroupMaxSize) return NO_FRAGMENTS;
   const fragments = [...info.subgroupMatrixConfigs ?? []]
     .filter((config) => config.componentType === "f16" && config.resultComponentType === "f32")
-    .map(({ M, N, K }) => ({ m: M, n: N, k: K }))
-    // Square ones: a fragment of keys is read across and along.
-    .filter(({ m, n, k }) => m === n && n === k);
-  return fragments.sort((a, b) => b.m - a.m)[0];
+    .map(({ M, N, K }) => ({ m: M, n: N, k: K }));
+  // Square ones: a fragment of keys is read across and along.
+  const matrixFragment = fragments.filter(({ m, n, k }) => m === n && n === k).sort((a, b) => b.m - a.m)[0];
+  const narrowFragment = fragments
+    .filter(({ m, k }) => m === matrixFragment?.m && k === matrixFragment.k)
+    .sort((a, b) => a.n - b.n)[0];
+  return { matrixFragment, narrowFragment };
 }

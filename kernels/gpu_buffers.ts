@@ -6,12 +6,14 @@ import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowElements } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
-import { type GpuKvCache, rowStride } from "./gpu_op.ts";
-import type { Graph, Value } from "./graph.ts";
+import { type GpuKvCache, type Halves, rowStride } from "./gpu_op.ts";
+import type { Graph, Rows, Value } from "./graph.ts";
+import { halvesWords } from "./half_values.ts";
+import { MOST_TILE_ROWS } from "./linear/matrix_form.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { SCORE_WORDS } from "./sampling/scores.ts";
 import { maskWords, MAX_MASKS } from "./sampling/token_mask.ts";
-import { BLOCK_SIZE } from "./step.ts";
+import { BLOCK_SIZE, type StepLimits } from "./step.ts";
 
 export class GpuBuffers implements Disposable {
   readonly control: GPUBuffer;
@@ -26,7 +28,10 @@ export class GpuBuffers implements Disposable {
   readonly hostBlocks: GpuHostBlocks | undefined;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
+  readonly #limits: StepLimits;
   readonly #activations: ReadonlyMap<number, GPUBuffer>;
+  /** By the f32 buffer of the same slot, as far as they are asked for. */
+  readonly #halves = new Map<GPUBuffer, Halves>();
   readonly #kvCaches: readonly GpuKvCache[];
   readonly #scratch = new Map<string, GPUBuffer>();
 
@@ -39,7 +44,7 @@ export class GpuBuffers implements Disposable {
     fusion: NormFusion,
   ) {
     this.#gpu = gpu;
-    const { maxSamples } = layout.limits;
+    const { maxSamples } = this.#limits = layout.limits;
     this.control = this.#create("control", layout.words * 4, GPUBufferUsage.COPY_DST);
     this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
     this.scores = this.#create("scores", maxSamples * SCORE_WORDS * 4, GPUBufferUsage.COPY_SRC);
@@ -48,7 +53,7 @@ export class GpuBuffers implements Disposable {
       MAX_MASKS * maskWords(graph.output.width) * 4,
       GPUBufferUsage.COPY_DST,
     );
-    this.#activations = this.#assignActivations(graph, layout, fusion);
+    this.#activations = this.#assignActivations(graph, fusion);
     const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
       const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
@@ -73,6 +78,20 @@ export class GpuBuffers implements Disposable {
 
   activation(value: Value): GPUBuffer {
     return this.#activations.get(value.id)!;
+  }
+
+  /** Shared like the value's own buffer, between values of equal shape. */
+  halves(value: Value): Halves {
+    const slot = this.activation(value), existing = this.#halves.get(slot);
+    if (existing) return existing;
+    const words = halvesWords(value.width);
+    const rows = Math.ceil(this.#mostRows(value.rows) / MOST_TILE_ROWS) * MOST_TILE_ROWS;
+    const halves = {
+      buffer: this.#create(`${value.rows} x ${value.width} halves`, rows * words * 16),
+      words,
+    };
+    this.#halves.set(slot, halves);
+    return halves;
   }
 
   kvCache(layer: number): GpuKvCache {
@@ -105,19 +124,19 @@ export class GpuBuffers implements Disposable {
     for (const buffer of this.#owned) buffer.destroy();
   }
 
-  #assignActivations(graph: Graph, layout: ControlLayout, fusion: NormFusion): Map<number, GPUBuffer> {
+  #assignActivations(graph: Graph, fusion: NormFusion): Map<number, GPUBuffer> {
     const buffers = new Map<ActivationSlot, GPUBuffer>();
     const assigned = new Map<number, GPUBuffer>();
     for (const [id, slot] of assignActivationSlots(graph, fusion)) {
-      const buffer = buffers.get(slot) ?? this.#createActivation(slot, layout);
+      const buffer = buffers.get(slot) ?? this.#createActivation(slot);
       buffers.set(slot, buffer);
       assigned.set(id, buffer);
     }
     return assigned;
   }
 
-  #createActivation({ rows: kind, width }: ActivationSlot, layout: ControlLayout): GPUBuffer {
-    const rows = kind === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
+  #createActivation({ rows: kind, width }: ActivationSlot): GPUBuffer {
+    const rows = this.#mostRows(kind);
     const bytes = rows * rowStride(width) * 4;
     if (bytes > this.#gpu.caps.maxBindingBytes) {
       throw new RangeError(
@@ -126,6 +145,10 @@ export class GpuBuffers implements Disposable {
     }
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     return this.#create(`${kind} x ${width}`, bytes, usage);
+  }
+
+  #mostRows(rows: Rows): number {
+    return rows === "tokens" ? this.#limits.maxTokens : this.#limits.maxSamples;
   }
 
   #create(label: string, bytes: number, usage = 0): GPUBuffer {

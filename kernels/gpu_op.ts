@@ -3,6 +3,7 @@
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { LayerNormNode, Value } from "./graph.ts";
+import type { HalfValues } from "./half_values.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
@@ -33,6 +34,13 @@ export interface GpuMatrix {
   readonly shards: readonly MatrixShard[];
   /** f32 [rows] for i8 and i4, whole (never sharded). */
   readonly scales?: GPUBuffer;
+}
+
+/** A half value's storage: f16 [rows up to whole tiles, 8 * words]; beyond its width zero, and must stay so. */
+export interface Halves {
+  readonly buffer: GPUBuffer;
+  /** 16-byte words of a row. */
+  readonly words: number;
 }
 
 /** One layer's cache: K and V, each [numBlocks * BLOCK_SIZE][numKvHeads * headSize] elements, unpadded. */
@@ -82,6 +90,9 @@ export interface GpuContext {
   activation(value: Value): GPUBuffer;
   /** The layerNorm that makes `value`, where its readers compute it themselves in steps of few rows. */
   fusedNorm(value: Value): LayerNormNode | undefined;
+  readonly halfValues: HalfValues;
+  /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
+  halves(value: Value): Halves | undefined;
   kvCache(layer: number): GpuKvCache;
   /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */
   scratch(name: string, bytes: number): GPUBuffer;

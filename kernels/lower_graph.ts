@@ -11,6 +11,7 @@ import type { GpuWeights } from "./gpu_weights.ts";
 import type { Graph, Node } from "./graph.ts";
 import { lowerLayerNorm } from "./layer_norm/gpu.ts";
 import { lowerLinear } from "./linear/gpu.ts";
+import type { HalfValues } from "./half_values.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 
@@ -21,6 +22,7 @@ export function contextOf(
   weights: GpuWeights,
   buffers: GpuBuffers,
   fusion: NormFusion,
+  halfValues: HalfValues,
 ): GpuContext {
   return {
     caps: gpu.caps,
@@ -32,6 +34,8 @@ export function contextOf(
     vector: (ref) => weights.vector(ref),
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
+    halfValues,
+    halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
     uniform: (words) => buffers.uniform(words),

@@ -12,6 +12,8 @@ import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
 import type { Graph, Value } from "./graph.ts";
+import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
+import { onMatrixUnits } from "./linear/matrix.ts";
 import { mostNormalisedWidth } from "./linear/norm_stage.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
@@ -97,10 +99,13 @@ export class GpuPlan implements Disposable {
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
     const fusion = gpu.profile === "fast" ? fusedNorms(graph, mostNormalisedWidth(gpu.caps)) : NO_FUSION;
+    const halves = gpu.profile === "fast"
+      ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))
+      : NO_HALF_VALUES;
     const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion);
     const calls = lowerGraph(
       graph,
-      contextOf(gpu, layout, weights, buffers, fusion),
+      contextOf(gpu, layout, weights, buffers, fusion, halves),
       buffers,
       options.sampling?.suppressed,
     );

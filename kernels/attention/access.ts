@@ -1,9 +1,9 @@
 // How attention kernels read queries, keys and values and write outputs: in fours of a head's columns where its size
 // allows, else column by column. The kernels see vec4<f32> either way, zero beyond the head.
-import type { GpuContext } from "../gpu_op.ts";
-import { rowStride } from "../gpu_op.ts";
-import type { AttentionNode } from "../graph.ts";
 import { controlConstants } from "../control.ts";
+import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { quadSnippet } from "../wgsl.ts";
 import { kvRowElements } from "./kv_layout.ts";
 
@@ -113,19 +113,47 @@ fn ${name}Quad(token: u32, head: u32, quad: u32) -> vec4<f32> {
 fn ${name}Stored(token: u32, head: u32, quad: u32) -> vec4<f32> { return ${name}Quad(token, head, quad); }`;
 }
 
-/** Binding `output` with storeOutput(token, head, quad, value). */
-export function writeSnippet(node: AttentionNode, binding: number): string {
+/** What a kernel stores its output through. */
+export interface OutputAccess {
+  /** WGSL: bindings from a first one on, and `fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>)`. */
+  readonly code: string;
+  readonly bindings: readonly Binding[];
+}
+
+/** As f32 or, where the output is a half value and the step has as many tokens as those have, as f16. */
+export function writeSnippet(node: AttentionNode, context: GpuContext, firstBinding: number): OutputAccess {
   const whole = node.headSize % 4 === 0;
+  const halves = context.halves(node.output);
   const at = "token * OUTPUT_STRIDE + head * HEAD_SIZE";
-  const body = whole
-    ? `    output[(${at}) / 4u + quad] = value;`
+  const store = whole
+    ? `output[(${at}) / 4u + quad] = value;`
     : [0, 1, 2, 3].map((i) =>
-      `    if (4u * quad + ${i}u < HEAD_SIZE) { output[${at} + 4u * quad + ${i}u] = value[${i}]; }`
-    ).join("\n");
-  return `@group(0) @binding(${binding}) var<storage, read_write> output: array<${
+      `if (4u * quad + ${i}u < HEAD_SIZE) { output[${at} + 4u * quad + ${i}u] = value[${i}]; }`
+    ).join("\n    ");
+  const output = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<${
     whole ? "vec4<f32>" : "f32"
-  }>;
+  }>;`;
+  const binding: Binding = { buffer: context.activation(node.output), access: "readWrite" };
+  if (!halves) {
+    return {
+      code: `${output}
 fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>) {
-${body}
-}`;
+    ${store}
+}`,
+      bindings: [binding],
+    };
+  }
+  return {
+    code: `${output}
+@group(0) @binding(${firstBinding + 1}) var<storage, read_write> outputHalves: array<vec2<u32>>;
+${PACK_HALVES}
+fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>) {
+    if (control[NUM_TOKENS] >= ${FEWEST_HALF_ROWS}u) {
+        outputHalves[token * ${2 * halves.words}u + head * HEAD_QUADS + quad] = packHalves(value);
+        return;
+    }
+    ${store}
+}`,
+    bindings: [binding, { buffer: halves.buffer, access: "readWrite" }],
+  };
 }

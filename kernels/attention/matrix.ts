@@ -5,7 +5,7 @@ import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { attentionConstants, scoreScale } from "./access.ts";
+import { attentionConstants, scoreScale, writeSnippet } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import matrixCode from "./matrix.wgsl" with { type: "text" };
 
@@ -54,15 +54,16 @@ export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall
     headFragments: node.headSize / matrixFragment!.n,
   };
   const rows = tiling.subgroups * tiling.fragment.m;
+  const output = writeSnippet(node, context, 4);
   return {
     label: `attention ${node.layer} matrix units`,
-    code: matrixForm(node, context, tiling),
+    code: matrixForm(node, context, tiling, output.code),
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(node.input), access: "read" },
       { buffer: cache.key, access: "read" },
       { buffer: cache.value, access: "read" },
-      { buffer: context.activation(node.output), access: "readWrite" },
+      ...output.bindings,
     ],
     grid: ({ numTiles, maxQueryLength }) =>
       numTiles === 0 || maxQueryLength === 1
@@ -71,7 +72,7 @@ export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall
   };
 }
 
-function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTiling): string {
+function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTiling, output: string): string {
   const { fragment, lanes, subgroups, keys } = tiling;
   const rows = subgroups * fragment.m;
   const constants = {
@@ -88,10 +89,11 @@ function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTili
     SCALE: scoreScale(node),
   };
   const code = specialise(matrixCode, constants, {
+    output,
     ...stagingSnippets(node, tiling),
     ...scoreSnippets(tiling),
     ...softmaxSnippets(tiling),
-    ...outputSnippets(node, tiling),
+    ...outputSnippets(tiling),
   });
   return `enable f16;
 enable subgroups;
@@ -197,7 +199,7 @@ ${acrossLanes((distance) => `total += subgroupShuffleXor(total, ${distance}u);`)
   };
 }
 
-function outputSnippets(node: AttentionNode, tiling: MatrixTiling): Record<string, string> {
+function outputSnippets(tiling: MatrixTiling): Record<string, string> {
   const { fragment: { m, n, k }, lanes, keys, headFragments } = tiling;
   const partKeys = keys * m / lanes;
   const weightsAt = (key: number) => Math.floor(key / partKeys) * partKeys / 4 + key % partKeys / 8;
@@ -233,15 +235,12 @@ ${
             }u * TILE_STRIDE + ${d * n / 8}u, TILE_STRIDE), output${d});`)
         } }`,
     ),
-    store: storeLines(node, tiling),
+    store: storeLines(tiling),
   };
 }
 
 /** The output passes through the patches, as many fragments at a time as those hold. */
-function storeLines(
-  { headSize }: AttentionNode,
-  { fragment: { m, n }, keys, headFragments }: MatrixTiling,
-): string {
+function storeLines({ fragment: { m, n }, keys, headFragments }: MatrixTiling): string {
   const most = keys / n;
   return unroll(Math.ceil(headFragments / most), (turn) => {
     const first = turn * most, count = Math.min(most, headFragments - first), quads = count * n / 4;
@@ -258,10 +257,9 @@ for (var place = lane; place < ${m * quads}u; place += LANES) {
     let packed = firstPacked + row;
     if (packed <= lastPacked) {
         let head = kvHead * GROUP + packed % GROUP;
-        let at = (tokenOf(firstRow, packed) * OUTPUT_STRIDE + head * ${headSize}u) / 4u + ${
-      first * n / 4
-    }u + place % ${quads}u;
-        output[at] = bitcast<vec4<f32>>(patches[row * PATCH_STRIDE + place % ${quads}u]) * rescale[row];
+        let quad = place % ${quads}u;
+        storeOutput(tokenOf(firstRow, packed), head, ${first * n / 4}u + quad,
+            bitcast<vec4<f32>>(patches[row * PATCH_STRIDE + quad]) * rescale[row]);
     }
 }`;
   });

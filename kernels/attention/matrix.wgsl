@@ -12,7 +12,7 @@
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>;
+//#output
 
 alias Left = subgroup_matrix_left<f16, FRAGMENT_K, FRAGMENT_M>;
 alias Right = subgroup_matrix_right<f16, FRAGMENT_N, FRAGMENT_K>;

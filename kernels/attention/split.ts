@@ -1,12 +1,15 @@
-// Lowers attention of single new tokens to split.wgsl and merge.wgsl: enough workgroups to fill a GPU from one sequence.
-import type { GpuContext, KernelCall } from "../gpu_op.ts";
-import type { AttentionNode } from "../graph.ts";
+// Lowers attention of single new tokens to split.wgsl or, for more of them, split_matrix.wgsl, and merge.wgsl: enough
+// workgroups to fill a GPU from one sequence.
 import type { StepShape } from "../control.ts";
+import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import splitCode from "./split.wgsl" with { type: "text" };
+import { matrixSplit } from "./split_matrix.ts";
 import { scoreTurn } from "./tiled.ts";
 
 const THREADS = 256;
@@ -17,7 +20,7 @@ const KEY_COUNTS = [64, 32, 16];
 /** Workgroup memory to use at most: more would keep workgroups of other tokens from sharing a core. */
 const MOST_BYTES = 32 * 1024;
 
-interface Splitting {
+export interface Splitting {
   /** Keys per split. */
   readonly keys: number;
   /** Splits of a full context. */
@@ -50,34 +53,51 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const cache = context.kvCache(node.layer);
   const cacheAccess = storesOwn(node, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
+  const matrix = matrixSplit(node, context, splitting, storesOwn(node, splitting));
+  const onUnits = ({ numTokens }: StepShape) => matrix !== undefined && numTokens >= FEWEST_HALF_ROWS;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
-  return [{
-    label: `attention ${node.layer} split`,
-    code: splitForm(node, context, splitting, constants),
-    bindings: [
-      { buffer: context.control, access: "read" },
-      { buffer: context.activation(node.input), access: "read" },
-      { buffer: cache.key, access: cacheAccess },
-      { buffer: cache.value, access: cacheAccess },
-      { buffer: partials, access: "readWrite" },
-      { buffer: sums, access: "readWrite" },
-    ],
-    grid: (shape) =>
-      decodes(shape)
-        ? [shape.numTokens, node.numKvHeads * headGroups, Math.ceil(shape.maxContextLength / keys)]
-        : undefined,
-  }, {
-    label: `attention ${node.layer} merge`,
-    code: specialise(mergeCode, constants, { output: writeSnippet(node, 3) }),
-    bindings: [
-      { buffer: context.control, access: "read" },
-      { buffer: partials, access: "read" },
-      { buffer: sums, access: "read" },
-      { buffer: context.activation(node.output), access: "readWrite" },
-    ],
-    grid: (shape) =>
-      decodes(shape) ? [Math.ceil(node.numHeads * splitting.quads / 64), shape.numTokens, 1] : undefined,
-  }];
+  const output = writeSnippet(node, context, 3);
+  const splitBindings: Binding[] = [
+    { buffer: context.control, access: "read" },
+    { buffer: context.activation(node.input), access: "read" },
+    { buffer: cache.key, access: cacheAccess },
+    { buffer: cache.value, access: cacheAccess },
+    { buffer: partials, access: "readWrite" },
+    { buffer: sums, access: "readWrite" },
+  ];
+  const splitGrid = ({ numTokens, maxContextLength }: StepShape): Grid => [
+    numTokens,
+    node.numKvHeads * headGroups,
+    Math.ceil(maxContextLength / keys),
+  ];
+  return [
+    {
+      label: `attention ${node.layer} split`,
+      code: splitForm(node, context, splitting, constants),
+      bindings: splitBindings,
+      grid: (shape) => decodes(shape) && !onUnits(shape) ? splitGrid(shape) : undefined,
+    },
+    ...(matrix
+      ? [{
+        label: `attention ${node.layer} split, matrix units`,
+        code: matrix(constants),
+        bindings: splitBindings,
+        grid: (shape: StepShape) => decodes(shape) && onUnits(shape) ? splitGrid(shape) : undefined,
+      }]
+      : []),
+    {
+      label: `attention ${node.layer} merge`,
+      code: specialise(mergeCode, constants, { output: output.code }),
+      bindings: [
+        { buffer: context.control, access: "read" },
+        { buffer: partials, access: "read" },
+        { buffer: sums, access: "read" },
+        ...output.bindings,
+      ],
+      grid: (shape) =>
+        decodes(shape) ? [Math.ceil(node.numHeads * splitting.quads / 64), shape.numTokens, 1] : undefined,
+    },
+  ];
 }
 
 function chooseSplitting(node: AttentionNode, context: GpuContext): Splitting | undefined {

@@ -39,15 +39,16 @@ export function tiledCall(
   const tiling = chooseTiling(node, context.layout.tileTokens * group);
   const cache = context.kvCache(node.layer);
   const rowGroups = Math.ceil(context.layout.tileTokens * group / tiling.rows);
+  const output = writeSnippet(node, context, 4);
   return {
     label: `attention ${node.layer} tiled`,
-    code: tiledForm(node, context, tiling),
+    code: tiledForm(node, context, tiling, output.code),
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(node.input), access: "read" },
       { buffer: cache.key, access: "read" },
       { buffer: cache.value, access: "read" },
-      { buffer: context.activation(node.output), access: "readWrite" },
+      ...output.bindings,
     ],
     grid: ({ numTiles, maxQueryLength }) => {
       if (numTiles === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
@@ -76,7 +77,7 @@ function chooseTiling(node: AttentionNode, packedRows: number): Tiling {
   };
 }
 
-function tiledForm(node: AttentionNode, context: GpuContext, tiling: Tiling): string {
+function tiledForm(node: AttentionNode, context: GpuContext, tiling: Tiling, output: string): string {
   const { rows, keys, columnLanes, outputRows, quads } = tiling;
   const constants = {
     ...attentionConstants(node, context),
@@ -89,7 +90,7 @@ function tiledForm(node: AttentionNode, context: GpuContext, tiling: Tiling): st
   };
   const { type } = context.kvCache(node.layer);
   return specialise(tiledCode, constants, {
-    access: `${readSnippet(node, type, 1)}\n${writeSnippet(node, 4)}`,
+    access: `${readSnippet(node, type, 1)}\n${output}`,
     loadKeys: loadLines("key", quads),
     loadValues: loadLines("value", quads),
     ...scoreSnippets(tiling),

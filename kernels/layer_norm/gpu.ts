@@ -1,9 +1,11 @@
-// LayerNorm on the GPU: one workgroup a row, any width. Steps of one row leave it to the linears that read it, where they
-// can.
+// LayerNorm on the GPU: one workgroup a row, any width. Steps of one row leave it to the linears that read it, and those
+// in which a product is made in parts to the sum of the parts, where they can.
 import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { LayerNormNode } from "../graph.ts";
+import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { foldGrid, numRowsWord, rowsInStep } from "../grid.ts";
 import { MOST_NORMALISED_ROWS } from "../linear/gpu.ts";
+import { leavesParts } from "../linear/matrix.ts";
 import { specialise } from "../wgsl.ts";
 import { heldRow, teamsOf } from "./held_row.ts";
 import layerNormCode from "./layer_norm.wgsl" with { type: "text" };
@@ -12,17 +14,31 @@ import layerNormCode from "./layer_norm.wgsl" with { type: "text" };
 const THREADS = 256;
 
 export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): KernelCall[] {
-  const { rows, width } = node.input;
+  const { rows } = node.input;
+  const rowQuads = rowStride(node.input.width) / 4;
   const fewestRows = context.fusedNorm(node.output) ? MOST_NORMALISED_ROWS + 1 : 1;
+  const linear = context.halfValues.linearBefore(node);
+  const madeBySum = linear ? leavesParts(linear, context) : () => false;
+  const halves = context.halves(node.output);
   const teams = teamsOf(THREADS, context.caps);
   const row = heldRow(node, teams, context, 3);
+  const stored = (i: number) => `if (held${i}) { y[row * ${rowQuads}u + quad${i}] = y${i}; }`;
+  const rounded = (i: number) =>
+    `if (held${i}) { halves[row * ${2 * halves!.words}u + quad${i}] = packHalves(y${i}); }`;
   const code = specialise(layerNormCode, { THREADS, NUM_ROWS: numRowsWord(rows) }, {
     row: row.code,
+    halves: halves
+      ? `@group(0) @binding(5) var<storage, read_write> halves: array<vec2<u32>>;\n${PACK_HALVES}`
+      : "",
     builtins: teams.subgroups ? SUBGROUP_BUILTINS : "",
     place: teams.subgroups ? "" : "    let team = 0u;\n    let lane = 0u;",
-    loads: row.loads(`row * ${rowStride(width) / 4}u`),
+    loads: row.loads((place) => `x[row * ${rowQuads}u + ${place}]`),
     normalise: row.normalise,
-    store: row.each((i) => `    if (held${i}) { y[row * ${rowStride(width) / 4}u + quad${i}] = y${i}; }`),
+    store: halves
+      ? `if (control[NUM_ROWS] >= ${FEWEST_HALF_ROWS}u) {\n${row.each(rounded)}\n} else {\n${
+        row.each(stored)
+      }\n}`
+      : row.each(stored),
   });
   return [{
     label: `layerNorm ${node.scale.name}`,
@@ -32,8 +48,13 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
       { buffer: context.activation(node.input), access: "read" },
       { buffer: context.activation(node.output), access: "readWrite" },
       ...row.bindings,
+      ...(halves ? [{ buffer: halves.buffer, access: "readWrite" as const }] : []),
     ],
-    grid: (shape) => rowsInStep(rows, shape) < fewestRows ? undefined : foldGrid(rowsInStep(rows, shape)),
+    grid: (shape) => {
+      const count = rowsInStep(rows, shape);
+      if (count < fewestRows || madeBySum(count)) return undefined;
+      return foldGrid(count);
+    },
   }];
 }
 

@@ -16,8 +16,8 @@ export interface HeldRow {
   /** Bindings `normScale` and `normShift` from `firstBinding` on, and functions. */
   readonly code: string;
   readonly bindings: readonly Binding[];
-  /** For `main`: asks for the row that starts at `start`, in fours, and for the norm's vectors. */
-  loads(start: string): string;
+  /** For `main`: asks for the row, of which `quadOf` reads the four at a place within it, and for the norm's vectors. */
+  loads(quadOf: (place: string) => string): string;
   /** For `main`: makes `y0`, `y1`, ... of them; zero beyond the width. Needs `thread`, `team` and `lane`. */
   readonly normalise: string;
   /** `line(i)` for every four `y<i>`, which are columns 4 * `quad<i>` on; past the end of the row where not `held<i>`. */
@@ -53,14 +53,14 @@ export function heldRow(
       rowSumCode(teams),
     ].join("\n"),
     bindings: [norm.scale, norm.bias].map((ref) => ({ buffer: context.vector(ref), access: "read" })),
-    loads: (start) =>
+    loads: (quadOf) =>
       each((i) =>
         `    let quad${i} = thread + ${i * teams.threads}u;
     let held${i} = quad${i} < ${rowQuads}u;
     let inside${i} = inside(quad${i});
     let scale${i} = normScaleQuad(quad${i});
     let shift${i} = normShiftQuad(quad${i});
-    let x${i} = x[${start} + min(quad${i}, ${rowQuads - 1}u)] * inside${i};`
+    let x${i} = ${quadOf(`min(quad${i}, ${rowQuads - 1}u)`)} * inside${i};`
       ),
     // A mean in f32 is off by its rounding, which a large mean makes large beside the spread. So the differences from it
     // are summed too: their mean is that error, and is taken out of mean and variance.

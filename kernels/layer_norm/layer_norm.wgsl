@@ -1,11 +1,13 @@
 // layerNorm: y = (x - mean) / sqrt(var + EPSILON) * scale + bias over each row, biased variance.
 // x, y f32 [rows, 4 * ROW_QUADS], zero beyond their width; scale, bias f32 [width].
+// With as many rows as half values have, y goes to halves f16 instead.
 // Grid: x = rows, folded at 65535 into y. One workgroup of THREADS a row. Reference: layerNormReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 //#row
+//#halves
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,7 +1,8 @@
 // What a linear kernel does with a finished dot product: scale of int8 rows, bias, GELU, residual, store. Shared by all
 // forms; knows nothing of how the product was made.
-import { type Binding, type GpuContext, type GpuMatrix } from "../gpu_op.ts";
+import { type Binding, type GpuContext, type GpuMatrix, rowStride } from "../gpu_op.ts";
 import type { Activation, LinearNode } from "../graph.ts";
+import { PACK_HALVES } from "../half_values.ts";
 import gelu from "./gelu.wgsl" with { type: "text" };
 
 const ACTIVATIONS: Record<Activation, string> = { gelu_tanh: "geluTanh", gelu_erf: "geluErf" };
@@ -22,7 +23,7 @@ export function linearEpilogue(
   context: GpuContext,
   firstBinding: number,
 ): Epilogue {
-  const { declarations, bindings } = bindTerms(node, weight, context, firstBinding, "f32");
+  const { declarations, bindings } = bindTerms(node, weight.scales, context, firstBinding + 1, "f32");
   const terms = [
     weight.scales ? "scales[column]" : "1.0",
     node.bias ? "bias[column]" : "0.0",
@@ -36,72 +37,115 @@ export function linearEpilogue(
     ...(node.residual ? ["y += terms.residual;"] : []),
     "output[at] = y;",
   ];
-  const code = `${declarations}
+  const code = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<f32>;
+${declarations}
 ${node.activation ? gelu : ""}
 struct Terms { scale: f32, bias: f32, residual: f32 }
 fn termsOf(at: u32, column: u32) -> Terms { return Terms(${terms.join(", ")}); }
 fn finish(at: u32, terms: Terms, sum: f32) {
     ${steps.join("\n    ")}
 }`;
-  return { code, bindings };
+  return {
+    code,
+    bindings: [{ buffer: context.activation(node.output), access: "readWrite" }, ...bindings],
+  };
+}
+
+/** What quad epilogues differ in. */
+export interface QuadOptions {
+  /** Whether the sums have the weight's row scales already. */
+  readonly scaled?: boolean;
 }
 
 /**
  * The same for four columns at once: `fn termsOf(column: u32) -> Terms` of columns `column` to `column + 3`, which serve
- * every row, and `fn finish(at: u32, terms: Terms, sum: vec4<f32>)`, where `at` is the four of output. What lies beyond
- * the output's width stays zero.
+ * every row, and `fn finish(at: u32, terms: Terms, sum: vec4<f32>)`, where `at` is the four of output: of the output's
+ * halves, where it is a half value (outputQuads). What lies beyond the output's width stays zero.
  */
 export function quadEpilogue(
   node: LinearNode,
   weight: GpuMatrix,
   context: GpuContext,
   firstBinding: number,
+  options: QuadOptions = {},
 ): Epilogue {
-  const { declarations, bindings } = bindTerms(node, weight, context, firstBinding, "vec4<f32>");
+  const halves = context.halves(node.output);
+  const { code, bindings } = quadTerms(node, weight, context, firstBinding + 1, options);
+  const output = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<${
+    halves ? "vec2<u32>" : "vec4<f32>"
+  }>;${halves ? `\n${PACK_HALVES}` : ""}`;
+  const value = "finished(at, terms, sum)";
+  return {
+    code: `${output}
+${code}
+fn finish(at: u32, terms: Terms, sum: vec4<f32>) { output[at] = ${
+      halves ? `packHalves(${value})` : value
+    }; }`,
+    bindings: [
+      { buffer: halves?.buffer ?? context.activation(node.output), access: "readWrite" },
+      ...bindings,
+    ],
+  };
+}
+
+/** Fours of a row of what quadEpilogue writes. */
+export function outputQuads(node: LinearNode, context: GpuContext): number {
+  const halves = context.halves(node.output);
+  return halves ? 2 * halves.words : rowStride(node.output.width) / 4;
+}
+
+/** Without the output: `fn finished(at: u32, terms: Terms, sum: vec4<f32>) -> vec4<f32>`, `at` counted as in the residual. */
+export function quadTerms(
+  node: LinearNode,
+  weight: GpuMatrix,
+  context: GpuContext,
+  firstBinding: number,
+  { scaled = false }: QuadOptions,
+): Epilogue {
+  const scales = scaled ? undefined : weight.scales;
+  const { declarations, bindings } = bindTerms(node, scales, context, firstBinding, "vec4<f32>");
   const four = (value: (i: number) => string) => `vec4<f32>(${[0, 1, 2, 3].map(value).join(", ")})`;
   const columns = (name: string) => four((i) => `${name}[min(column + ${i}u, ${weight.rows - 1}u)]`);
   const terms = [
-    weight.scales ? columns("scales") : "vec4<f32>(1.0)",
+    scales ? columns("scales") : "vec4<f32>(1.0)",
     node.bias ? columns("bias") : "vec4<f32>()",
     `vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${weight.rows}u)`,
   ];
   const activate = (name: string) => four((i) => `${name}(y.${"xyzw"[i]})`);
   const steps = [
     "var y = sum;",
-    ...(weight.scales ? ["y *= terms.scale;"] : []),
+    ...(scales ? ["y *= terms.scale;"] : []),
     ...(node.bias ? ["y += terms.bias;"] : []),
     ...(node.activation ? [`y = ${activate(ACTIVATIONS[node.activation])};`] : []),
     ...(node.residual ? ["y += residual[at];"] : []),
-    weight.rows % 4 === 0 ? "output[at] = y;" : "output[at] = select(vec4<f32>(), y, terms.present);",
+    weight.rows % 4 === 0 ? "return y;" : "return select(vec4<f32>(), y, terms.present);",
   ];
   const code = `${declarations}
 ${node.activation ? gelu : ""}
 struct Terms { scale: vec4<f32>, bias: vec4<f32>, present: vec4<bool> }
 fn termsOf(column: u32) -> Terms { return Terms(${terms.join(", ")}); }
-fn finish(at: u32, terms: Terms, sum: vec4<f32>) {
+fn finished(at: u32, terms: Terms, sum: vec4<f32>) -> vec4<f32> {
     ${steps.join("\n    ")}
 }`;
   return { code, bindings };
 }
 
-/** Output and what is not a product: per column as f32, per element as `element`. */
+/** What is not a product: per column as f32, per element as `element`. */
 function bindTerms(
   node: LinearNode,
-  weight: GpuMatrix,
+  scales: GPUBuffer | undefined,
   context: GpuContext,
   firstBinding: number,
   element: "f32" | "vec4<f32>",
 ): { declarations: string; bindings: Binding[] } {
   const declarations: string[] = [], bindings: Binding[] = [];
-  const bind = (name: string, type: string, buffer: GPUBuffer, access: "read" | "readWrite" = "read") => {
-    const space = access === "read" ? "storage, read" : "storage, read_write";
+  const bind = (name: string, type: string, buffer: GPUBuffer) => {
     declarations.push(
-      `@group(0) @binding(${firstBinding + bindings.length}) var<${space}> ${name}: array<${type}>;`,
+      `@group(0) @binding(${firstBinding + bindings.length}) var<storage, read> ${name}: array<${type}>;`,
     );
-    bindings.push({ buffer, access });
+    bindings.push({ buffer, access: "read" });
   };
-  bind("output", element, context.activation(node.output), "readWrite");
-  if (weight.scales) bind("scales", "f32", weight.scales);
+  if (scales) bind("scales", "f32", scales);
   if (node.bias) bind("bias", "f32", context.vector(node.bias));
   if (node.residual) bind("residual", element, context.activation(node.residual));
   return { declarations: declarations.join("\n"), bindings };

@@ -11,11 +11,12 @@ import {
 } from "../gpu_op.ts";
 import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
+import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
 import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
-import { matrixCalls } from "./matrix.ts";
+import { matrixCalls, onMatrixUnits } from "./matrix.ts";
 import { normStage } from "./norm_stage.ts";
 import { weightAccess } from "./weight_access.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
@@ -34,11 +35,13 @@ export function lowerLinear(node: LinearNode, context: GpuContext): KernelCall[]
   const weight = context.matrix(node.weight);
   const { shards } = weight;
   if (context.profile === "safe") return shards.map((shard) => tiledCall(node, weight, shard, context, 1));
-  const many = MOST_GEMV_ROWS + 1;
+  const onUnits = onMatrixUnits(weight, context.caps);
+  const gemvRows = GEMV_ROWS.filter((rows) => !onUnits || rows < FEWEST_HALF_ROWS);
   return [
-    ...shards.flatMap((shard) => GEMV_ROWS.map((rows) => gemvCall(node, weight, shard, context, rows))),
-    ...matrixCalls(node, weight, context, many) ??
-      shards.map((shard) => tiledCall(node, weight, shard, context, many)),
+    ...shards.flatMap((shard) => gemvRows.map((rows) => gemvCall(node, weight, shard, context, rows))),
+    ...(onUnits
+      ? matrixCalls(node, weight, context)
+      : shards.map((shard) => tiledCall(node, weight, shard, context, MOST_GEMV_ROWS + 1))),
   ];
 }
 

@@ -5,11 +5,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> halves: array<vec4<u32>>;
 
-/** Beyond f16's range packing would give anything at all. */
-fn packQuad(quad: vec4<f32>) -> vec2<u32> {
-    let value = clamp(quad, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    return vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw));
-}
+//#pack
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -18,6 +14,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (word >= HALVES_WORDS || row >= control[NUM_ROWS]) { return; }
     let at = row * X_QUADS + 2u * word;
     var packed = vec4<u32>();
-    if (2u * word < X_QUADS) { packed = vec4<u32>(packQuad(x[at]), packQuad(x[at + 1u])); }
+    if (2u * word < X_QUADS) { packed = vec4<u32>(packHalves(x[at]), packHalves(x[at + 1u])); }
     halves[row * HALVES_WORDS + word] = packed;
 }

@@ -1,125 +1,140 @@
-// Lowers linear for many rows to matrix units: rounds the input to f16 once, then multiplies. Knows when that form may
-// be taken.
-import { type GpuContext, type GpuMatrix, type KernelCall, rowStride } from "../gpu_op.ts";
+// Lowers linear for many rows to matrix units, which multiply halves. Knows when that form may be taken.
+import type { GpuCaps } from "../../device/caps.ts";
+import {
+  type GpuContext,
+  type GpuMatrix,
+  type Halves,
+  type KernelCall,
+  type MatrixShard,
+  rowStride,
+} from "../gpu_op.ts";
 import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
+import { FEWEST_HALF_ROWS, halvesWords, PACK_HALVES } from "../half_values.ts";
 import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
-import { quadEpilogue } from "./epilogue.ts";
+import { outputQuads, quadEpilogue } from "./epilogue.ts";
 import halvesCode from "./halves.wgsl" with { type: "text" };
-import {
-  chooseForm,
-  type MatrixForm,
-  matrixFormCode,
-  matrixForms,
-  matrixGrid,
-  tileColumns,
-  tileRows,
-} from "./matrix_form.ts";
-import { chooseSplitForm, splitCalls, splitForms, wantsSplit } from "./matrix_split.ts";
+import { type Division, Divisions, hasMatrixForms, tilesOf } from "./matrix_division.ts";
+import { matrixFormCode, type MatrixSizes, MOST_TILE_ROWS, tileColumns, tileRows } from "./matrix_form.ts";
+import { partCalls } from "./matrix_parts.ts";
+import { weightAccess } from "./weight_access.ts";
 
 /**
- * The dispatches for steps of at least `fewestRows` rows; undefined where there are no matrix units, where they would
- * lose precision (weights in f32), or where the weight's elements do not stand alone (int4: groups have multipliers).
+ * Whether products with this weight run on matrix units in steps of at least FEWEST_HALF_ROWS rows: not where the device
+ * has none, and not in f32, which would lose precision.
  */
-export function matrixCalls(
+export function onMatrixUnits({ type, rows, shards }: GpuMatrix, caps: GpuCaps): boolean {
+  // Fours of output columns must not lie in two shards.
+  return type !== "f32" && hasMatrixForms(caps) &&
+    shards.every(({ firstRow, numRows }) =>
+      firstRow % 4 === 0 && (numRows % 4 === 0 || firstRow + numRows === rows)
+    );
+}
+
+/** Whether such a linear leaves parts to add up, in a step of so many rows. */
+export function leavesParts(node: LinearNode, context: GpuContext): (rows: number) => boolean {
+  const weight = context.matrix(node.weight);
+  const divisions = weight.shards.map((shard) => divisionsOf(node, shard, context));
+  return (rows) => rows >= FEWEST_HALF_ROWS && divisions.some((of) => of.at(rows).parts);
+}
+
+/** The dispatches for steps of at least FEWEST_HALF_ROWS rows, of a weight that is multiplied on matrix units. */
+export function matrixCalls(node: LinearNode, weight: GpuMatrix, context: GpuContext): KernelCall[] {
+  const made = context.halves(node.input);
+  const halves = made ?? roundedHalves(node.input, context);
+  const calls = weight.shards.flatMap((shard) => productCalls(node, weight, shard, halves, context));
+  return made ? calls : [halvesCall(node.input, halves, context), ...calls];
+}
+
+function productCalls(
   node: LinearNode,
   weight: GpuMatrix,
+  shard: MatrixShard,
+  halves: Halves,
   context: GpuContext,
-  fewestRows: number,
-): KernelCall[] | undefined {
-  const forms = matrixForms(context.caps), inParts = splitForms(context.caps);
-  const { type } = weight;
-  if (!forms || !inParts || type === "f32" || type === "i4" || !shardsOfWholeQuads(weight)) return undefined;
-  const xWords = halvesWords(weight.columns, [...forms, ...inParts]);
-  const halves = halvesBuffer(node.input, xWords, [...forms, ...inParts], context);
-  const epilogue = quadEpilogue(node, weight, context, 3);
-  const products = weight.shards.flatMap((shard) => {
-    const sizes = {
-      type,
-      numRowsWord: numRowsWord(node.input.rows),
-      xWords,
-      weightWords: rowStride(weight.columns) / ELEMENTS_PER_16_BYTES[type],
-      shardRows: shard.numRows,
-      firstColumn: shard.firstRow,
-      outputQuads: rowStride(node.output.width) / 4,
-    };
-    const formOf = (rows: number) =>
-      (wantsSplit(rows) ? undefined : chooseForm(forms, shard.numRows, rows)) ??
-        chooseSplitForm(inParts, rows);
-    const taken = (form: MatrixForm) => (rows: number) => rows >= fewestRows && formOf(rows) === form;
-    const whole = forms.map((form): KernelCall => ({
+): KernelCall[] {
+  const type = weight.type as MatrixSizes["type"];
+  const access = weightAccess(shard, 3);
+  const epilogue = quadEpilogue(node, weight, context, 3 + access.bindings.length);
+  const sizes: MatrixSizes = {
+    type,
+    numRowsWord: numRowsWord(node.input.rows),
+    xWords: halves.words,
+    weightWords: rowStride(weight.columns) / ELEMENTS_PER_16_BYTES[type],
+    shardRows: shard.numRows,
+    firstColumn: shard.firstRow,
+    outputQuads: outputQuads(node, context),
+  };
+  const divisions = divisionsOf(node, shard, context);
+  const taken = new Set<Division>();
+  for (let rows = FEWEST_HALF_ROWS; rows <= mostRows(node.input, context); rows++) {
+    taken.add(divisions.at(rows));
+  }
+  return [...taken].flatMap((division): KernelCall[] => {
+    const { form, parts } = division;
+    const takes = (rows: number) => rows >= FEWEST_HALF_ROWS && divisions.at(rows) === division;
+    if (parts) {
+      const parted = { form, parts };
+      return partCalls(
+        { node, weight, shard, division: parted, sizes, halves: halves.buffer, access, takes },
+        context,
+      );
+    }
+    return [{
       label: `linear ${node.weight.name}, matrix units, ${tileRows(form)}x${tileColumns(form)}`,
-      code: matrixFormCode(form, sizes, epilogue.code),
+      code: matrixFormCode(form, sizes, access, epilogue.code),
       bindings: [
         { buffer: context.control, access: "read" },
-        { buffer: halves, access: "read" },
+        { buffer: halves.buffer, access: "read" },
         { buffer: shard.buffer, access: "read" },
+        ...access.bindings,
         ...epilogue.bindings,
       ],
-      weightBytes: shard.buffer.size,
+      weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
       grid: (shape) => {
         const rows = rowsInStep(node.input.rows, shape);
-        return taken(form)(rows) ? [...matrixGrid(form, shard.numRows, rows), 1] : undefined;
+        return takes(rows) ? [...tilesOf(form, shard.numRows, rows), 1] : undefined;
       },
-    }));
-    return [
-      ...whole,
-      ...inParts.flatMap((form) =>
-        splitCalls(node, weight, shard, form, sizes, halves, context, taken(form))
-      ),
-    ];
+    }];
   });
-  return [halvesCall(node.input, xWords, halves, context, fewestRows), ...products];
 }
 
-/** Words of a row of x in halves, up to whole depths of every form. */
-function halvesWords(columns: number, forms: readonly MatrixForm[]): number {
-  const depth = Math.max(...forms.map((form) => form.depth));
-  return Math.ceil(columns / depth) * depth / 8;
+function divisionsOf(node: LinearNode, shard: MatrixShard, context: GpuContext): Divisions {
+  const product = {
+    shardRows: shard.numRows,
+    xWords: halvesWords(node.input.width),
+    sumIsFree: context.halfValues.normAfter(node) !== undefined,
+  };
+  return Divisions.of(product, context.caps)!;
 }
 
-/** Fours of output columns must not lie in two shards. */
-function shardsOfWholeQuads({ rows, shards }: GpuMatrix): boolean {
-  return shards.every(({ firstRow, numRows }) =>
-    firstRow % 4 === 0 && (numRows % 4 === 0 || firstRow + numRows === rows)
-  );
+function mostRows({ rows }: Pick<Value, "rows">, { layout }: GpuContext): number {
+  return rows === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
 }
 
-/** f16 [rows of whole tiles, xWords * 8]; what rows beyond the step's hold does not matter. */
-function halvesBuffer(
-  input: Value,
-  xWords: number,
-  forms: readonly MatrixForm[],
-  context: GpuContext,
-): GPUBuffer {
-  const { maxTokens, maxSamples } = context.layout.limits;
-  const tile = Math.max(...forms.map(tileRows));
-  const tiles = Math.ceil((input.rows === "tokens" ? maxTokens : maxSamples) / tile);
-  return context.scratch("halves", tiles * tile * xWords * 16);
+/** Halves of a value that is not stored so: each linear that reads it rounds it again. */
+function roundedHalves({ rows, width }: Value, context: GpuContext): Halves {
+  const words = halvesWords(width);
+  const tiles = Math.ceil(mostRows({ rows }, context) / MOST_TILE_ROWS);
+  return { buffer: context.scratch("halves", tiles * MOST_TILE_ROWS * words * 16), words };
 }
 
-function halvesCall(
-  input: Value,
-  xWords: number,
-  halves: GPUBuffer,
-  context: GpuContext,
-  fewestRows: number,
-): KernelCall {
+function halvesCall(input: Value, { buffer, words }: Halves, context: GpuContext): KernelCall {
   return {
     label: "linear halves",
     code: specialise(halvesCode, {
       NUM_ROWS: numRowsWord(input.rows),
-      HALVES_WORDS: xWords,
+      HALVES_WORDS: words,
       X_QUADS: rowStride(input.width) / 4,
-    }),
+    }, { pack: PACK_HALVES }),
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(input), access: "read" },
-      { buffer: halves, access: "readWrite" },
+      { buffer, access: "readWrite" },
     ],
     grid: (shape) => {
       const rows = rowsInStep(input.rows, shape);
-      return rows < fewestRows ? undefined : quadGrid(xWords, rows);
+      return rows < FEWEST_HALF_ROWS ? undefined : quadGrid(words, rows);
     },
   };
 }

@@ -10,12 +10,15 @@
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<u32>>;
+//#access
 //#epilogue
 //#unpack
 
 alias Left = subgroup_matrix_left<f16, FRAGMENT_K, FRAGMENT_M>;
 alias Right = subgroup_matrix_right<f16, FRAGMENT_N, FRAGMENT_K>;
 alias Sum = subgroup_matrix_result<f32, FRAGMENT_N, FRAGMENT_M>;
+/** Fragments of rows of x, and of rows of the weight, which are columns of y. */
+//#fragments
 
 /** Words of a row of halves, and one more: rows that are read at once then lie in different banks. */
 const STRIDE = DEPTH / 8u + 1u;
@@ -35,8 +38,10 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let numRows = control[NUM_ROWS];
-    let subgroupRow = subgroup / SUBGROUPS_ACROSS * SUBGROUP_ROWS;
+    let subgroupRow = subgroup / SUBGROUPS_ACROSS % SUBGROUPS_DOWN * SUBGROUP_ROWS;
     let subgroupColumn = subgroup % SUBGROUPS_ACROSS * SUBGROUP_COLUMNS;
+    let deep = subgroup / (SUBGROUPS_ACROSS * SUBGROUPS_DOWN);
+    //#deep
     //#range
     //#places
     //#sums
@@ -52,8 +57,8 @@ fn main(
         //#multiply
     }
 
-    let patchAt = subgroup * FRAGMENT_M * PATCH_STRIDE;
-    let quad = lane % PATCH_QUADS;
+    let patchAt = subgroup % (SUBGROUPS_ACROSS * SUBGROUPS_DOWN) * FRAGMENT_ROWS * PATCH_STRIDE;
+    let quad = (deep * LANES + lane) % PATCH_QUADS;
     let column = tile.x * COLUMNS + subgroupColumn + 4u * quad;
     let terms = termsOf(FIRST_COLUMN + column);
     //#store

@@ -44,7 +44,7 @@ export function normStage(
   return {
     code: `${row.code}\nvar<workgroup> staged: array<vec4<f32>, ${rowQuads}>;`,
     bindings: row.bindings,
-    loads: row.loads("0u"),
+    loads: row.loads((place) => `x[${place}]`),
     bring: `${row.normalise}
 ${row.each((i) => `    if (held${i}) { staged[${place(i)}] = y${i}; }`)}
     workgroupBarrier();`,
