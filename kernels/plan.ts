@@ -4,7 +4,7 @@ import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
 import { Submissions } from "../device/submissions.ts";
-import { ActiveCalls } from "./active_calls.ts";
+import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
 import { rowStride } from "./gpu_op.ts";
@@ -180,13 +180,13 @@ export class GpuPlan implements Disposable {
     const encoder = this.#gpu.device.createCommandEncoder();
     for (const call of calls) {
       const pass = timer.beginPass(encoder);
-      encodeCall(pass, call, shape);
+      encodeCall(pass, call);
       pass.end();
     }
     timer.encodeResults(encoder);
     this.#gpu.device.queue.submit([encoder.finish()]);
     const times = await timer.read();
-    return calls.map(({ label, weightBytes }, i) => ({ label, weightBytes, ...times[i] }));
+    return calls.map(({ call: { label, weightBytes } }, i) => ({ label, weightBytes, ...times[i] }));
   }
 
   #writeControl(batch: StepBatch): StepShape {
@@ -207,7 +207,7 @@ export class GpuPlan implements Disposable {
         pass = submissions.encoder.beginComputePass();
         left = most *= 2;
       }
-      encodeCall(pass, call, shape);
+      encodeCall(pass, call);
     }
     pass.end();
   }
@@ -246,11 +246,10 @@ export class GpuPlan implements Disposable {
   }
 }
 
-function encodeCall(pass: GPUComputePassEncoder, call: CompiledCall, shape: StepShape): void {
-  const [x, y, z] = call.grid(shape)!;
+function encodeCall(pass: GPUComputePassEncoder, { call, grid }: ActiveCall): void {
   pass.setPipeline(call.pipeline);
   pass.setBindGroup(0, call.bindGroup);
-  pass.dispatchWorkgroups(x, y, z);
+  pass.dispatchWorkgroups(...grid);
 }
 
 function rowsOf(value: Value, shape: StepShape): number {
