@@ -74,7 +74,7 @@ function chooseTiling(node: AttentionNode, context: GpuContext): Tiling | undefi
 function memoryBytes({ headSize }: AttentionNode, size: number): number {
   const keys = TILE_FRAGMENTS * size, tiles = Math.ceil(SHORT_CONTEXT / keys);
   return keys * (headSize / 8 + 1) * 16 + headSize / size * (size * size / 4 + 4) * 16 +
-    size * (tiles * keys / 4 + 2) * 8 + size * tiles * 8 + size * 4;
+    size * (tiles * keys / 4 + 2) * 8 + size * tiles * 8 + size * 4 + SHORT_CONTEXT / BLOCK_SIZE * 4;
 }
 
 function wholeMatrixForm(
@@ -86,6 +86,23 @@ function wholeMatrixForm(
 ): string {
   const { size, lanes, subgroups, headGroups } = tiling;
   const keys = TILE_FRAGMENTS * size;
+  const staging = stagingSnippets(node, tiling), softmax = softmaxSnippets(tiling);
+  const scores = unroll(
+    TILE_FRAGMENTS,
+    (s) =>
+      `score = subgroupMatrixMultiplyAccumulate(query${s}, subgroupMatrixLoad<Right, col_major>(&tile, tileKeys * TILE_STRIDE + (share * TILE_FRAGMENTS + ${s}u) * ${
+        size / 8
+      }u, TILE_STRIDE), score);`,
+  );
+  const outputs = unroll(
+    TILE_FRAGMENTS,
+    (b) =>
+      `sum = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&weights, t * (KEYS / 4u) + ${
+        b * size / 4
+      }u, WEIGHT_STRIDE), subgroupMatrixLoad<Right, row_major>(&tile, ${
+        b * size
+      }u * TILE_STRIDE + subgroup * ${size / 8}u, TILE_STRIDE), sum);`,
+  );
   const code = specialise(wholeMatrixCode, {
     ...attentionConstants(node, context),
     HEAD_GROUPS: headGroups,
@@ -95,7 +112,9 @@ function wholeMatrixForm(
     SUBGROUPS: subgroups,
     KEYS: keys,
     MOST_TILES: Math.ceil(SHORT_CONTEXT / keys),
+    MOST_BLOCKS: SHORT_CONTEXT / BLOCK_SIZE,
     TILE_FRAGMENTS,
+    TILES_AHEAD,
     FIRST_KEY: node.numHeads,
     FIRST_VALUE: node.numHeads + node.numKvHeads,
     SCALE: scoreScale(node),
@@ -108,8 +127,8 @@ function wholeMatrixForm(
     storeOwn: storesOwn ? STORE_OWN : "",
     output,
     pack: output.includes("fn packHalves") ? "" : PACK_HALVES,
-    ...stagingSnippets(node, tiling),
-    ...softmaxSnippets(tiling),
+    held: staging.held,
+    loadFirst: unroll(TILES_AHEAD, (set) => staging.load(set, `${set}u`)),
     queries: unroll(
       TILE_FRAGMENTS,
       (s) =>
@@ -117,22 +136,22 @@ function wholeMatrixForm(
           size / 8
         }u, TILE_STRIDE);`,
     ),
-    scores: unroll(
-      TILE_FRAGMENTS,
-      (s) =>
-        `score = subgroupMatrixMultiplyAccumulate(query${s}, subgroupMatrixLoad<Right, col_major>(&tile, tileKeys * TILE_STRIDE + (share * TILE_FRAGMENTS + ${s}u) * ${
-          size / 8
-        }u, TILE_STRIDE), score);`,
-    ),
-    outputs: unroll(
-      TILE_FRAGMENTS,
-      (b) =>
-        `sum = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&weights, t * (KEYS / 4u) + ${
-          b * size / 4
-        }u, WEIGHT_STRIDE), subgroupMatrixLoad<Right, row_major>(&tile, ${
-          b * size
-        }u * TILE_STRIDE + subgroup * ${size / 8}u, TILE_STRIDE), sum);`,
-    ),
+    goOverKeys: inTurns((set) =>
+      `${staging.keep(set)}
+${staging.load(set, "t + TILES_AHEAD")}
+workgroupBarrier();
+var score = Sum();
+${scores}
+subgroupMatrixStore<row_major>(&patches, subgroup * PATCH_WORDS, score, FRAGMENT / 4u);
+workgroupBarrier();
+${softmax.exponentials}`, (set) => staging.load(set, "t + TILES_AHEAD")),
+    rescale: softmax.rescale,
+    goOverValues: inTurns((set) =>
+      `${staging.keep(set)}
+${staging.load(set, "turnTiles + t + TILES_AHEAD")}
+workgroupBarrier();
+${outputs}
+workgroupBarrier();`, () => ""),
   });
   return `enable f16;
 enable subgroups;
@@ -148,60 +167,80 @@ const STORE_OWN = `    if (thread < HEAD_WORDS) {
     }
     storageBarrier();`;
 
-/** A thread's share of the tiles of keys, then of values: TILES_AHEAD sets of registers, which move up by one a tile. */
-function stagingSnippets(
-  { headSize }: AttentionNode,
-  { size, lanes, subgroups }: Tiling,
-): Record<string, string> {
+/**
+ * A thread's share of the tiles of keys, then of values: TILES_AHEAD sets of registers, which take turns. To move what is
+ * still on its way from one register to another would mean to wait for it.
+ */
+function stagingSnippets({ headSize }: AttentionNode, { size, lanes, subgroups }: Tiling) {
   const words = headSize / 8, threads = subgroups * lanes;
   const loads = TILE_FRAGMENTS * size * words / threads;
   const place = (i: number) => `(thread + ${i * threads}u)`;
-  const load = (set: number, step: string) =>
-    `{ let step = ${step};
-${
-      unroll(loads, (i) =>
-        `{ let at = cacheAt(blockTable, step % numTiles * KEYS + ${
+  const loadTile = (set: number, name: string, tile: string) =>
+    unroll(
+      loads,
+      (i) =>
+        `held${set}_${i} = ${name}[cacheAt((${tile}) * KEYS + ${place(i)} / HEAD_WORDS, context, kvHead) + ${
           place(i)
-        } / HEAD_WORDS, context, kvHead) + ${place(i)} % HEAD_WORDS;
-if (step < numTiles) { held${set}_${i} = keys[at]; } else { held${set}_${i} = values[at]; } }`)
-    } }`;
+        } % HEAD_WORDS];`,
+    );
   return {
     held: unroll(TILES_AHEAD, (set) => unroll(loads, (i) => `var held${set}_${i} = vec4<u32>();`)),
-    loadFirst: unroll(TILES_AHEAD, (set) => load(set, `min(${set}u, 2u * numTiles - 1u)`)),
-    keep: [
+    keep: (set: number) =>
       unroll(
         loads,
-        (i) => `tile[${place(i)} / HEAD_WORDS * TILE_STRIDE + ${place(i)} % HEAD_WORDS] = held0_${i};`,
+        (i) => `tile[${place(i)} / HEAD_WORDS * TILE_STRIDE + ${place(i)} % HEAD_WORDS] = held${set}_${i};`,
       ),
-      unroll(TILES_AHEAD - 1, (set) => unroll(loads, (i) => `held${set}_${i} = held${set + 1}_${i};`)),
-    ].join("\n"),
-    loadNext: load(TILES_AHEAD - 1, `min(done + ${TILES_AHEAD}u, 2u * numTiles - 1u)`),
+    /** Tile `step` of the keys or, where those and as many more as make whole turns are past, of the values. */
+    load: (set: number, step: string) =>
+      `{ let step = ${step};
+if (step < numTiles) { ${loadTile(set, "keys", "step")} }
+else if (step >= turnTiles && step < turnTiles + numTiles) { ${
+        loadTile(set, "values", "step - turnTiles")
+      } } }`,
   };
 }
 
+/** `body(set)` for every tile `t`, in turns of TILES_AHEAD; `rest(set)` for what is left of the last turn. */
+function inTurns(body: (set: number) => string, rest: (set: number) => string): string {
+  return `for (var turn = 0u; turn < numTiles; turn += ${TILES_AHEAD}u) {
+${
+    unroll(TILES_AHEAD, (set) =>
+      `{ let t = turn + ${set}u;
+if (t < numTiles) {
+${body(set)}
+} else {
+${rest(set)}
+} }`)
+  }
+}`;
+}
+
 /** A thread's scores, side by side in a row: one or two fours. */
-function softmaxSnippets({ size, lanes, subgroups }: Tiling): Record<string, string> {
+function softmaxSnippets({ size, lanes, subgroups }: Tiling): { exponentials: string; rescale: string } {
   const quads = size * size / (subgroups * lanes), shares = subgroups / TILE_FRAGMENTS;
   const patch = (share: number) =>
     `patches[(quad / ${size / 4}u + ${share * TILE_FRAGMENTS}u) * PATCH_WORDS + row * ${size / 4}u + quad % ${
       size / 4
     }u]`;
+  const sum = Array.from({ length: shares }, (_, share) => patch(share)).join(" + ");
   const each = (line: (i: number) => string) => unroll(quads, line);
   const all = (name: string, join: (a: string, b: string) => string) =>
     quads === 1 ? `${name}0` : join(`${name}0`, `${name}1`);
   return {
-    readScores: each((i) =>
-      `var s${i} = vec4<f32>();
+    exponentials: `${
+      each((i) =>
+        `var s${i} = vec4<f32>();
 { let quad = firstQuad + ${i}u;
-s${i} = SCALE * (${Array.from({ length: shares }, (_, share) => patch(share)).join(" + ")});
-s${i} = select(vec4<f32>(MASKED), s${i}, vec4<u32>(t * KEYS + 4u * quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(context)); }`
-    ),
-    most: all("s", (a, b) => `max(${a}, ${b})`),
-    exponentials: [
-      each((i) => `let p${i} = exp2(s${i} - most);`),
-      each((i) => `weights[row * WEIGHT_STRIDE + t * (KEYS / 4u) + firstQuad + ${i}u] = packHalves(p${i});`),
-    ].join("\n"),
-    sum: all("p", (a, b) => `(${a} + ${b})`),
+let key = vec4<u32>(t * KEYS + 4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
+s${i} = select(vec4<f32>(MASKED), SCALE * (${sum}), key < vec4<u32>(context)); }`
+      )
+    }
+let quadMost = ${all("s", (a, b) => `max(${a}, ${b})`)};
+let most = rowMost(max(max(quadMost.x, quadMost.y), max(quadMost.z, quadMost.w)));
+${each((i) => `let p${i} = exp2(s${i} - most);`)}
+${each((i) => `weights[row * WEIGHT_STRIDE + t * (KEYS / 4u) + firstQuad + ${i}u] = packHalves(p${i});`)}
+let added = rowSum(dot(${all("p", (a, b) => `${a} + ${b}`)}, vec4<f32>(1.0)));
+if (firstQuad == 0u) { tileStats[row * MOST_TILES + t] = vec2<f32>(most, added); }`,
     rescale: each((i) =>
       `{ let at = row * WEIGHT_STRIDE + t * (KEYS / 4u) + firstQuad + ${i}u;
 let pair = weights[at];

@@ -39,6 +39,8 @@ var<workgroup> patches: array<vec4<f32>, SUBGROUPS * PATCH_WORDS>;
 var<workgroup> weights: array<vec2<u32>, FRAGMENT * WEIGHT_STRIDE>;
 /** The largest score of a row in a tile, and the sum of its exponentials. */
 var<workgroup> tileStats: array<vec2<f32>, FRAGMENT * MOST_TILES>;
+/** The sequence's blocks. */
+var<workgroup> blocks: array<u32, MOST_BLOCKS>;
 /** What a row's output is multiplied by. */
 var<workgroup> inverse: array<f32, FRAGMENT>;
 
@@ -49,10 +51,21 @@ fn activationWord(token: u32, head: u32, word: u32) -> vec4<u32> {
 }
 
 /** Where a key or value of the sequence begins; in place of those that it does not have, the last. */
-fn cacheAt(blockTable: u32, position: u32, context: u32, kvHead: u32) -> u32 {
+fn cacheAt(position: u32, context: u32, kvHead: u32) -> u32 {
     let present = min(position, context - 1u);
-    let slot = control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE;
-    return slot * CACHE_STRIDE + kvHead * HEAD_WORDS;
+    return (blocks[present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE) * CACHE_STRIDE + kvHead * HEAD_WORDS;
+}
+
+/** The largest, and the sum, of what the lanes that share a row have. */
+fn rowMost(value: f32) -> f32 {
+    var most = value;
+    for (var distance = 1u; distance < ROW_LANES; distance *= 2u) { most = max(most, subgroupShuffleXor(most, distance)); }
+    return most;
+}
+fn rowSum(value: f32) -> f32 {
+    var sum = value;
+    for (var distance = 1u; distance < ROW_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
+    return sum;
 }
 
 @compute @workgroup_size(THREADS)
@@ -66,10 +79,14 @@ fn main(
     let blockTable = BLOCK_TABLES + control[ROW_SEQUENCE + token] * BLOCK_TABLE_STRIDE;
     let context = control[POSITIONS + token] + 1u;
     let numTiles = (context + KEYS - 1u) / KEYS;
+    /** Keys' tiles up to whole turns of the registers: the values' tiles begin a turn. */
+    let turnTiles = (numTiles + TILES_AHEAD - 1u) / TILES_AHEAD * TILES_AHEAD;
     let kvHead = group.y / HEAD_GROUPS;
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * FRAGMENT;
 
+    if (thread * BLOCK_SIZE < context) { blocks[thread] = control[blockTable + thread]; }
     //#storeOwn
+    workgroupBarrier();
     //#held
     //#loadFirst
     for (var place = thread; place < FRAGMENT * HEAD_WORDS; place += THREADS) {
@@ -85,31 +102,7 @@ fn main(
 
     let row = thread / ROW_LANES;
     let firstQuad = thread % ROW_LANES * LANE_QUADS;
-    for (var t = 0u; t < numTiles; t++) {
-        let done = t;
-        //#keep
-        //#loadNext
-        workgroupBarrier();
-        var score = Sum();
-        //#scores
-        subgroupMatrixStore<row_major>(&patches, subgroup * PATCH_WORDS, score, FRAGMENT / 4u);
-        workgroupBarrier();
-
-        //#readScores
-        let quadMost =
-            //#most
-        ;
-        var most = max(max(quadMost.x, quadMost.y), max(quadMost.z, quadMost.w));
-        for (var distance = 1u; distance < ROW_LANES; distance *= 2u) {
-            most = max(most, subgroupShuffleXor(most, distance));
-        }
-        //#exponentials
-        var sum = dot(
-            //#sum
-        , vec4<f32>(1.0));
-        for (var distance = 1u; distance < ROW_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
-        if (firstQuad == 0u) { tileStats[row * MOST_TILES + t] = vec2<f32>(most, sum); }
-    }
+    //#goOverKeys
     workgroupBarrier();
 
     var most = MASKED;
@@ -124,14 +117,7 @@ fn main(
     if (firstQuad == 0u) { inverse[row] = 1.0 / total; }
 
     var sum = Sum();
-    for (var t = 0u; t < numTiles; t++) {
-        let done = numTiles + t;
-        //#keep
-        //#loadNext
-        workgroupBarrier();
-        //#outputs
-        workgroupBarrier();
-    }
+    //#goOverValues
 
     subgroupMatrixStore<row_major>(&patches, subgroup * PATCH_WORDS, sum, FRAGMENT / 4u);
     workgroupBarrier();
