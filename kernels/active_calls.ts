@@ -1,6 +1,6 @@
 // The calls that run in a step, of all that a plan has, and their grids. There are a dozen forms of every product, so that
 // asking each of them takes the host longer than encoding those that run; steps of one shape have the same ones.
-import { SHORT_CONTEXT, type StepShape } from "./control.ts";
+import type { StepShape } from "./control.ts";
 import type { Grid } from "./gpu_op.ts";
 import type { CompiledCall } from "./pipelines.ts";
 import { BLOCK_SIZE } from "./step.ts";
@@ -59,7 +59,7 @@ function roundUp(shape: StepShape): StepShape {
   };
 }
 
-/** All of a shape but how long contexts are, which grows with every token: only whether they are short. */
-function keyOf({ maxContextLength, ...rest }: StepShape): string {
-  return [...Object.values(rest), maxContextLength <= SHORT_CONTEXT].join();
+/** All of a shape but how long contexts are, which grows with every token and does not decide which calls run. */
+function keyOf({ maxContextLength: _, ...rest }: StepShape): string {
+  return Object.values(rest).join();
 }

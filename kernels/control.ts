@@ -87,9 +87,6 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
   };
 }
 
-/** Tokens up to which a context is short, whole blocks: one workgroup of a GPU attends to all of it. */
-export const SHORT_CONTEXT = 640;
-
 /** The sizes that decide a step's grids. */
 export interface StepShape {
   readonly numTokens: number;

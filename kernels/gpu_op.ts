@@ -68,8 +68,8 @@ export interface KernelCall {
   /** Bytes of weights that it reads; for profiles. */
   readonly weightBytes?: number;
   /**
-   * Workgroups for a step of this shape; undefined = this call does not run in such a step. That may depend on the shape's
-   * `maxContextLength` only by whether it is a SHORT_CONTEXT, and on `numAdjustments` by whether there are any.
+   * Workgroups for a step of this shape; undefined = this call does not run in such a step, which must not depend on the
+   * shape's `maxContextLength`. A shape may be given with more than the step has of that and of `numAdjustments`.
    */
   grid(shape: StepShape): Grid | undefined;
 }

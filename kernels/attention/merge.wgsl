@@ -13,16 +13,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let quad = id.x % HEAD_QUADS;
     if (head >= NUM_HEADS) { return; }
     let splits = control[POSITIONS + id.y] / KEYS + 1u;
-    let first = (id.y * NUM_HEADS + head) * SPLITS;
+    let first = id.y * SPLITS * NUM_HEADS + head;
     var most = -1e30f;
-    for (var split = 0u; split < splits; split++) { most = max(most, sums[first + split].x); }
+    for (var split = 0u; split < splits; split++) { most = max(most, sums[first + split * NUM_HEADS].x); }
     var total = 0.0;
     var value = vec4<f32>();
     for (var split = 0u; split < splits; split++) {
-        let part = sums[first + split];
+        let part = sums[first + split * NUM_HEADS];
         let weight = exp2(part.x - most);
         total = fma(weight, part.y, total);
-        value = fma(vec4<f32>(weight), partials[(first + split) * HEAD_QUADS + quad], value);
+        value = fma(vec4<f32>(weight), partials[(first + split * NUM_HEADS) * HEAD_QUADS + quad], value);
     }
     storeOutput(id.y, head, quad, value / total);
 }

@@ -1,5 +1,5 @@
-// Lowers attention of single new tokens: over long contexts to split.wgsl or, for more tokens, split_matrix.wgsl, and
-// merge.wgsl, enough workgroups to fill a GPU from one sequence; over short ones to whole_matrix.wgsl.
+// Lowers attention of single new tokens to split.wgsl or, for more of them, split_matrix.wgsl, and merge.wgsl: enough
+// workgroups to fill a GPU from one sequence.
 import type { StepShape } from "../control.ts";
 import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
@@ -11,7 +11,6 @@ import mergeCode from "./merge.wgsl" with { type: "text" };
 import splitCode from "./split.wgsl" with { type: "text" };
 import { matrixSplit } from "./split_matrix.ts";
 import { scoreTurn } from "./tiled.ts";
-import { decodesShort, wholeMatrixCall } from "./whole_matrix.ts";
 
 const THREADS = 256;
 /** Query heads per workgroup; more of one KV head are divided over several. */
@@ -43,19 +42,17 @@ export function splitDuties(node: AttentionNode, context: GpuContext): { attends
   return { attends: splitting !== undefined, stores: splitting !== undefined && storesOwn(node, splitting) };
 }
 
-/** The dispatches of the forms for single new tokens: whole, or split and merge; none when its partial results would not fit a binding. */
+/** The dispatches of the split form; none when its partial results would not fit a binding. */
 export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall[] {
   const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
   if (!splitting) return [];
-  const whole = wholeMatrixCall(node, context, storesOwn(node, splitting));
   const { keys, headGroups } = splitting;
   const rows = context.layout.limits.maxSequences * node.numHeads * splitting.splits;
   const partials = context.scratch("attention partials", rows * splitting.quads * 16);
   const sums = context.scratch("attention sums", rows * 8);
   const cache = context.kvCache(node.layer);
   const cacheAccess = storesOwn(node, splitting) ? "readWrite" : "read";
-  const decodes = (shape: StepShape) =>
-    shape.maxQueryLength === 1 && shape.numTokens > 0 && !(whole && decodesShort(shape));
+  const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
   const matrix = matrixSplit(node, context, splitting, storesOwn(node, splitting));
   const onUnits = ({ numTokens }: StepShape) => matrix !== undefined && numTokens >= FEWEST_HALF_ROWS;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
@@ -74,7 +71,6 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     Math.ceil(maxContextLength / keys),
   ];
   return [
-    ...(whole ? [whole] : []),
     {
       label: `attention ${node.layer} split`,
       code: splitForm(node, context, splitting, constants),
@@ -214,7 +210,7 @@ let scores${i} = min(${head(i)}, HEADS - 1u) * SCORE_STRIDE;`),
 ${unroll(count, (i) => `y${i} = fma(vec4<f32>(scores[scores${i} + k + ${turn}u]), v, y${i});`)} }`),
     store: unroll(count, (i) =>
       `if (${head(i)} < numHeads) {
-  partials[((token * NUM_HEADS + firstHead + ${head(i)}) * SPLITS + group.z) * HEAD_QUADS + quad] = y${i};
+  partials[((token * SPLITS + group.z) * NUM_HEADS + firstHead + ${head(i)}) * HEAD_QUADS + quad] = y${i};
 }`),
   };
 }

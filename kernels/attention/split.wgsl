@@ -1,7 +1,7 @@
 // Attention of single new tokens over a long cache, split over the keys ("flash-decoding"): what one split contributes.
 // A workgroup takes one token, up to HEADS query heads of one KV head, and KEYS keys of the context. It leaves their
 // output unnormalised, with the largest score and the sum of exponentials that merge.wgsl needs to join the splits.
-// partials vec4 [tokens][NUM_HEADS][SPLITS][HEAD_QUADS]; sums (largest score, sum) [tokens][NUM_HEADS][SPLITS]. Scores
+// partials vec4 [tokens][SPLITS][NUM_HEADS][HEAD_QUADS]; sums (largest score, sum) [tokens][SPLITS][NUM_HEADS]. Scores
 // are in base 2, "minus infinity" is -1e30. Splits past the end of a sequence are not written.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; 256 threads.
 // Reference: attentionReference.
@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (softmaxLane == 0u && softmaxHead < numHeads) {
         var sum = 0.0;
         for (var lane = 0u; lane < SOFTMAX_LANES; lane++) { sum += laneValues[thread + lane]; }
-        sums[(token * NUM_HEADS + firstHead + softmaxHead) * SPLITS + group.z] = vec2<f32>(most, sum);
+        sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + softmaxHead] = vec2<f32>(most, sum);
     }
     let quad = thread % HEAD_QUADS;
     let headLane = thread / HEAD_QUADS;

@@ -23,15 +23,12 @@ export function matrixSplit(
   { keys, headGroups }: Splitting,
   storesOwn: boolean,
 ): ((constants: Readonly<Record<string, number>>) => string) | undefined {
-  const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations, maxWorkgroupBytes } =
-    context.caps;
+  const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations } = context.caps;
   if (!fragment || context.kvCache(node.layer).type !== "f16") return undefined;
   const { m } = fragment, group = node.numHeads / node.numKvHeads;
   const fits = group === headGroups * m && node.headSize % m === 0 && keys % m === 0 &&
     BLOCK_SIZE % m === 0 &&
-    m * m === LANE_SCORES * lanes && node.headSize % LANE_SCORES === 0 &&
-    keys / m * lanes <= maxInvocations &&
-    memoryBytes(node, m, keys) <= maxWorkgroupBytes;
+    m * m === LANE_SCORES * lanes && node.headSize % LANE_SCORES === 0 && keys / m * lanes <= maxInvocations;
   if (!fits) return undefined;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
@@ -47,7 +44,7 @@ export function matrixSplit(
       cache: cacheSnippet(storesOwn),
       storeOwn: storesOwn ? STORE_OWN : "",
       pack: PACK_HALVES,
-      ...productSnippets(node, fragment, lanes, keys),
+      ...productSnippets(node, fragment, keys),
     });
     return `enable f16;
 enable subgroups;
@@ -55,11 +52,6 @@ enable chromium_experimental_subgroup_matrix;
 enable chromium_disable_uniformity_analysis;
 ${code}`;
   };
-}
-
-/** Workgroup memory: the tile, the queries, the scores and the weights, as split_matrix.wgsl declares them. */
-function memoryBytes({ headSize }: AttentionNode, size: number, keys: number): number {
-  return ((keys + size) * (headSize / 8 + 1) + size * (keys / 4 + 1) + size * (keys / 8 + 1)) * 16;
 }
 
 function cacheSnippet(storesOwn: boolean): string {
@@ -76,44 +68,47 @@ const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_WORDS) {
     }
     storageBarrier();`;
 
-/** A thread's share of keys and values, all asked for at once; scores of a subgroup's keys; then its columns of the output. */
+/**
+ * Scores of the subgroup's keys; then, of every SUBGROUPSth fragment of columns, the values of all keys, which are asked
+ * for before the exponentials are known.
+ */
 function productSnippets(
   { headSize }: AttentionNode,
   { m: size }: MatrixFragment,
-  lanes: number,
   keys: number,
 ): Record<string, string> {
-  const slices = headSize / size, subgroups = keys / size, threads = subgroups * lanes, words = headSize / 8;
-  const turns = Math.ceil(slices / subgroups), loads = Math.ceil(keys * words / threads);
-  const place = (i: number) => `(thread + ${i * threads}u)`;
+  const slices = headSize / size, subgroups = keys / size;
+  const turns = Math.ceil(slices / subgroups);
   const column = (turn: number) => `subgroup + ${turn * subgroups}u`;
   const guard = (turn: number, code: string) =>
     (turn + 1) * subgroups <= slices ? `{ ${code} }` : `if (${column(turn)} < ${slices}u) { ${code} }`;
-  const keep = (name: string) =>
-    unroll(loads, (i) => {
-      const line = `tile[${place(i)} / HEAD_WORDS * TILE_STRIDE + ${place(i)} % HEAD_WORDS] = ${name}${i};`;
-      return (i + 1) * threads <= keys * words ? line : `if (${place(i)} < ${keys * words}u) { ${line} }`;
-    });
   return {
-    load: unroll(
-      loads,
-      (i) =>
-        `let at${i} = cacheAt(blockTable, firstKey + min(${
-          place(i)
-        } / HEAD_WORDS, KEYS - 1u), context, kvHead) + ${place(i)} % HEAD_WORDS;
-let key${i} = keys[at${i}];
-let value${i} = values[at${i}];`,
+    loadKeys: unroll(
+      slices,
+      (s) =>
+        `let key${s} = subgroupMatrixLoad<Right, col_major>(&keys, keyAt + ${s * size / 8}u, CACHE_STRIDE);`,
     ),
-    keepKeys: keep("key"),
-    keepValues: keep("value"),
     scores: unroll(
       slices,
       (s) =>
         `score = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&query, ${
           s * size / 8
-        }u, TILE_STRIDE), subgroupMatrixLoad<Right, col_major>(&tile, subgroup * FRAGMENT * TILE_STRIDE + ${
-          s * size / 8
-        }u, TILE_STRIDE), score);`,
+        }u, QUERY_STRIDE), key${s}, score);`,
+    ),
+    valuePlaces: unroll(
+      subgroups,
+      (b) => `let valueAt${b} = cacheAt(blockTable, firstKey + ${b * size}u, context, kvHead);`,
+    ),
+    loadValues: unroll(
+      turns,
+      (turn) =>
+        unroll(
+          subgroups,
+          (b) =>
+            `let value${turn}_${b} = subgroupMatrixLoad<Right, row_major>(&values, valueAt${b} + ${
+              (turn + 1) * subgroups <= slices ? `(${column(turn)})` : `min(${column(turn)}, ${slices - 1}u)`
+            } * ${size / 8}u, CACHE_STRIDE);`,
+        ),
     ),
     loadWeights: unroll(
       subgroups,
@@ -124,15 +119,8 @@ let value${i} = values[at${i}];`,
       guard(
         turn,
         `var sum = Sum();
-${
-          unroll(subgroups, (b) =>
-            `sum = subgroupMatrixMultiplyAccumulate(weights${b}, subgroupMatrixLoad<Right, row_major>(&tile, ${
-              b * size
-            }u * TILE_STRIDE + (${column(turn)}) * ${size / 8}u, TILE_STRIDE), sum);`)
-        }
-subgroupMatrixStore<row_major>(&partials, firstPartial + (${column(turn)}) * ${
-          size / 4
-        }u, sum, SPLITS * HEAD_QUADS);`,
+${unroll(subgroups, (b) => `sum = subgroupMatrixMultiplyAccumulate(weights${b}, value${turn}_${b}, sum);`)}
+subgroupMatrixStore<row_major>(&partials, firstPartial + (${column(turn)}) * ${size / 4}u, sum, HEAD_QUADS);`,
       )),
   };
 }

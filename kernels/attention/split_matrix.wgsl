@@ -1,9 +1,10 @@
 // Attention of single new tokens over a long cache on matrix units, split over the keys ("flash-decoding"): what one split
 // contributes, as split.wgsl does for fewer tokens. A workgroup takes one token, FRAGMENT query heads of one KV head (all
 // of them, where K and V are shared by so many) and KEYS keys of the context, FRAGMENT of them a subgroup; then every
-// subgroup takes columns of the output.
+// subgroup takes columns of the output. Fragments of keys and values come straight from the cache, each used once.
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 [slots, KV_ROW], 16 bytes a word; partials, sums as in split.wgsl.
-// Queries and exponentials are rounded to f16, sums are f32.
+// Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
+// too: what lies there is finite, and weighs nothing.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; THREADS threads.
 // Reference: attentionReference.
 
@@ -21,16 +22,14 @@ const HEAD_WORDS = HEAD_SIZE / 8u;
 /** Words of a row of the cache. */
 const CACHE_STRIDE = KV_ROW / 8u;
 /** Words of a row in memory, one more than there are: rows then begin in different banks. */
-const TILE_STRIDE = HEAD_WORDS + 1u;
+const QUERY_STRIDE = HEAD_WORDS + 1u;
 const SCORE_STRIDE = KEYS / 4u + 1u;
 const WEIGHT_STRIDE = KEYS / 8u + 1u;
 /** Lanes that share a head's scores, eight each. */
 const HEAD_LANES = KEYS / 8u;
 const MASKED = -1e30f;
 
-var<workgroup> query: array<vec4<u32>, FRAGMENT * TILE_STRIDE>;
-/** The keys, then the values. */
-var<workgroup> tile: array<vec4<u32>, KEYS * TILE_STRIDE>;
+var<workgroup> query: array<vec4<u32>, FRAGMENT * QUERY_STRIDE>;
 var<workgroup> scores: array<vec4<f32>, FRAGMENT * SCORE_STRIDE>;
 /** The scores' exponentials, as halves. */
 var<workgroup> weights: array<vec4<u32>, FRAGMENT * WEIGHT_STRIDE>;
@@ -43,9 +42,9 @@ fn activationWord(token: u32, head: u32, word: u32) -> vec4<u32> {
     return vec4<u32>(packHalves(queries[at]), packHalves(queries[at + 1u]));
 }
 
-/** Where a key or value of the sequence begins; in place of those that it does not have, the last. */
+/** Where the FRAGMENT keys or values from `position` on begin; in place of those past the context, its last. */
 fn cacheAt(blockTable: u32, position: u32, context: u32, kvHead: u32) -> u32 {
-    let present = min(position, context - 1u);
+    let present = min(position, (context - 1u) / FRAGMENT * FRAGMENT);
     let slot = control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE;
     return slot * CACHE_STRIDE + kvHead * HEAD_WORDS;
 }
@@ -65,19 +64,20 @@ fn main(
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * FRAGMENT;
 
     //#storeOwn
-    //#load
     for (var place = thread; place < FRAGMENT * HEAD_WORDS; place += THREADS) {
         let head = place / HEAD_WORDS;
         let word = place % HEAD_WORDS;
-        query[head * TILE_STRIDE + word] = activationWord(token, firstHead + head, word);
+        query[head * QUERY_STRIDE + word] = activationWord(token, firstHead + head, word);
     }
-    //#keepKeys
+    let keyAt = cacheAt(blockTable, firstKey + subgroup * FRAGMENT, context, kvHead);
+    //#loadKeys
     workgroupBarrier();
     var score = Sum();
     //#scores
     subgroupMatrixStore<row_major>(&scores, subgroup * (FRAGMENT / 4u), score, SCORE_STRIDE);
+    //#valuePlaces
+    //#loadValues
     workgroupBarrier();
-    //#keepValues
 
     let head = thread / HEAD_LANES;
     let part = thread % HEAD_LANES;
@@ -94,10 +94,10 @@ fn main(
     var sum = dot(p0 + p1, vec4<f32>(1.0));
     for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
     weights[head * WEIGHT_STRIDE + part] = vec4<u32>(packHalves(p0), packHalves(p1));
-    if (part == 0u) { sums[(token * NUM_HEADS + firstHead + head) * SPLITS + group.z] = vec2<f32>(most, sum); }
+    if (part == 0u) { sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
     workgroupBarrier();
 
-    let firstPartial = ((token * NUM_HEADS + firstHead) * SPLITS + group.z) * HEAD_QUADS;
+    let firstPartial = ((token * SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
     //#loadWeights
     //#outputs
 }
