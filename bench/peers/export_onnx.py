@@ -5,6 +5,8 @@ because a traced export spells attention out and repeats the one key head for ev
 measured at their best. Inputs: input_ids, attention_mask [batch, length], num_logits_to_keep [] and past_key_values.N.key
 and .value [batch, kv_heads, past, head_size]; outputs: logits, present.N.key and .value.
 
+Weights of more than protobuf's 2 GiB lie beside the graph, in files of about 1 GB: model*.onnx_data, model*.onnx_data_1, ...
+
     python export_onnx.py MODEL_DIR OUT_DIR [--dtypes fp32 q8 fp16] [--check]
 """
 
@@ -20,14 +22,45 @@ from onnx import TensorProto, helper, numpy_helper
 from checkpoint import load_config, load_state
 
 SUFFIX = {"fp32": "", "fp16": "_fp16", "q8": "_quantized"}
+MAX_FILE_BYTES = 2**31 - 1
+PART_BYTES = 2**30
+SMALL_BYTES = 1024
+
+
+class ExternalData:
+    """Weights beside the graph at `path`, begun anew."""
+
+    def __init__(self, path):
+        self.path, self.parts = path, 0
+        for old in path.parent.glob(f"{path.name}_data*"):
+            old.unlink()
+        self.next_part()
+
+    def next_part(self):
+        self.location = f"{self.path.name}_data" + (f"_{self.parts}" if self.parts else "")
+        self.offset, self.parts = 0, self.parts + 1
+
+    def add(self, name, array):
+        """The tensor that names where its bytes lie."""
+        if self.offset + array.nbytes > PART_BYTES and self.offset > 0:
+            self.next_part()
+        with (self.path.parent / self.location).open("ab") as file:
+            array.tofile(file)
+        tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": self.location, "offset": self.offset, "length": array.nbytes}
+        tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in where.items())
+        self.offset += array.nbytes
+        return tensor
 
 
 class Export:
-    """One graph under construction; every method returns the name of the value it adds."""
+    """One graph under construction; every method returns the name of the value it adds. `path` is where it will lie."""
 
-    def __init__(self, config, state, half):
+    def __init__(self, config, state, half, path):
         self.config, self.state = config, state
-        self.numpy_type = np.float16 if half else np.float32
+        self.dtype = torch.float16 if half else torch.float32
+        self.external = ExternalData(path) if self.weight_bytes() > MAX_FILE_BYTES else None
         self.float = TensorProto.FLOAT16 if half else TensorProto.FLOAT
         self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
 
@@ -36,13 +69,20 @@ class Export:
         self.nodes.append(helper.make_node(op, inputs, names, domain=domain, **attributes))
         return names[0] if outputs == 1 else names
 
+    def weight_bytes(self):
+        """Of the whole graph, in which a tied head is stored a second time, transposed."""
+        tied = 0 if "lm_head.weight" in self.state else self.state["transformer.wte.weight"].numel()
+        return (sum(tensor.numel() for tensor in self.state.values()) + tied) * self.dtype.itemsize
+
     def constant(self, name, array):
-        self.initializers.append(numpy_helper.from_array(np.array(array, order="C"), name))
+        array = np.array(array, order="C", copy=None)
+        external = self.external and array.nbytes > SMALL_BYTES
+        self.initializers.append(self.external.add(name, array) if external else numpy_helper.from_array(array, name))
         return name
 
     def weight(self, name, transpose=False):
-        array = self.state[name].float().numpy().astype(self.numpy_type)
-        return self.constant(name + ("_t" if transpose else ""), array.T if transpose else array)
+        tensor = self.state[name].to(self.dtype)
+        return self.constant(name + ("_t" if transpose else ""), (tensor.T if transpose else tensor).contiguous().numpy())
 
     def linear(self, x, name):
         return self.add("Add", [self.add("MatMul", [x, self.weight(f"{name}.weight", True)]), self.weight(f"{name}.bias")])
@@ -136,7 +176,7 @@ class Export:
 def write_dtype(dtype, config, state, folder):
     path = folder / f"model{SUFFIX[dtype]}.onnx"
     if dtype != "q8":
-        onnx.save(Export(config, state, dtype == "fp16").build(), path)
+        onnx.save(Export(config, state, dtype == "fp16", path).build(), path)
         return path
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -14,8 +14,11 @@ if (import.meta.main) {
   const config = JSON.parse(await Deno.readTextFile(join(args.modelDir, "config.json")));
   ort.env.wasm.numThreads = 1;
   for (const dtype of args.dtypes) {
-    const bytes = await Deno.readFile(join(args.modelDir, "onnx", `model${SUFFIX[dtype]}.onnx`));
-    const session = await createSession(bytes, config.n_layer);
+    const session = await createSession(
+      join(args.modelDir, "onnx"),
+      `model${SUFFIX[dtype]}.onnx`,
+      config.n_layer,
+    );
     const label = { peer: "ort-webgpu", version: ort.env.versions.web, dtype };
     const start = (batch: number) => Promise.resolve(startSequences(session, config, dtype, batch));
     await measurePeer(label, args, start);
@@ -25,16 +28,26 @@ if (import.meta.main) {
   Deno.exit(0);
 }
 
-async function createSession(bytes: Uint8Array, numLayers: number): Promise<ort.InferenceSession> {
+async function createSession(folder: string, file: string, numLayers: number): Promise<ort.InferenceSession> {
   const locations: Record<string, "cpu" | "gpu-buffer"> = { logits: "cpu" };
   for (let layer = 0; layer < numLayers; layer++) {
     for (const part of ["key", "value"]) locations[`present.${layer}.${part}`] = "gpu-buffer";
   }
-  return await ort.InferenceSession.create(bytes, {
+  return await ort.InferenceSession.create(await Deno.readFile(join(folder, file)), {
     executionProviders: ["webgpu"],
+    externalData: await readExternalData(folder, file),
     graphOptimizationLevel: "all",
     preferredOutputLocation: locations,
   });
+}
+
+/** Weights that lie beside the graph, where it is too large for one file. */
+async function readExternalData(folder: string, file: string): Promise<{ path: string; data: Uint8Array }[]> {
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  const parts = names.filter((name) => name.startsWith(`${file}_data`)).sort();
+  return await Promise.all(
+    parts.map(async (path) => ({ path, data: await Deno.readFile(join(folder, path)) })),
+  );
 }
 
 function startSequences(
