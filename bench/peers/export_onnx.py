@@ -84,20 +84,25 @@ class Export:
         tensor = self.state[name].to(self.dtype)
         return self.constant(name + ("_t" if transpose else ""), (tensor.T if transpose else tensor).contiguous().numpy())
 
+    def product(self, x, name):
+        return self.add("MatMul", [x, self.weight(f"{name}.weight", True)])
+
     def linear(self, x, name):
-        return self.add("Add", [self.add("MatMul", [x, self.weight(f"{name}.weight", True)]), self.weight(f"{name}.bias")])
+        return self.add("Add", [self.product(x, name), self.weight(f"{name}.bias")])
 
     def layer_norm(self, x, name):
         inputs = [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")]
         return self.add("LayerNormalization", inputs, epsilon=self.config.get("layer_norm_epsilon", 1e-5))
 
-    def split_heads(self, qkv, name):
-        """c_attn's columns as q, k, v: in thirds of unequal width, or per head where each head has its own key."""
-        width, heads = self.config["n_embd"], self.config["n_head"]
-        if self.config.get("multi_query", True):
-            sizes = [width, width // heads, width // heads]
-            return self.add("Split", [qkv, self.constant(f"{name}.sizes", np.array(sizes))], 3, axis=-1)
-        raise SystemExit("export_onnx.py writes multi-query models only: set multi_query true or leave this peer out")
+    def add_and_norm(self, product, bias, x, norm):
+        """x + product + bias, and its layer norm, in one pass: (norm, sum)."""
+        inputs = [product, x, *(self.weight(f"{norm}.{part}") for part in ("weight", "bias")), self.weight(bias)]
+        name = f"SkipLayerNormalization_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(
+            "SkipLayerNormalization", inputs, [name, "", "", f"{name}_sum"], domain="com.microsoft",
+            epsilon=self.config.get("layer_norm_epsilon", 1e-5),
+        ))
+        return name, f"{name}_sum"
 
     def attention(self, x, layer, name, lengths):
         heads, size = self.config["n_head"], self.config["n_embd"] // self.config["n_head"]
@@ -108,26 +113,29 @@ class Export:
             shape = ["batch_size", 1, "total_sequence_length", size]
             self.outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", self.float, shape))
             past.append(f"past_key_values.{layer}.{part}")
-        q, k, v = self.split_heads(self.linear(x, f"{name}.c_attn"), name)
+        qkv = self.linear(x, f"{name}.c_attn")
         outputs = [f"attention_{layer}", f"present.{layer}.key", f"present.{layer}.value"]
         scale = size**-0.5 if self.config.get("scale_attn_weights", True) else 1.0
         self.nodes.append(helper.make_node(
-            "GroupQueryAttention", [q, k, v, *past, *lengths], outputs, domain="com.microsoft",
+            "GroupQueryAttention", [qkv, "", "", *past, *lengths], outputs, domain="com.microsoft",
             num_heads=heads, kv_num_heads=1, scale=scale,
         ))
-        return self.linear(outputs[0], f"{name}.c_proj")
+        return outputs[0]
 
     def gelu(self, x):
         if self.config.get("activation_function", "gelu_pytorch_tanh") == "gelu":
             return self.add("Gelu", [x], domain="com.microsoft")
         return self.add("FastGelu", [x], domain="com.microsoft")
 
-    def block(self, x, layer, lengths):
+    def block(self, x, normed, layer, lengths):
+        """The layer's sum and the norm of it that comes next: the next layer's, or the last."""
         name = f"transformer.h.{layer}"
-        attention = self.attention(self.layer_norm(x, f"{name}.ln_1"), layer, f"{name}.attn", lengths)
-        x = self.add("Add", [attention, x])
-        inner = self.gelu(self.linear(self.layer_norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"))
-        return self.add("Add", [self.linear(inner, f"{name}.mlp.c_proj"), x])
+        product = self.product(self.attention(normed, layer, f"{name}.attn", lengths), f"{name}.attn.c_proj")
+        normed, x = self.add_and_norm(product, f"{name}.attn.c_proj.bias", x, f"{name}.ln_2")
+        product = self.product(self.gelu(self.linear(normed, f"{name}.mlp.c_fc")), f"{name}.mlp.c_proj")
+        after = f"transformer.h.{layer + 1}.ln_1" if layer + 1 < self.config["n_layer"] else "transformer.ln_f"
+        normed, x = self.add_and_norm(product, f"{name}.mlp.c_proj.bias", x, after)
+        return x, normed
 
     def embed(self):
         """Positions count on from the cached tokens; right for batches without padding, which is what is measured."""
@@ -160,9 +168,10 @@ class Export:
         self.inputs.append(helper.make_tensor_value_info("num_logits_to_keep", TensorProto.INT64, []))
         x, total = self.embed()
         lengths = self.lengths(total)
+        normed = self.layer_norm(x, "transformer.h.0.ln_1")
         for layer in range(self.config["n_layer"]):
-            x = self.block(x, layer, lengths)
-        x = self.layer_norm(self.keep_last_rows(x), "transformer.ln_f")
+            x, normed = self.block(x, normed, layer, lengths)
+        x = self.keep_last_rows(normed)
         head = "lm_head.weight" if "lm_head.weight" in self.state else "transformer.wte.weight"
         logits = self.add("MatMul", [x, self.weight(head, True)])
         self.nodes.append(helper.make_node("Cast", [logits], ["logits"], to=TensorProto.FLOAT))
@@ -228,6 +237,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare with transformers' logits")
     args = parser.parse_args()
     config, state = load_config(args.model_dir), load_state(args.model_dir)
+    if not config.get("multi_query", True):
+        raise SystemExit("export_onnx.py writes multi-query models only: set multi_query true or leave this peer out")
     folder = Path(args.out_dir) / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
     # Without multi_query transformers.js looks for the cache as separate keys and values, as the graph has it.
