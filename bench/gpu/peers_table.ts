@@ -40,7 +40,7 @@ if (import.meta.main) {
 }
 
 /** What is compared, decoding after `context` tokens. */
-function rowsAt(context: number): Row[] {
+export function rowsAt(context: number): Row[] {
   const decode = { figure: "decodeMs", context } as const;
   const prefill = { figure: "prefillMs", batch: 1 } as const;
   const graph = { peer: "pytorch", dtype: "float16, graph" };
@@ -70,7 +70,8 @@ function rowsAt(context: number): Row[] {
   ];
 }
 
-async function readTimings(folder: string): Promise<Timing[]> {
+/** The figures in a folder's logs; of whoever left none there are none. */
+export async function readTimings(folder: string): Promise<Timing[]> {
   const ours = await readLines(join(folder, "ours.jsonl"));
   const theirs = await Promise.all(LOGS.map((log) => readLines(join(folder, log))));
   return [
@@ -91,7 +92,8 @@ async function readLines(path: string): Promise<Record<string, unknown>[]> {
   return text.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
 }
 
-function formatTable(timings: readonly Timing[], rows: readonly Row[]): string {
+/** A line for each row that both have a figure for. */
+export function formatTable(timings: readonly Timing[], rows: readonly Row[]): string {
   const lines = rows.flatMap((row) => {
     const ours = timeOf(timings, { ...row, peer: OURS, dtype: "" });
     const theirs = timeOf(timings, row);
