@@ -14,7 +14,7 @@ rm -rf "$work/tree"
 mkdir -p "$work/tree"
 cp -r device kernels models bench "$work/deno.json" "$work/tree"
 cd "$work/tree"
-export DENO_DIR="$work/deno_dir" DENO_NO_UPDATE_CHECK=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+export DENO_DIR="$work/deno_dir" DENO_NO_UPDATE_CHECK=1 NO_COLOR=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 export HYADES_COMMIT=${HYADES_COMMIT:-$(git -C "$here" rev-parse --short HEAD 2>/dev/null || cat "$work/commit")}
 # Behind the machine's own libraries, so that only what is missing there is taken from here.
 libraries="$work/lib/usr/lib/x86_64-linux-gnu:$work/lib/lib/x86_64-linux-gnu"

@@ -42,21 +42,23 @@ const { values: flags, positionals: [binary, model] } = parseArgs({
 });
 
 if (import.meta.main) {
-  const version = await versionOf(binary);
+  const version = /version: (\S+)/.exec(await outputOf("--version"))?.[1] ?? "unknown";
+  const device = /Vulkan0: (.*?) \(\d+ MiB/.exec(await outputOf("--list-devices"))?.[1];
+  // It would go on without a word, on the processor.
+  if (!device) throw new Error("llama.cpp finds no Vulkan device");
   const best = new Map<number, Best>();
   for (const setting of SETTINGS) {
     for (const line of await runBench(setting)) keepBest(best, line);
   }
-  const label = { peer: "llama.cpp, Vulkan", version, dtype: "f16" };
+  const label = { peer: "llama.cpp, Vulkan", version, device, dtype: "f16" };
   for (const [batch, figures] of best) {
     console.log(JSON.stringify({ ...label, batch, context: Number(flags.context), ...figures }));
   }
 }
 
-async function versionOf(binary: string): Promise<string> {
-  const { stdout, stderr } = await new Deno.Command(binary, { args: ["--version"] }).output();
-  const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  return /version: (\S+)/.exec(output)?.[1] ?? "unknown";
+async function outputOf(flag: string): Promise<string> {
+  const { stdout, stderr } = await new Deno.Command(binary, { args: [flag] }).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
 }
 
 /** Its lines, which are echoed on stderr as they are. */
