@@ -140,5 +140,5 @@ function formatRow(row: Row, ours: number, theirs: number, version: string): str
 }
 
 function formatTime(ms: number, tokens: number): string {
-  return `${ms.toPrecision(3)} ms, ${Math.round(tokens / ms * 1000)} token/s`;
+  return `${ms < 100 ? ms.toPrecision(3) : ms.toFixed(0)} ms, ${Math.round(tokens / ms * 1000)} token/s`;
 }
