@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType as Type
 
 from checkpoint import load_config, load_int8, load_state
@@ -67,10 +68,10 @@ def add_tensors(writer, model_dir, config, dtype):
     for name, tensor in load_state(model_dir).items():
         if name == "lm_head.weight":
             continue
-        array = tensor.float().numpy()
+        array = (tensor if (tensor.dtype, dtype) == (torch.float16, Type.F16) else tensor.float()).numpy()
         part = (lambda rows: split_heads(rows, config)) if ".c_attn." in name else (lambda rows: rows)
         if array.ndim == 1 or name.endswith("wpe.weight") or dtype == Type.F32:
-            writer.add_tensor(gguf_name(name), part(array))
+            writer.add_tensor(gguf_name(name), part(array.astype(np.float32, copy=False)))
             continue
         blocks = None
         if dtype == Type.Q8_0 and name in quantised:
@@ -94,6 +95,9 @@ def add_config(writer, config, file_type):
 def add_tokenizer(writer, model_dir, config):
     """Byte-level BPE whose pre-tokenizer is StarCoder's: each digit alone, then GPT-2's expression."""
     tokenizer = json.loads((Path(model_dir) / "tokenizer.json").read_text())
+    if not tokenizer["model"]["vocab"]:  # bench/gpu/make_checkpoint.py's models are driven by token ids.
+        writer.add_vocab_size(config["vocab_size"])
+        return writer.add_tokenizer_model("no_vocab")
     added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     texts = {index: text for text, index in (tokenizer["model"]["vocab"] | added).items()}
     rows = range(config["vocab_size"])

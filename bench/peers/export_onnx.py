@@ -5,6 +5,8 @@ because a traced export spells attention out and repeats the one key head for ev
 measured at their best. Inputs: input_ids, attention_mask [batch, length], num_logits_to_keep [] and past_key_values.N.key
 and .value [batch, kv_heads, past, head_size]; outputs: logits, present.N.key and .value.
 
+Weights of more than protobuf's 2 GiB lie beside the graph, in files of about 1 GB: model*.onnx_data, model*.onnx_data_1, ...
+
     python export_onnx.py MODEL_DIR OUT_DIR [--dtypes fp32 q8 fp16] [--check]
 """
 
@@ -20,14 +22,45 @@ from onnx import TensorProto, helper, numpy_helper
 from checkpoint import load_config, load_state
 
 SUFFIX = {"fp32": "", "fp16": "_fp16", "q8": "_quantized"}
+MAX_FILE_BYTES = 2**31 - 1
+PART_BYTES = 2**30
+SMALL_BYTES = 1024
+
+
+class ExternalData:
+    """Weights beside the graph at `path`, begun anew."""
+
+    def __init__(self, path):
+        self.path, self.parts = path, 0
+        for old in path.parent.glob(f"{path.name}_data*"):
+            old.unlink()
+        self.next_part()
+
+    def next_part(self):
+        self.location = f"{self.path.name}_data" + (f"_{self.parts}" if self.parts else "")
+        self.offset, self.parts = 0, self.parts + 1
+
+    def add(self, name, array):
+        """The tensor that names where its bytes lie."""
+        if self.offset + array.nbytes > PART_BYTES and self.offset > 0:
+            self.next_part()
+        with (self.path.parent / self.location).open("ab") as file:
+            array.tofile(file)
+        tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": self.location, "offset": self.offset, "length": array.nbytes}
+        tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in where.items())
+        self.offset += array.nbytes
+        return tensor
 
 
 class Export:
-    """One graph under construction; every method returns the name of the value it adds."""
+    """One graph under construction; every method returns the name of the value it adds. `path` is where it will lie."""
 
-    def __init__(self, config, state, half):
+    def __init__(self, config, state, half, path):
         self.config, self.state = config, state
-        self.numpy_type = np.float16 if half else np.float32
+        self.dtype = torch.float16 if half else torch.float32
+        self.external = ExternalData(path) if self.weight_bytes() > MAX_FILE_BYTES else None
         self.float = TensorProto.FLOAT16 if half else TensorProto.FLOAT
         self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
 
@@ -36,28 +69,40 @@ class Export:
         self.nodes.append(helper.make_node(op, inputs, names, domain=domain, **attributes))
         return names[0] if outputs == 1 else names
 
+    def weight_bytes(self):
+        """Of the whole graph, in which a tied head is stored a second time, transposed."""
+        tied = 0 if "lm_head.weight" in self.state else self.state["transformer.wte.weight"].numel()
+        return (sum(tensor.numel() for tensor in self.state.values()) + tied) * self.dtype.itemsize
+
     def constant(self, name, array):
-        self.initializers.append(numpy_helper.from_array(np.array(array, order="C"), name))
+        array = np.array(array, order="C", copy=None)
+        external = self.external and array.nbytes > SMALL_BYTES
+        self.initializers.append(self.external.add(name, array) if external else numpy_helper.from_array(array, name))
         return name
 
     def weight(self, name, transpose=False):
-        array = self.state[name].float().numpy().astype(self.numpy_type)
-        return self.constant(name + ("_t" if transpose else ""), array.T if transpose else array)
+        tensor = self.state[name].to(self.dtype)
+        return self.constant(name + ("_t" if transpose else ""), (tensor.T if transpose else tensor).contiguous().numpy())
+
+    def product(self, x, name):
+        return self.add("MatMul", [x, self.weight(f"{name}.weight", True)])
 
     def linear(self, x, name):
-        return self.add("Add", [self.add("MatMul", [x, self.weight(f"{name}.weight", True)]), self.weight(f"{name}.bias")])
+        return self.add("Add", [self.product(x, name), self.weight(f"{name}.bias")])
 
     def layer_norm(self, x, name):
         inputs = [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")]
         return self.add("LayerNormalization", inputs, epsilon=self.config.get("layer_norm_epsilon", 1e-5))
 
-    def split_heads(self, qkv, name):
-        """c_attn's columns as q, k, v: in thirds of unequal width, or per head where each head has its own key."""
-        width, heads = self.config["n_embd"], self.config["n_head"]
-        if self.config.get("multi_query", True):
-            sizes = [width, width // heads, width // heads]
-            return self.add("Split", [qkv, self.constant(f"{name}.sizes", np.array(sizes))], 3, axis=-1)
-        raise SystemExit("export_onnx.py writes multi-query models only: set multi_query true or leave this peer out")
+    def add_and_norm(self, product, bias, x, norm):
+        """x + product + bias, and its layer norm, in one pass: (norm, sum)."""
+        inputs = [product, x, *(self.weight(f"{norm}.{part}") for part in ("weight", "bias")), self.weight(bias)]
+        name = f"SkipLayerNormalization_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(
+            "SkipLayerNormalization", inputs, [name, "", "", f"{name}_sum"], domain="com.microsoft",
+            epsilon=self.config.get("layer_norm_epsilon", 1e-5),
+        ))
+        return name, f"{name}_sum"
 
     def attention(self, x, layer, name, lengths):
         heads, size = self.config["n_head"], self.config["n_embd"] // self.config["n_head"]
@@ -68,26 +113,29 @@ class Export:
             shape = ["batch_size", 1, "total_sequence_length", size]
             self.outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", self.float, shape))
             past.append(f"past_key_values.{layer}.{part}")
-        q, k, v = self.split_heads(self.linear(x, f"{name}.c_attn"), name)
+        qkv = self.linear(x, f"{name}.c_attn")
         outputs = [f"attention_{layer}", f"present.{layer}.key", f"present.{layer}.value"]
         scale = size**-0.5 if self.config.get("scale_attn_weights", True) else 1.0
         self.nodes.append(helper.make_node(
-            "GroupQueryAttention", [q, k, v, *past, *lengths], outputs, domain="com.microsoft",
+            "GroupQueryAttention", [qkv, "", "", *past, *lengths], outputs, domain="com.microsoft",
             num_heads=heads, kv_num_heads=1, scale=scale,
         ))
-        return self.linear(outputs[0], f"{name}.c_proj")
+        return outputs[0]
 
     def gelu(self, x):
         if self.config.get("activation_function", "gelu_pytorch_tanh") == "gelu":
             return self.add("Gelu", [x], domain="com.microsoft")
         return self.add("FastGelu", [x], domain="com.microsoft")
 
-    def block(self, x, layer, lengths):
+    def block(self, x, normed, layer, lengths):
+        """The layer's sum and the norm of it that comes next: the next layer's, or the last."""
         name = f"transformer.h.{layer}"
-        attention = self.attention(self.layer_norm(x, f"{name}.ln_1"), layer, f"{name}.attn", lengths)
-        x = self.add("Add", [attention, x])
-        inner = self.gelu(self.linear(self.layer_norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"))
-        return self.add("Add", [self.linear(inner, f"{name}.mlp.c_proj"), x])
+        product = self.product(self.attention(normed, layer, f"{name}.attn", lengths), f"{name}.attn.c_proj")
+        normed, x = self.add_and_norm(product, f"{name}.attn.c_proj.bias", x, f"{name}.ln_2")
+        product = self.product(self.gelu(self.linear(normed, f"{name}.mlp.c_fc")), f"{name}.mlp.c_proj")
+        after = f"transformer.h.{layer + 1}.ln_1" if layer + 1 < self.config["n_layer"] else "transformer.ln_f"
+        normed, x = self.add_and_norm(product, f"{name}.mlp.c_proj.bias", x, after)
+        return x, normed
 
     def embed(self):
         """Positions count on from the cached tokens; right for batches without padding, which is what is measured."""
@@ -120,9 +168,10 @@ class Export:
         self.inputs.append(helper.make_tensor_value_info("num_logits_to_keep", TensorProto.INT64, []))
         x, total = self.embed()
         lengths = self.lengths(total)
+        normed = self.layer_norm(x, "transformer.h.0.ln_1")
         for layer in range(self.config["n_layer"]):
-            x = self.block(x, layer, lengths)
-        x = self.layer_norm(self.keep_last_rows(x), "transformer.ln_f")
+            x, normed = self.block(x, normed, layer, lengths)
+        x = self.keep_last_rows(normed)
         head = "lm_head.weight" if "lm_head.weight" in self.state else "transformer.wte.weight"
         logits = self.add("MatMul", [x, self.weight(head, True)])
         self.nodes.append(helper.make_node("Cast", [logits], ["logits"], to=TensorProto.FLOAT))
@@ -136,7 +185,7 @@ class Export:
 def write_dtype(dtype, config, state, folder):
     path = folder / f"model{SUFFIX[dtype]}.onnx"
     if dtype != "q8":
-        onnx.save(Export(config, state, dtype == "fp16").build(), path)
+        onnx.save(Export(config, state, dtype == "fp16", path).build(), path)
         return path
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -188,6 +237,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare with transformers' logits")
     args = parser.parse_args()
     config, state = load_config(args.model_dir), load_state(args.model_dir)
+    if not config.get("multi_query", True):
+        raise SystemExit("export_onnx.py writes multi-query models only: set multi_query true or leave this peer out")
     folder = Path(args.out_dir) / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
     # Without multi_query transformers.js looks for the cache as separate keys and values, as the graph has it.

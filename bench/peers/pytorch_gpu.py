@@ -1,9 +1,11 @@
 """Decode and prefill speed of Hugging Face transformers on PyTorch's CUDA backend in f16, one JSON line a case.
 
 Decoding runs twice: eagerly over a growing cache, and as a CUDA graph that holds one whole step (static cache, mask,
-argmax) and is replayed. A step ends when the GPU has finished it.
+argmax) and is replayed. An eager step ends when the GPU has finished it; replays queue up behind each other, sixteen at
+a time, so that the host costs them nothing. --prefill times prompts alone, eagerly and as a CUDA graph of their length.
 
     python pytorch_gpu.py MODEL_DIR [--batch 1 8] [--context 64 512 1900] [--steps 64] [--modes eager graph]
+                          [--prefill 512 2048]
 """
 
 import argparse
@@ -11,11 +13,13 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 
 WARM_UP_STEPS = 3
+REPLAYS_IN_FLIGHT = 16
 
 
 def timed(action):
@@ -61,16 +65,30 @@ def graph_steps(model, prompt, steps):
         token.copy_(logits.argmax(-1))
         position.add_(1)
 
+    graph = captured(step)
+    rounds = max(1, steps // REPLAYS_IN_FLIGHT)
+    replay = lambda: [graph.replay() for _ in range(steps // rounds)]
+    return [timed(replay)[0] / (steps // rounds) for _ in range(rounds)]
+
+
+def captured(action):
+    """A CUDA graph of `action`, which has run WARM_UP_STEPS times before it is recorded."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP_STEPS):
-            step()
+            action()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        step()
-    return [timed(graph.replay)[0] for _ in range(steps)]
+        action()
+    return graph
+
+
+def graph_prefill_ms(model, prompt):
+    """The cache that a replay fills is the graph's own memory, the same each time."""
+    graph = captured(lambda: forward(model, prompt, DynamicCache()))
+    return min(timed(graph.replay)[0] for _ in range(2))
 
 
 def main():
@@ -79,32 +97,49 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--context", type=int, nargs="+", default=[64, 512, 1900])
     parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--prefill", type=int, nargs="*", default=[], help="lengths of prompts that are timed alone")
     parser.add_argument("--modes", nargs="+", choices=["eager", "graph"], default=["eager", "graph"])
     args = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA device (its CPU backend is measured with --device cpu)")
     model = AutoModelForCausalLM.from_pretrained(args.model_dir, dtype=torch.float16, attn_implementation="sdpa")
     model = model.cuda().eval()
-    for mode in args.modes:
+    measures = {mode: partial(measure_mode, model, mode, args) for mode in args.modes}
+    for name, measure in (measures | {"prefill": partial(measure_prefill, model, args)}).items():
         try:
-            measure_mode(model, mode, args)
+            measure()
         except RuntimeError as error:
-            # A step that this version of transformers cannot capture must not take the eager figures with it.
-            print(f"{mode}: {error}", file=sys.stderr)
+            # What this version of transformers cannot capture must not take the eager figures with it.
+            print(f"{name}: {error}", file=sys.stderr)
+
+
+def prompt_of(batch, context):
+    return torch.randint(32, 1000, (batch, context), device="cuda")
+
+
+def report(mode, batch, context, **milliseconds):
+    case = {"peer": "pytorch", "version": torch.__version__, "dtype": f"float16, {mode}"}
+    case |= {"batch": batch, "context": context}
+    print(json.dumps(case | {name: round(value, 4) for name, value in milliseconds.items()}), flush=True)
 
 
 def measure_mode(model, mode, args):
     decode_steps = {"eager": eager_steps, "graph": graph_steps}[mode]
     for batch in args.batch:
         for context in args.context:
-            prompt = torch.randint(32, 1000, (batch, context), device="cuda")
+            prompt = prompt_of(batch, context)
             with torch.inference_mode():
                 prefill = prefill_ms(model, prompt)
                 decode = statistics.median(decode_steps(model, prompt, args.steps))
-            case = {"peer": "pytorch", "version": torch.__version__, "dtype": f"float16, {mode}"}
-            case |= {"batch": batch, "context": context}
-            case |= {"decode_ms": round(decode, 4), "prefill_ms": round(prefill, 3)}
-            print(json.dumps(case), flush=True)
+            report(mode, batch, context, decode_ms=decode, prefill_ms=prefill)
+
+
+def measure_prefill(model, args):
+    for context in args.prefill:
+        prompt = prompt_of(1, context)
+        with torch.inference_mode():
+            report("eager", 1, context, prefill_ms=prefill_ms(model, prompt))
+            report("graph", 1, context, prefill_ms=graph_prefill_ms(model, prompt))
 
 
 if __name__ == "__main__":
