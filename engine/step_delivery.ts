@@ -30,7 +30,7 @@ export class StepDelivery {
    */
   deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], result: StepResult, ms: number) {
     this.#counts.steps++;
-    this.#stats.record(step);
+    this.#stats.record(step, ms);
     const now = this.#now();
     const prompts = new Set(step.map(({ sequence }) => sequence).filter(({ promptDone }) => !promptDone));
     const yields = yieldsOf(step, result);
