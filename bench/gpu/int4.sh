@@ -3,21 +3,8 @@
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/int4.sh
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-work=$(realpath -m "${WORK:-$HOME/.cache/hyades-gpu}")
-out=$(realpath -m "${OUT:-results}")
-mkdir -p "$out"
-[ -x "$work/bin/deno" ] || WORK=$work bash bench/gpu/unpack.sh
-"${PYTHON:-python3}" bench/gpu/make_checkpoint.py "$work/random"
-# A copy of the source beside the configuration that names only the packed packages.
-rm -rf "$work/tree"
-mkdir -p "$work/tree"
-cp -r device kernels models bench "$work/deno.json" "$work/tree"
-cd "$work/tree"
-export DENO_DIR="$work/deno_dir" DENO_NO_UPDATE_CHECK=1
-libraries="$work/lib/usr/lib/x86_64-linux-gnu:$work/lib/lib/x86_64-linux-gnu"
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
-deno=("$work/bin/deno" run --allow-all --cached-only --no-check)
+. "$(dirname "$0")/environment.sh"
+"$python" bench/gpu/make_checkpoint.py "$work/random"
 
 "${deno[@]}" bench/gpu/quantize.ts "$work/random" "$work/random-int4" 4
 for model in random random-int4; do

@@ -12,37 +12,8 @@
 #   BENCH       flags of bench/run.ts (fewer contexts)
 #   PROVIDERS   default "dawn webgpu";  PYTHON default python3;  STEP_SECONDS limit of one step, default 200
 set -uo pipefail
-cd "$(dirname "$0")/../.."
-here=$PWD
-work=$(realpath -m "${WORK:-$HOME/.cache/hyades-gpu}")
-out=$(realpath -m "${OUT:-results}")
-model=$(realpath -m "${MODEL:-weights/hyades-starcoder-31m}")
-python=${PYTHON:-python3}
-failed=0
-mkdir -p "$out"
-
-[ -x "$work/bin/deno" ] || WORK=$work bash bench/gpu/unpack.sh || exit 1
-# A copy of the source beside the configuration that names only the packed packages.
-rm -rf "$work/tree"
-mkdir -p "$work/tree"
-cp -r device kernels models bench "$work/deno.json" "$work/tree"
-cd "$work/tree"
-export DENO_DIR="$work/deno_dir" DENO_NO_UPDATE_CHECK=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-export HYADES_COMMIT=${HYADES_COMMIT:-$(git -C "$here" rev-parse --short HEAD 2>/dev/null || cat "$work/commit")}
-# Behind the machine's own libraries, so that only what is missing there is taken from here.
-libraries="$work/lib/usr/lib/x86_64-linux-gnu:$work/lib/lib/x86_64-linux-gnu"
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
-deno=("$work/bin/deno" run --allow-all --cached-only --no-check)
-
-# step NAME COMMAND...: runs it under the limit, its output in OUT/NAME.log.
-step() {
-  local name=$1 started=$SECONDS
-  shift
-  timeout "${STEP_SECONDS:-200}" "$@" > "$out/$name.log" 2>&1
-  local code=$?
-  [ $code -eq 0 ] || failed=1
-  echo "$name: exit $code after $((SECONDS - started)) s" | tee -a "$out/steps.txt"
-}
+model=$(realpath -m "${MODEL:-$(dirname "$0")/../../weights/hyades-starcoder-31m}")
+. "$(dirname "$0")/environment.sh"
 
 # parity NAME FOLDER: reference, then every provider.
 parity() {
@@ -53,7 +24,6 @@ parity() {
   done
 }
 
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader > "$out/gpu.txt" 2>/dev/null || echo "no NVIDIA GPU" > "$out/gpu.txt"
 step checkpoint "$python" bench/gpu/make_checkpoint.py "$work/random" ${CHECKPOINT:-}
 parity random "$work/random"
 for provider in ${PROVIDERS:-dawn webgpu}; do
@@ -70,7 +40,7 @@ if [ -e "$model/model.safetensors" ]; then
   done
 fi
 
-echo "=== $(cat "$out/gpu.txt"), commit $HYADES_COMMIT"
+echo "=== $gpu, commit $HYADES_COMMIT"
 for log in "$out"/random-*.log "$out"/default-*.log "$out"/bench-*.log; do
   [ -e "$log" ] && echo "--- $(basename "$log" .log)" && grep -E '^\||^\{|^in all|^tokens|distinct|loaded|error|Error|not measured' "$log"
 done | tee "$out/summary.txt"
