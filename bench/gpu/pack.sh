@@ -35,7 +35,7 @@ done
 find "$target/webgpu" -path '*/dist/*' -name '*.node' ! -path '*/linux-x64/*' -delete
 find "$target/webgpu" -path '*/dist/*' \( -name '*.dll' -o -name '*.dylib' \) -delete
 find "$target" \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
-find "$target/onnxruntime-web" -path '*/dist/*' -name '*.wasm' ! -name '*.asyncify.wasm' -delete
+find "$target/onnxruntime-web" -path '*/dist/*' -name '*.wasm' ! -name '*.asyncify.wasm' ! -name '*-threaded.wasm' -delete
 find "$target/onnxruntime-web" -path '*/dist/ort*.js' -delete
 
 DENO_DIR="$staging/deno_dir" deno test --quiet --no-run --no-check --no-lock --cached-only "${entries[@]}"
