@@ -71,6 +71,31 @@ Deno.test("LocalEngine has two steps in flight all the time while it only decode
   assert.equal(runner.ahead, maxTokens - 1 - 1, "all but the prompt's and the one after it");
 });
 
+for (const stepsInFlight of [1, 2]) {
+  const order = stepsInFlight === 1 ? "after" : "before";
+  Deno.test(`LocalEngine begins a step that is no step ahead ${order} it tells the tokens of the one before, ${stepsInFlight} in flight`, async () => {
+    const log: string[] = [];
+    // Somebody always waits for the one place, so that nothing is begun before the step under way is done.
+    const limits = { maxSequences: 1 };
+    const beforeStep = () => void log.push("step");
+    await using fake = await openFakeEngine({ limits, stepsInFlight, beforeStep }, PLAIN);
+    const first = (async () => {
+      for await (const { kind } of fake.engine.submit(request(textPrompt("x"), { maxTokens: 20 }))) {
+        log.push(kind);
+      }
+    })();
+    const second = collect(fake.engine.submit(request(textPrompt("abcdef"), { maxTokens: 2 })));
+    await Promise.all([first, second]);
+    const steps = log.flatMap((what, at) => what === "step" ? [at] : []);
+    const tokens = log.flatMap((what, at) => what === "token" ? [at] : []);
+    // Step k of the first request draws its token k; the first of them reads the prompt.
+    for (let k = 1; k < 18; k++) {
+      if (stepsInFlight === 1) assert.ok(tokens[k] < steps[k + 1], `token ${k} of ${log}`);
+      else assert.ok(tokens[k] > steps[k + 1], `token ${k} of ${log}`);
+    }
+  });
+}
+
 Deno.test("LocalEngine lets a newcomer in with the second step after it came", async () => {
   const holds: (() => void)[] = [];
   const beforeStep = () => new Promise<void>((resolve) => holds.push(resolve));
