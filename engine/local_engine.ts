@@ -178,6 +178,7 @@ export class LocalEngine implements Engine {
       const speculates = this.#options.speculation ?? true;
       const scheduler = new Scheduler(loaded.runner.limits, {
         speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+        goesAhead: loaded.runner.stepsInFlight > 1,
       });
       this.#admission = new Admission({
         ...this.#options,
