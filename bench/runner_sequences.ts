@@ -62,11 +62,11 @@ export class RunnerSequences {
     this.#length = this.#prompts[0].length;
   }
 
-  /** One token more for every sequence. */
-  async decode(): Promise<void> {
+  /** One token more for every sequence; nothing is begun beforehand where it `isLast`. */
+  async decode({ isLast = false } = {}): Promise<void> {
     const step = this.#ahead ?? this.#runner.step(this.decodeBatch());
     this.#length++;
-    this.#ahead = this.#beginNext();
+    this.#ahead = isLast ? undefined : this.#beginNext();
     const { tokenIds } = await step;
     this.#next = [...tokenIds];
   }

@@ -29,7 +29,7 @@ export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves)
     packSamples(batch.samples, scheduled, row);
     const end = scheduled.start + scheduled.numTokens;
     batch.contextLengths[index] = end;
-    batch.blockTables.push(Uint32Array.from(scheduled.sequence.blockTable.slice(0, blocksFor(end))));
+    batch.blockTables.push(new Uint32Array(scheduled.sequence.blockTable.slice(0, blocksFor(end))));
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;

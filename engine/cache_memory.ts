@@ -4,6 +4,7 @@
 import type { HostMoves } from "../kernels/step.ts";
 import type { BlockPool } from "./block_pool.ts";
 import type { CachedBlock } from "./cached_block.ts";
+import { OldestFirst } from "./oldest_first.ts";
 
 /**
  * The tree holds one reference of each of its blocks, of the device's block or of the slot. A block on the device with
@@ -19,8 +20,8 @@ export class CacheMemory {
   readonly #blocks: BlockPool;
   readonly #slots: BlockPool | undefined;
   readonly #forget: (cached: CachedBlock) => void;
-  readonly #unused = new Set<CachedBlock>();
-  readonly #parked = new Set<CachedBlock>();
+  readonly #unused = new OldestFirst<CachedBlock>();
+  readonly #parked = new OldestFirst<CachedBlock>();
   /** Slot to park to: block. */
   readonly #parks = new Map<number, number>();
   /** Block to bring back to: slot. */
@@ -84,7 +85,7 @@ export class CacheMemory {
    */
   allocate(count: number): number[] | undefined {
     if (count > this.numAvailable) return undefined;
-    while (this.#blocks.numFree < count) this.#evict(oldestOf(this.#unused)!);
+    while (this.#blocks.numFree < count) this.#evict(this.#unused.oldest!);
     return this.#blocks.allocate(count);
   }
 
@@ -207,7 +208,7 @@ export class CacheMemory {
   }
 
   #freeSlot(): number | undefined {
-    while (this.#slots?.numFree === 0 && this.#parked.size > 0) this.#forget(oldestOf(this.#parked)!);
+    while (this.#slots?.numFree === 0 && this.#parked.size > 0) this.#forget(this.#parked.oldest!);
     return this.#slots?.allocate(1)?.[0];
   }
 
@@ -221,14 +222,9 @@ export class CacheMemory {
 }
 
 /** Of each block or slot the place in the order, from 1; 0 for others. */
-function positionsIn(blocks: ReadonlySet<CachedBlock>, { numBlocks } = { numBlocks: 0 }): Uint32Array {
+function positionsIn(blocks: Iterable<CachedBlock>, { numBlocks } = { numBlocks: 0 }): Uint32Array {
   const positions = new Uint32Array(numBlocks);
   let position = 0;
   for (const { block } of blocks) positions[block] = ++position;
   return positions;
-}
-
-function oldestOf(blocks: ReadonlySet<CachedBlock>): CachedBlock | undefined {
-  const [oldest] = blocks;
-  return oldest;
 }

@@ -55,7 +55,7 @@ export class LocalEngine implements Engine {
   #lost: string | undefined;
   #closed = false;
   #steps: StepsInFlight | undefined;
-  /** The step after the one that is waited for, where it has begun. */
+  /** The step after the one that is waited for or told of, where it has begun. */
   #ahead: StepInFlight | undefined;
   /** When the device was last done with a step. */
   #doneAt = -Infinity;
@@ -71,7 +71,7 @@ export class LocalEngine implements Engine {
     this.#now = options.now ?? (() => performance.now());
     this.#idle = new Idle(this.#now);
     this.#inFlight = new InFlight(this.#now, (sequence) => this.#scheduler!.finish(sequence));
-    this.#delivery = new StepDelivery(this.#inFlight, this.#now);
+    this.#delivery = new StepDelivery(this.#inFlight, () => this.#served!.endIds, this.#now);
     if ((options.typeThrough ?? true) && (options.cachePrompts ?? true)) {
       this.#typeThrough = new TypeThrough();
     }
@@ -178,6 +178,7 @@ export class LocalEngine implements Engine {
       const speculates = this.#options.speculation ?? true;
       const scheduler = new Scheduler(loaded.runner.limits, {
         speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+        goesAhead: loaded.runner.stepsInFlight > 1,
       });
       this.#admission = new Admission({
         ...this.#options,
@@ -223,14 +224,21 @@ export class LocalEngine implements Engine {
     const result = await this.#resultOf(current);
     const now = this.#now(), ms = now - Math.max(current.begunAt, this.#doneAt);
     this.#doneAt = now;
+    let deliverRest = () => {};
     if (result) {
       this.#pacer.stepTook(current.step, ms);
-      this.#delivery.deliver(scheduler, current.step, result, ms);
+      deliverRest = this.#delivery.deliver(scheduler, current.step, result, ms);
     }
+    const overlaps = this.#steps!.overlap;
+    if (!overlaps) deliverRest();
     // A runner may resolve without ever leaving this turn of the event loop; cancellations arrive in the next.
     await new Promise<void>((resolve) => setImmediate(resolve));
     this.#options.takeMessages?.();
     await this.#grammars.settle();
+    if (!overlaps) return;
+    // The device has its next step before the tokens of this one are told.
+    if (this.#lost === undefined && !this.#closed) this.#ahead ??= this.#beginStep();
+    deliverRest();
   }
 
   /** Undefined when there is nothing to do. */

@@ -179,6 +179,17 @@ export class Places {
     return Math.min(count, blockTable.length * BLOCK_SIZE - numTokens);
   }
 
+  /**
+   * Has unused blocks give way until `count` hold nothing, as far as there are so many: where the cache has filled the
+   * pool, `lendBlocks` would find none. To be called for a step that is made, whose moves these become.
+   */
+  keepFree(count: number) {
+    const missing = count - this.#pool.numFree;
+    if (missing <= 0) return;
+    const blocks = this.#cache.allocate(Math.min(count, this.#cache.numAvailable));
+    this.#pool.free(blocks!);
+  }
+
   /** Of the least urgent class that runs, the youngest. */
   leastUrgent(except: Sequence | undefined): Sequence | undefined {
     const others = this.#running.filter((one) => one !== except);

@@ -28,6 +28,8 @@ export function randomSeed(): bigint {
   return crypto.getRandomValues(new BigUint64Array(1))[0];
 }
 
+const NONE: readonly LogitAdjustment[] = [];
+
 /**
  * Adjusts the logits of one sample: the request's biases, and penalties for the tokens generated so far
  * (the prompt's are not penalised), as OpenAI defines them: logit - presence - count * frequency.
@@ -58,7 +60,8 @@ export class LogitAdjuster {
    * One entry per id; of more than `most`, those that change most.
    * @param drafted tokens that are supposed to follow those counted
    */
-  adjustments(most: number, drafted: readonly number[] = []): LogitAdjustment[] {
+  adjustments(most: number, drafted: readonly number[] = []): readonly LogitAdjustment[] {
+    if (this.#fixed.size === 0 && this.#presence === 0 && this.#frequency === 0) return NONE;
     const deltas = new Map(this.#fixed);
     for (const [id, count] of this.#countsWith(drafted)) {
       deltas.set(id, (deltas.get(id) ?? 0) - this.#presence - count * this.#frequency);

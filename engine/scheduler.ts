@@ -28,6 +28,8 @@ export interface SchedulerOptions {
   readonly chunkTokens?: number;
   /** Adds drafts to what is scheduled. Default: none are. */
   readonly speculation?: Speculation | undefined;
+  /** Whether `scheduleAhead` will be asked: then blocks are kept free for it. Default: not. */
+  readonly goesAhead?: boolean;
 }
 
 /** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
@@ -56,6 +58,7 @@ export class Scheduler {
   readonly #limits: StepLimits;
   readonly #chunkTokens: number;
   readonly #speculation: Speculation | undefined;
+  readonly #goesAhead: boolean;
   /** By rank. */
   readonly #shares = PRIORITIES.map(() => new FairShare());
   #steps = 0;
@@ -70,6 +73,7 @@ export class Scheduler {
     }
     this.#chunkTokens = chunkTokens;
     this.#speculation = options.speculation;
+    this.#goesAhead = options.goesAhead ?? false;
   }
 
   /** Who runs, who waits, and what is cached. */
@@ -111,6 +115,8 @@ export class Scheduler {
     this.#share(0, step.length > 0 ? chunk : Math.max(least, pace.promptRows), plan);
     this.#serveBackground(plan, turn, pace.backgroundRows);
     this.#addDrafts(plan, pace.backgroundRows);
+    // A block for each: it lasts the steps that follow for as long as a block has rows.
+    if (this.#goesAhead) this.#places.keepFree(step.filter(({ draws }) => draws).length);
     return step;
   }
 

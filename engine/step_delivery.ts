@@ -10,13 +10,18 @@ import { StepStats } from "./step_stats.ts";
 
 export class StepDelivery {
   readonly #inFlight: InFlight;
+  readonly #endIds: () => ReadonlySet<number>;
   readonly #now: () => number;
   readonly #stats = new StepStats();
   readonly #counts = { steps: 0, promptTokens: 0, cachedTokens: 0, generatedTokens: 0, drawnTokens: 0 };
 
-  /** @param now milliseconds on the engine's clock */
-  constructor(inFlight: InFlight, now: () => number) {
+  /**
+   * @param endIds ids that end a completion
+   * @param now milliseconds on the engine's clock
+   */
+  constructor(inFlight: InFlight, endIds: () => ReadonlySet<number>, now: () => number) {
     this.#inFlight = inFlight;
+    this.#endIds = endIds;
     this.#now = now;
   }
 
@@ -25,27 +30,50 @@ export class StepDelivery {
   }
 
   /**
-   * Sequences that ended while the step ran get nothing.
+   * Records a step that has run, and delivers what the next one depends on: what may end, prompts, and tokens by which
+   * later ones are chosen. Sequences that ended while the step ran get nothing.
    * @param ms milliseconds that the step took
+   * @returns delivers the rest, to be called once; whoever ends then has a row in the next step for nothing
    */
-  deliver(scheduler: Scheduler, step: readonly ScheduledSequence[], result: StepResult, ms: number) {
+  deliver(
+    scheduler: Scheduler,
+    step: readonly ScheduledSequence[],
+    result: StepResult,
+    ms: number,
+  ): () => void {
     this.#counts.steps++;
-    this.#stats.record(step);
+    this.#stats.record(step, ms);
     const now = this.#now();
     const prompts = new Set(step.map(({ sequence }) => sequence).filter(({ promptDone }) => !promptDone));
     const yields = yieldsOf(step, result);
     scheduler.complete(step, yields.map(({ held }) => held), ms);
-    for (const { scheduled, promptScores, held, scores } of yields) {
-      const { sequence } = scheduled;
-      const generation = this.#inFlight.of(sequence);
-      if (!generation) continue;
-      for (const score of promptScores) generation.addPromptScore(score!);
-      if (prompts.has(sequence)) {
-        if (sequence.promptDone) this.#promptComputed(sequence, generation, now);
-        else if (sequence.numUncomputed === 1 && sequence.allowed === "pending") generation.hold(now);
-      }
-      this.#addTokens(scheduled, generation, held, scores, now);
+    const [later, first] = partition(
+      yields,
+      (one) => !prompts.has(one.scheduled.sequence) && this.#goesOn(one),
+    );
+    for (const one of first) this.#deliverOne(one, prompts.has(one.scheduled.sequence), now);
+    return () => {
+      for (const one of later) this.#deliverOne(one, false, now);
+    };
+  }
+
+  #deliverOne({ scheduled, promptScores, held, scores }: Yield, readPrompt: boolean, now: number) {
+    const { sequence } = scheduled;
+    const generation = this.#inFlight.of(sequence);
+    if (!generation) return;
+    for (const score of promptScores) generation.addPromptScore(score!);
+    if (readPrompt) {
+      if (sequence.promptDone) this.#promptComputed(sequence, generation, now);
+      else if (sequence.numUncomputed === 1 && sequence.allowed === "pending") generation.hold(now);
     }
+    this.#addTokens(scheduled, generation, held, scores, now);
+  }
+
+  /** Nothing but a stop string or a rule can end it, and its tokens have no say in which come next. */
+  #goesOn({ scheduled: { sequence }, held }: Yield): boolean {
+    if (sequence.numGenerated >= sequence.maxTokens || sequence.constrained) return false;
+    const endIds = this.#endIds();
+    return sequence.adjustments([0]).length === 0 && !held.some((id) => endIds.has(id));
   }
 
   #promptComputed(sequence: Sequence, generation: Generation, now: number) {
@@ -78,6 +106,11 @@ export class StepDelivery {
     this.#stats.recordDrafts(drafts.length, Math.min(delivered, held.length - 1));
     if (ended) this.#inFlight.release(sequence);
   }
+}
+
+function partition<T>(items: readonly T[], has: (item: T) => boolean): [T[], T[]] {
+  const groups = Map.groupBy(items, has);
+  return [groups.get(true) ?? [], groups.get(false) ?? []];
 }
 
 interface Yield {

@@ -1,5 +1,5 @@
 // What steps were like: how many sequences and rows each had, how long contexts have grown. Counted where steps are
-// made, read by whoever watches the engine. Knows no clock.
+// made, how long they took; read by whoever watches the engine. Knows no clock.
 import type { ScheduledSequence } from "./scheduler.ts";
 import { MAX_DRAFT_TOKENS } from "./speculation.ts";
 
@@ -10,6 +10,8 @@ export interface StepCounts {
   readonly stepSequences: number;
   /** Tokens that went through the model: of prompts, generated, and anew after a preemption. */
   readonly computedTokens: number;
+  /** Milliseconds that steps took: where they follow each other, the rest of the time is what lies between them. */
+  readonly stepMs: number;
   /** Longest context of any sequence so far, in tokens. */
   readonly longestContext: number;
   /** Drafts that went through the model: runs of tokens that a sequence was expected to draw next. */
@@ -25,14 +27,16 @@ export class StepStats {
   #batchSize = 0;
   #stepSequences = 0;
   #computedTokens = 0;
+  #stepMs = 0;
   #longestContext = 0;
   #drafts = 0;
   #draftedTokens = 0;
   readonly #acceptedByPlace = new Array<number>(MAX_DRAFT_TOKENS).fill(0);
 
-  /** A step that has run. */
-  record(step: readonly ScheduledSequence[]) {
+  /** A step that has run, in `ms` milliseconds. */
+  record(step: readonly ScheduledSequence[], ms: number) {
     this.#batchSize = step.length;
+    this.#stepMs += ms;
     this.#stepSequences += step.length;
     for (const { start, numTokens } of step) {
       this.#computedTokens += numTokens;
@@ -52,6 +56,7 @@ export class StepStats {
       batchSize: this.#batchSize,
       stepSequences: this.#stepSequences,
       computedTokens: this.#computedTokens,
+      stepMs: this.#stepMs,
       longestContext: this.#longestContext,
       drafts: this.#drafts,
       draftedTokens: this.#draftedTokens,

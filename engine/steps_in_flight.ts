@@ -23,6 +23,11 @@ export class StepsInFlight {
     this.#now = now;
   }
 
+  /** Whether steps run by themselves, once they have begun; else this thread runs them, or waits for them. */
+  get overlap(): boolean {
+    return this.#runner.stepsInFlight > 1;
+  }
+
   /** Whether another one may begin. */
   get hasRoom(): boolean {
     return this.#rejects.size < this.#runner.stepsInFlight;

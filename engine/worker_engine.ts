@@ -12,6 +12,7 @@ import {
   fromErrorRecord,
   type FromWorker,
   type OpenMessage,
+  packRequest,
   type ToWorker,
 } from "./worker_messages.ts";
 
@@ -36,7 +37,9 @@ export class WorkerEngine implements Engine {
    */
   constructor(options: EngineOptions, entry: URL = new URL("./worker_main.ts", import.meta.url)) {
     this.#worker = new Worker(entry, { type: "module", name: "engine" });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker[]>) => {
+      for (const message of data) this.#receive(message);
+    };
     this.#worker.onmessageerror = () => this.#crash("a message could not be read");
     this.#worker.onerror = (event) => {
       event.preventDefault(); // Or the error would end this thread as well.
@@ -63,7 +66,7 @@ export class WorkerEngine implements Engine {
     try {
       signal?.throwIfAborted();
       this.#requireUsable();
-      this.#post({ kind: "submit", id, request });
+      this.#post({ kind: "submit", id, request: packRequest(request) });
     } catch (error) {
       queue.fail(error);
       return queue;

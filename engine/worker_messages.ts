@@ -28,7 +28,7 @@ export interface OpenMessage {
 
 /** `id` names a request or a call; both count in one series. */
 export type ToWorker =
-  | { readonly kind: "submit"; readonly id: number; readonly request: GenerationRequest }
+  | { readonly kind: "submit"; readonly id: number; readonly request: PackedRequest }
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "call"; readonly id: number; readonly call: EngineCall }
   | { readonly kind: "close" };
@@ -40,6 +40,29 @@ export type FromWorker =
   | { readonly kind: "answer"; readonly id: number; readonly value: EngineAnswer }
   | { readonly kind: "error"; readonly id: number; readonly error: ErrorRecord }
   | { readonly kind: "closed" };
+
+/** A request on its way: the receiver looks through every element of an array, and a prompt may have very many. */
+export type PackedRequest = Omit<GenerationRequest, "prompt"> & {
+  readonly prompt: Exclude<GenerationRequest["prompt"], { kind: "tokens" }> | PackedTokens;
+};
+
+interface PackedTokens {
+  readonly kind: "packedTokens";
+  /** f64 each: what is no token id gets through as it is, and is refused where all else is. */
+  readonly ids: ArrayBuffer;
+}
+
+export function packRequest(request: GenerationRequest): PackedRequest {
+  const { prompt } = request;
+  if (prompt.kind !== "tokens") return { ...request, prompt };
+  return { ...request, prompt: { kind: "packedTokens", ids: Float64Array.from(prompt.ids).buffer } };
+}
+
+export function unpackRequest(request: PackedRequest): GenerationRequest {
+  const { prompt } = request;
+  if (prompt.kind !== "packedTokens") return { ...request, prompt };
+  return { ...request, prompt: { kind: "tokens", ids: [...new Float64Array(prompt.ids)] } };
+}
 
 export type ErrorRecord =
   | {

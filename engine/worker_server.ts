@@ -9,12 +9,13 @@ import {
   type OpenMessage,
   toErrorRecord,
   type ToWorker,
+  unpackRequest,
 } from "./worker_messages.ts";
 
 /** What is needed of a worker's global scope. */
 export interface WorkerScope {
   onmessage: ((event: MessageEvent<OpenMessage>) => void) | null;
-  postMessage(message: FromWorker): void;
+  postMessage(messages: readonly FromWorker[]): void;
   close(): void;
 }
 
@@ -30,11 +31,21 @@ export interface EngineLink {
 /** Serves one engine, made when the first message has come, until it is closed. */
 export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
   const requests = new Map<number, AbortController>();
+  const unsent: FromWorker[] = [];
   let engine: Engine | undefined;
+
+  /** In their order, those of one turn together: a message of its own for each token takes longer than all else about it. */
+  function post(message: FromWorker) {
+    if (unsent.push(message) === 1) queueMicrotask(send);
+  }
+
+  function send() {
+    if (unsent.length > 0) scope.postMessage(unsent.splice(0));
+  }
 
   function postState(state: EngineState) {
     const served = state.phase === "ready" ? { model: engine!.model } : {};
-    scope.postMessage({ kind: "state", state, ...served });
+    post({ kind: "state", state, ...served });
   }
 
   async function relay(id: number, submit: (signal: AbortSignal) => AsyncIterable<unknown>) {
@@ -42,11 +53,11 @@ export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
     requests.set(id, controller);
     try {
       for await (const event of submit(controller.signal)) {
-        scope.postMessage({ kind: "event", id, event } as FromWorker);
+        post({ kind: "event", id, event } as FromWorker);
       }
-      scope.postMessage({ kind: "end", id });
+      post({ kind: "end", id });
     } catch (error) {
-      if (!controller.signal.aborted) scope.postMessage({ kind: "error", id, error: toErrorRecord(error) });
+      if (!controller.signal.aborted) post({ kind: "error", id, error: toErrorRecord(error) });
     } finally {
       requests.delete(id);
     }
@@ -54,22 +65,23 @@ export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
 
   async function answer(id: number, call: EngineCall) {
     try {
-      scope.postMessage({ kind: "answer", id, value: await ask(engine!, call) });
+      post({ kind: "answer", id, value: await ask(engine!, call) });
     } catch (error) {
-      scope.postMessage({ kind: "error", id, error: toErrorRecord(error) });
+      post({ kind: "error", id, error: toErrorRecord(error) });
     }
   }
 
   async function close() {
     await engine?.[Symbol.asyncDispose]();
-    scope.postMessage({ kind: "closed" });
+    post({ kind: "closed" });
+    send();
     scope.close();
   }
 
   function receive(data: ToWorker) {
     switch (data.kind) {
       case "submit":
-        relay(data.id, (signal) => engine!.submit(data.request, signal));
+        relay(data.id, (signal) => engine!.submit(unpackRequest(data.request), signal));
         break;
       case "cancel":
         requests.get(data.id)?.abort();

@@ -1,8 +1,10 @@
 // Brings a checkpoint's tensors onto the GPU, piece by piece: no tensor is ever whole in host memory unless its rows
-// must be reordered. Decides how a matrix is stored and cut into bindable shards; knows no op.
+// must be reordered, and what is stored as the GPU wants it is read straight into the memory that it is copied from.
+// Decides how a matrix is stored and cut into bindable shards; knows no op.
 import type { GpuDevice } from "../device/gpu_device.ts";
 import type { WeightUse } from "./graph_weights.ts";
 import { type GpuMatrix, type MatrixShard, rowStride, type StorageType } from "./gpu_op.ts";
+import { GpuUploads, PIECE_BYTES } from "./gpu_uploads.ts";
 import { groupsOf, unpackInt4 } from "./int4.ts";
 import {
   BYTES_PER_ELEMENT,
@@ -17,8 +19,8 @@ import {
 } from "./tensor_source.ts";
 
 const BYTES_PER_STORED: Record<StorageType, number> = { f32: 4, f16: 2, i8: 1, i4: 0.5 };
-/** Host memory that one upload piece may take. */
-const PIECE_BYTES = 16 * 1024 * 1024;
+/** Tensors under way: while one ends, or is small, others keep the readers busy. */
+const TENSORS_AT_ONCE = 3;
 /** Shards hold a multiple of this many rows, so that tiled kernels keep whole tiles. */
 const SHARD_ROWS = 64;
 
@@ -28,8 +30,20 @@ class F16OverflowError extends RangeError {}
 export interface LoadWeightsOptions {
   /** Storage of float matrices; as the checkpoint has them when undefined (bf16 becomes f16 where its range allows). */
   readonly storage?: "f32" | "f16";
+  /** Whether pieces are read into mapped memory; as suits the provider when undefined (`bench/gpu/load.ts` compares). */
+  readonly mapped?: boolean;
   /** Called with the bytes of checkpoint uploaded so far and in all. */
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** One matrix on its way. */
+interface MatrixUpload {
+  readonly type: StorageType;
+  readonly source: TensorSource;
+  readonly ref: WeightRef;
+  readonly uploads: GpuUploads;
+  /** Told the bytes of checkpoint that are done. */
+  readonly report: (bytes: number) => void;
 }
 
 export class GpuWeights implements Disposable {
@@ -52,16 +66,16 @@ export class GpuWeights implements Disposable {
     let done = 0;
     const weights = new GpuWeights(gpu);
     const report = (bytes: number) => options.onProgress?.(done += bytes, total);
+    using uploads = new GpuUploads(gpu, options.mapped);
     try {
-      for (const { ref, role } of uses) {
-        if (role !== "vector") {
-          const type = storageOf(requireTensor(source, ref).dtype, role, options.storage);
-          weights.#matrices.set(ref.name, await weights.#uploadMatrix(type, source, ref, report));
-        } else {
+      await forEachOf(uses, TENSORS_AT_ONCE, async ({ ref, role }) => {
+        if (role === "vector") {
           weights.#vectors.set(ref.name, weights.#upload(ref.name, await loadFloat32(source, ref)));
-          report(storedBytes(source, ref));
+          return report(storedBytes(source, ref));
         }
-      }
+        const type = storageOf(requireTensor(source, ref).dtype, role, options.storage);
+        weights.#matrices.set(ref.name, await weights.#uploadMatrix({ type, source, ref, uploads, report }));
+      });
       return weights;
     } catch (error) {
       weights[Symbol.dispose]();
@@ -85,50 +99,44 @@ export class GpuWeights implements Disposable {
     for (const buffer of this.#vectors.values()) buffer.destroy();
   }
 
-  async #uploadMatrix(
-    type: StorageType,
-    source: TensorSource,
-    ref: WeightRef,
-    report: (bytes: number) => void,
-  ): Promise<GpuMatrix> {
+  async #uploadMatrix(upload: MatrixUpload): Promise<GpuMatrix> {
     try {
-      return await this.#uploadMatrixAs(type, source, ref, report);
+      return await this.#uploadMatrixAs(upload);
     } catch (error) {
       if (!(error instanceof F16OverflowError)) throw error;
-      return await this.#uploadMatrixAs("f32", source, ref, () => {});
+      return await this.#uploadMatrixAs({ ...upload, type: "f32", report: () => {} });
     }
   }
 
-  async #uploadMatrixAs(
-    type: StorageType,
-    source: TensorSource,
-    ref: WeightRef,
-    report: (bytes: number) => void,
-  ): Promise<GpuMatrix> {
+  async #uploadMatrixAs({ type, source, ref, uploads, report }: MatrixUpload): Promise<GpuMatrix> {
     const { dtype, shape } = requireTensor(source, ref), [rows, columns] = ref.shape;
     const multipliers = dtype === "I4" ? await orderedMultipliers(source, ref) : undefined;
     const multipliersOf = (first: number, last: number) =>
       multipliers!.subarray(first * groupsOf(columns), last * groupsOf(columns));
-    const shards = this.#createShards(ref.name, rows, rowStride(columns) * BYTES_PER_STORED[type]);
+    const stride = rowStride(columns), strideBytes = stride * BYTES_PER_STORED[type];
+    const shards = this.#createShards(ref.name, rows, strideBytes);
     const reorder = ref.rowOrder && await source.readRows(ref.name, 0, rows);
     const rowBytes = shape[1] * BYTES_PER_ELEMENT[dtype];
-    const pieceRows = Math.max(1, Math.floor(PIECE_BYTES / (rowStride(columns) * 4)));
+    const asStored = !reorder && storedAs(dtype) === type && rowBytes === strideBytes;
+    async function fill(piece: Uint8Array<ArrayBuffer>, first: number, last: number): Promise<void> {
+      if (asStored) return await source.readRowsInto(ref.name, first, last, piece);
+      const raw = reorder
+        ? pickRows(reorder, ref.rowOrder!.subarray(first, last), rowBytes)
+        : await source.readRows(ref.name, first, last);
+      const values = type === "i4" ? raw : padRows(
+        dtype === "I4" ? unpackInt4(raw, multipliersOf(first, last), columns) : convert(raw, dtype, type),
+        last - first,
+        stride,
+      );
+      piece.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
     try {
-      for (const shard of shards) {
-        for (let at = 0; at < shard.numRows; at += pieceRows) {
-          const first = shard.firstRow + at, last = first + Math.min(pieceRows, shard.numRows - at);
-          const raw = reorder
-            ? pickRows(reorder, ref.rowOrder!.subarray(first, last), rowBytes)
-            : await source.readRows(ref.name, first, last);
-          const stored = type === "i4" ? raw : padRows(
-            dtype === "I4" ? unpackInt4(raw, multipliersOf(first, last), columns) : convert(raw, dtype, type),
-            last - first,
-            rowStride(columns),
-          );
-          this.#write(shard.buffer, at * rowStride(columns) * BYTES_PER_STORED[type], stored);
-          report(raw.byteLength);
-        }
-      }
+      const pieces = shards.flatMap((shard) => piecesOf(shard, Math.floor(PIECE_BYTES / strideBytes)));
+      await allSettled(pieces.map(async ({ buffer, at, first, last }) => {
+        const numBytes = (last - first) * strideBytes;
+        await uploads.put(buffer, at * strideBytes, numBytes, (piece) => fill(piece, first, last));
+        report((last - first) * rowBytes);
+      }));
     } catch (error) {
       destroyShards(shards);
       throw error;
@@ -201,6 +209,49 @@ function storageOf(dtype: TensorDtype, role: WeightUse["role"], wanted?: "f32" |
   if (dtype === "I4") return role === "matrix" ? "i4" : "i8";
   if (dtype === "I8") return "i8";
   return wanted ?? (dtype === "F32" ? "f32" : "f16");
+}
+
+/** The type in which the GPU reads such bytes as they are. */
+function storedAs(dtype: TensorDtype): StorageType | undefined {
+  return ({ F32: "f32", F16: "f16", BF16: undefined, I8: "i8", I4: "i4" } as const)[dtype];
+}
+
+/** Rows [first, last) of the matrix, which lie in `buffer` from its row `at` on. */
+interface Piece {
+  readonly buffer: GPUBuffer;
+  readonly at: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+function piecesOf({ buffer, firstRow, numRows }: MatrixShard, mostRows: number): Piece[] {
+  const pieces: Piece[] = [];
+  for (let at = 0; at < numRows; at += mostRows) {
+    pieces.push({ buffer, at, first: firstRow + at, last: firstRow + Math.min(numRows, at + mostRows) });
+  }
+  return pieces;
+}
+
+/** Does `action` for all items in their order, at most `atOnce` at a time. After a failure none is begun. */
+async function forEachOf<T>(items: Iterable<T>, atOnce: number, action: (item: T) => Promise<void>) {
+  const rest = items[Symbol.iterator]();
+  let failed = false;
+  async function work() {
+    for (let next = rest.next(); !next.done && !failed; next = rest.next()) {
+      await action(next.value).catch((error) => {
+        failed = true;
+        throw error;
+      });
+    }
+  }
+  await allSettled(Array.from({ length: atOnce }, work));
+}
+
+/** As Promise.all, but nothing is under way any more when it throws. */
+async function allSettled(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) {
+    if (result.status === "rejected") throw result.reason;
+  }
 }
 
 async function orderedMultipliers(source: TensorSource, ref: WeightRef): Promise<Int8Array<ArrayBuffer>> {

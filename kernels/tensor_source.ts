@@ -22,6 +22,8 @@ export interface TensorSource {
   find(name: string): TensorInfo | undefined;
   /** Raw little-endian bytes of rows [start, end) along the first axis, in a buffer of its own (offset 0). */
   readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The same into `target`, which is as long as they are. Several reads may be under way at once. */
+  readRowsInto(name: string, start: number, end: number, target: Uint8Array<ArrayBuffer>): Promise<void>;
 }
 
 /**

@@ -73,6 +73,30 @@ export class SafetensorsSource implements TensorSource, Disposable {
   }
 
   async readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { file, offset, numBytes } = this.#locate(name, start, end);
+    return await file.read(offset, numBytes);
+  }
+
+  async readRowsInto(
+    name: string,
+    start: number,
+    end: number,
+    target: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    const { file, offset, numBytes } = this.#locate(name, start, end);
+    if (target.byteLength !== numBytes) {
+      throw new RangeError(
+        `Cannot read tensor: rows ${start} to ${end} of "${name}" take ${numBytes} bytes, the target has ${target.byteLength}`,
+      );
+    }
+    await file.readInto(offset, target);
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files) file[Symbol.dispose]();
+  }
+
+  #locate(name: string, start: number, end: number): { file: RangedFile; offset: number; numBytes: number } {
     const tensor = this.#tensors.get(name);
     if (!tensor) throw new TypeError(`Cannot read tensor: the checkpoint has no "${name}"`);
     const rows = tensor.shape[0] ?? 1;
@@ -82,11 +106,7 @@ export class SafetensorsSource implements TensorSource, Disposable {
       );
     }
     const rowBytes = rows === 0 ? 0 : tensor.numBytes / rows;
-    return await tensor.file.read(tensor.start + start * rowBytes, (end - start) * rowBytes);
-  }
-
-  [Symbol.dispose](): void {
-    for (const file of this.#files) file[Symbol.dispose]();
+    return { file: tensor.file, offset: tensor.start + start * rowBytes, numBytes: (end - start) * rowBytes };
   }
 
   /** The format has no 4-bit type: int4 lies in bytes, and its multipliers beside it tell that it is int4. */
@@ -113,15 +133,20 @@ export class SafetensorsSource implements TensorSource, Disposable {
   }
 }
 
-/** A file read at any place by several callers: seek and read belong together, so reads wait for one another. */
+/** Reads of one file that run at once. Each opens it anew: a place to read from belongs to an open file. */
+const READERS = 4;
+
+/** A file read at any place by several callers at once; those who are too many wait for one another. */
 class RangedFile implements Disposable {
-  readonly #file: Deno.FsFile;
   readonly path: string;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #opened: Deno.FsFile[];
+  readonly #idle: Deno.FsFile[];
+  readonly #waiting: ((file: Deno.FsFile) => void)[] = [];
 
   private constructor(file: Deno.FsFile, path: string) {
-    this.#file = file;
     this.path = path;
+    this.#opened = [file];
+    this.#idle = [file];
   }
 
   static async open(path: string): Promise<RangedFile> {
@@ -136,28 +161,46 @@ class RangedFile implements Disposable {
   }
 
   async size(): Promise<number> {
-    return (await this.#file.stat()).size;
+    return (await this.#opened[0].stat()).size;
   }
 
   async read(offset: number, numBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    const read = this.#last.then(() => this.#readNow(offset, numBytes));
-    this.#last = read.catch(() => {});
-    return await read;
-  }
-
-  async #readNow(offset: number, numBytes: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(numBytes);
-    await this.#file.seek(offset, Deno.SeekMode.Start);
-    for (let done = 0; done < numBytes;) {
-      const n = await this.#file.read(bytes.subarray(done));
-      if (n === null) throw new RangeError(`Cannot read "${this.path}": it became shorter while open`);
-      done += n;
-    }
+    await this.readInto(offset, bytes);
     return bytes;
   }
 
+  async readInto(offset: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const file = await this.#take();
+    try {
+      await file.seek(offset, Deno.SeekMode.Start);
+      for (let done = 0; done < bytes.byteLength;) {
+        const n = await file.read(bytes.subarray(done));
+        if (n === null) throw new RangeError(`Cannot read "${this.path}": it became shorter while open`);
+        done += n;
+      }
+    } finally {
+      this.#giveBack(file);
+    }
+  }
+
   [Symbol.dispose](): void {
-    this.#file.close();
+    for (const file of this.#opened) file.close();
+  }
+
+  #take(): Deno.FsFile | Promise<Deno.FsFile> {
+    const idle = this.#idle.pop();
+    if (idle) return idle;
+    if (this.#opened.length === READERS) return new Promise((resolve) => this.#waiting.push(resolve));
+    const file = Deno.openSync(this.path);
+    this.#opened.push(file);
+    return file;
+  }
+
+  #giveBack(file: Deno.FsFile): void {
+    const next = this.#waiting.shift();
+    if (next) next(file);
+    else this.#idle.push(file);
   }
 }
 

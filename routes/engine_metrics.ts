@@ -68,6 +68,7 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
     "Tokens computed in steps, recomputed ones too.",
     (s) => s.computedTokens,
   ),
+  counter("hyades_step_seconds_total", "Time that steps took.", (stats) => stats.stepMs / 1000),
   counter(
     "hyades_type_through_hits_total",
     "Requests answered with what an earlier completion had left.",

@@ -45,7 +45,9 @@ const STREAM_HEADERS = {
   "X-Accel-Buffering": "no",
 } as const;
 
+const ENCODER = new TextEncoder();
+
 function encodeFrame(frame: Frame): Uint8Array {
   const data = typeof frame === "string" ? frame : JSON.stringify(frame);
-  return new TextEncoder().encode(`data: ${data}\n\n`);
+  return ENCODER.encode(`data: ${data}\n\n`);
 }

@@ -9,6 +9,7 @@ import type { LoadedModel } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { measure, measurePrefill } from "../measure.ts";
 import { RunnerSequences } from "../runner_sequences.ts";
+import { weightBytesOfStep } from "./step_bytes.ts";
 
 /** A choice whose two best logits are nearer than this share of max|logit| may fall either way. */
 const TIE = 1e-3;
@@ -36,6 +37,8 @@ const { values: flags } = parseArgs({
     batches: { ...text, default: "1,8" },
     prefill: { ...text, default: "2048" },
     seconds: { ...text, default: "2" },
+    /** What the memory can deliver, TB/s. */
+    bandwidth: text,
     json: text,
   },
 });
@@ -106,20 +109,27 @@ async function readReference(path: string): Promise<Reference> {
 
 async function printTimings(runner: ModelRunner, contextLength: number, label: string): Promise<void> {
   const effort = { seconds: Number(flags.seconds), maxSteps: 64 };
-  console.log("| batch | context | decode ms | prefill ms |\n| ---: | ---: | ---: | ---: |");
+  const weightBytes = await weightBytesOfStep(flags.model);
+  console.log(
+    "| batch | context | decode ms | weights TB/s | of the limit | prefill ms |\n| ---: | ---: | ---: | ---: | ---: | ---: |",
+  );
   for (const batch of numbers(flags.batches)) {
     for (const context of numbers(flags.contexts)) {
       const timing = await measure(runner, { batch, context }, effort);
+      const { decodeMs, prefillMs } = timing, rate = weightBytes / decodeMs / 1e9;
+      const share = flags.bandwidth ? (rate / Number(flags.bandwidth)).toFixed(3) : "-";
       console.log(
-        `| ${batch} | ${context} | ${timing.decodeMs.toFixed(3)} | ${timing.prefillMs.toFixed(1)} |`,
+        `| ${batch} | ${context} | ${decodeMs.toFixed(3)} | ${rate.toFixed(2)} | ${share} | ${
+          prefillMs.toFixed(1)
+        } |`,
       );
-      await appendJson({ label, ...timing });
+      await appendJson({ label, ...timing, weightBytes });
     }
   }
   for (const context of numbers(flags.prefill)) {
     if (context > contextLength) continue;
     const prefillMs = await measurePrefill(runner, { batch: 1, context });
-    console.log(`| 1 | ${context} | - | ${prefillMs.toFixed(1)} |`);
+    console.log(`| 1 | ${context} | - | - | - | ${prefillMs.toFixed(1)} |`);
     await appendJson({ label, batch: 1, context, prefillMs });
   }
 }

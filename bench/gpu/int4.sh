@@ -3,9 +3,9 @@
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/int4.sh
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-source bench/gpu/machine.sh
+. "$(dirname "$0")/environment.sh"
 "$python" bench/gpu/make_checkpoint.py "$work/random"
+
 "${deno[@]}" bench/gpu/quantize.ts "$work/random" "$work/random-int4" 4
 for model in random random-int4; do
   for provider in ${PROVIDERS:-dawn webgpu}; do

@@ -11,8 +11,7 @@
 #   BATCHES     default "1 8 32 64";  STEPS of a peer's decode, default 64
 #   WORK, PYTHON, STEP_SECONDS as for run_all.sh
 set -uo pipefail
-cd "$(dirname "$0")/../.."
-source bench/gpu/machine.sh
+. "$(dirname "$0")/environment.sh"
 batches=${BATCHES:-1 8 32 64} context=${CONTEXT:-512} prefill=${PREFILL:-512 2048 8192} steps=${STEPS:-64}
 rm -f "$out/ours.jsonl"
 
@@ -56,6 +55,6 @@ measure_ort() {
 
 measure_ours
 for peer in ${PEERS:-pytorch llama ort}; do "measure_$peer"; done
-echo "=== $(cat "$out/gpu.txt"), commit $HYADES_COMMIT"
+echo "=== $gpu, commit $HYADES_COMMIT"
 "${deno[@]}" bench/gpu/peers_table.ts "$out" --context "$context" | tee "$out/table.md"
 exit $failed

@@ -40,4 +40,13 @@ export class RandomWeight implements TensorSource {
     const rowBytes = values.byteLength / this.#shape.outputs;
     return Promise.resolve(new Uint8Array(values.buffer).slice(start * rowBytes, end * rowBytes));
   }
+
+  async readRowsInto(
+    name: string,
+    start: number,
+    end: number,
+    target: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    target.set(await this.readRows(name, start, end));
+  }
 }

@@ -19,13 +19,19 @@ from checkpoint import load_config, load_state  # noqa: E402
 
 
 def load_model(model_dir, device):
-    with torch.device(device):  # where a billion random numbers, soon overwritten, are drawn at once
+    """In f32. Float weights are brought to the device as they are and widened there: large ones fit no other way."""
+    state = load_state(model_dir, device=device)
+    stored = state["transformer.wte.weight"].dtype
+    torch.set_default_dtype(stored)
+    with torch.device(device):  # where billions of random numbers, soon overwritten, are drawn at once
         model = GPTBigCodeForCausalLM(GPTBigCodeConfig(**load_config(model_dir))).eval()
-    missing, _ = model.load_state_dict(load_state(model_dir, torch.float32), strict=False)
+    torch.set_default_dtype(torch.float32)
+    missing, _ = model.load_state_dict(state, strict=False)
     if set(missing) - {"lm_head.weight"}:
         sys.exit(f"{model_dir} lacks {missing}")
     model.tie_weights()
-    return model.float().to(device)
+    del state
+    return model.float()
 
 
 def suppressed_tokens(model_dir):

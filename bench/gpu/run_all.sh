@@ -12,9 +12,8 @@
 #   BENCH       flags of bench/run.ts (fewer contexts)
 #   PROVIDERS   default "dawn webgpu";  PYTHON default python3;  STEP_SECONDS limit of one step, default 200
 set -uo pipefail
-cd "$(dirname "$0")/../.."
-model=$(realpath -m "${MODEL:-weights/hyades-starcoder-31m}")
-source bench/gpu/machine.sh
+model=$(realpath -m "${MODEL:-$(dirname "$0")/../../weights/hyades-starcoder-31m}")
+. "$(dirname "$0")/environment.sh"
 
 # parity NAME FOLDER: reference, then every provider.
 parity() {
@@ -41,7 +40,7 @@ if [ -e "$model/model.safetensors" ]; then
   done
 fi
 
-echo "=== $(cat "$out/gpu.txt"), commit $HYADES_COMMIT"
+echo "=== $gpu, commit $HYADES_COMMIT"
 for log in "$out"/random-*.log "$out"/default-*.log "$out"/bench-*.log; do
   [ -e "$log" ] && echo "--- $(basename "$log" .log)" && grep -E '^\||^\{|^in all|^tokens|distinct|loaded|error|Error|not measured' "$log"
 done | tee "$out/summary.txt"

@@ -56,6 +56,10 @@ export class ServerProcess implements AsyncDisposable {
     );
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** Lines that tell of an error that nobody handled, or that the server itself calls one. */
   get errors(): string[] {
     return this.#output.text.split("\n").filter((line) => /"level":"error"|Uncaught|panicked/.test(line));

@@ -22,11 +22,11 @@ def load_config(model_dir):
     return config
 
 
-def load_tensors(model_dir):
+def load_tensors(model_dir, device="cpu"):
     """All tensors by name, as the files hold them."""
     state = {}
     for file in sorted(Path(model_dir).glob("*.safetensors")):
-        with safe_open(file, "pt") as tensors:
+        with safe_open(file, "pt", device=device) as tensors:
             state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
     return unpack_int4(state, load_config(model_dir))
 
@@ -50,9 +50,9 @@ def load_int8(model_dir):
     return {name: (tensor, state[f"{name}_scale"]) for name, tensor in state.items() if tensor.dtype == torch.int8}
 
 
-def load_state(model_dir, dtype=None):
+def load_state(model_dir, dtype=None, device="cpu"):
     """All tensors by name; int8 ones times their scales. `dtype` None keeps what the file holds."""
-    state = load_tensors(model_dir)
+    state = load_tensors(model_dir, device)
     for name in [name for name in state if state[name].dtype == torch.int8]:
         scale = state.pop(f"{name}_scale")
         state[name] = state[name].float() * scale[:, None]

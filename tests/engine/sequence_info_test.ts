@@ -81,6 +81,16 @@ Deno.test("LocalEngine.stats() counts steps, their sequences and rows, and the l
   assert.equal(computedTokens, fake.runners[0].rows);
 });
 
+Deno.test("LocalEngine.stats() adds up what steps took, and not what lies between them", async () => {
+  let time = 0;
+  const ticks = () => time++;
+  await using fake = await openFakeEngine({}, { now: ticks });
+  await collect(fake.engine.submit(request(textPrompt("abc"), { maxTokens: 4 })));
+  const { steps, stepMs } = await fake.engine.stats();
+  assert.ok(stepMs >= steps, `each step takes a tick at least: ${stepMs} in ${steps} steps`);
+  assert.ok(stepMs < time - steps, `and there are others: ${time} ticks in all`);
+});
+
 Deno.test("LocalEngine.stats() tells cancellations in the queue, in prefill and in decode apart", async () => {
   const gate = new Gate();
   const limits = { maxSequences: 1, maxTokens: 8 };

@@ -71,6 +71,55 @@ Deno.test("LocalEngine has two steps in flight all the time while it only decode
   assert.equal(runner.ahead, maxTokens - 1 - 1, "all but the prompt's and the one after it");
 });
 
+Deno.test("LocalEngine has two steps in flight although the cache has filled all blocks, in host memory too", async () => {
+  const sizes = { maxTokens: 64, maxSequences: 16, maxSamples: 16, numBlocks: 120 };
+  for (const numHostBlocks of [0, 40]) {
+    await using fake = await openFakeEngine({ limits: { ...sizes, numHostBlocks } }, PLAIN);
+    const { engine, runners: [runner] } = fake;
+    // Of all lengths, so that in every step somebody needs a new block.
+    const ask = (letter: string) =>
+      Promise.all(Array.from({ length: 16 }, (_, i) => {
+        const wanted = request(textPrompt(letter + String.fromCharCode(97 + i).repeat(15 + i)), {
+          maxTokens: 64,
+        });
+        return collect(engine.submit(wanted));
+      }));
+    const first = (await ask("a")).map((events) => completionOf(events).ids);
+    await ask("b");
+    const { cachedBlocks, totalBlocks } = await engine.stats();
+    assert.ok(cachedBlocks > totalBlocks - 20, `${cachedBlocks} of ${totalBlocks} blocks are cached`);
+    const before = runner.ahead;
+    await ask("c");
+    assert.ok(runner.ahead - before > 45, `${runner.ahead - before} of 64 steps began ahead`);
+    assert.deepEqual((await ask("a")).map((events) => completionOf(events).ids), first);
+  }
+});
+
+for (const stepsInFlight of [1, 2]) {
+  const order = stepsInFlight === 1 ? "after" : "before";
+  Deno.test(`LocalEngine begins a step that is no step ahead ${order} it tells the tokens of the one before, ${stepsInFlight} in flight`, async () => {
+    const log: string[] = [];
+    // Somebody always waits for the one place, so that nothing is begun before the step under way is done.
+    const limits = { maxSequences: 1 };
+    const beforeStep = () => void log.push("step");
+    await using fake = await openFakeEngine({ limits, stepsInFlight, beforeStep }, PLAIN);
+    const first = (async () => {
+      for await (const { kind } of fake.engine.submit(request(textPrompt("x"), { maxTokens: 20 }))) {
+        log.push(kind);
+      }
+    })();
+    const second = collect(fake.engine.submit(request(textPrompt("abcdef"), { maxTokens: 2 })));
+    await Promise.all([first, second]);
+    const steps = log.flatMap((what, at) => what === "step" ? [at] : []);
+    const tokens = log.flatMap((what, at) => what === "token" ? [at] : []);
+    // Step k of the first request draws its token k; the first of them reads the prompt.
+    for (let k = 1; k < 18; k++) {
+      if (stepsInFlight === 1) assert.ok(tokens[k] < steps[k + 1], `token ${k} of ${log}`);
+      else assert.ok(tokens[k] > steps[k + 1], `token ${k} of ${log}`);
+    }
+  });
+}
+
 Deno.test("LocalEngine lets a newcomer in with the second step after it came", async () => {
   const holds: (() => void)[] = [];
   const beforeStep = () => new Promise<void>((resolve) => holds.push(resolve));

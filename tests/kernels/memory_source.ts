@@ -50,6 +50,15 @@ export class MemorySource implements TensorSource {
     return Promise.resolve(tensor.bytes.slice(start * rowBytes, end * rowBytes));
   }
 
+  async readRowsInto(
+    name: string,
+    start: number,
+    end: number,
+    target: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    target.set(await this.readRows(name, start, end));
+  }
+
   #store(name: string, dtype: TensorDtype, shape: readonly number[], values: ArrayBufferView<ArrayBuffer>) {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     this.#tensors.set(name, { name, dtype, shape, bytes });

@@ -18,7 +18,11 @@ const CONFIG = {
 /** All tensors of the tiny model, F32. `change` edits the header's entries before offsets are given out. */
 function tensors(change: (shapes: Map<string, readonly number[]>) => void = () => {}): Uint8Array {
   const shapes = new Map<string, readonly number[]>();
-  const { graph } = gptBigCode.build(CONFIG, { find: () => undefined, readRows: () => Promise.reject() });
+  const { graph } = gptBigCode.build(CONFIG, {
+    find: () => undefined,
+    readRows: () => Promise.reject(),
+    readRowsInto: () => Promise.reject(),
+  });
   for (const { ref } of weightsOf(graph)) shapes.set(ref.name, ref.shape);
   change(shapes);
   const header: Record<string, HeaderEntry> = {};

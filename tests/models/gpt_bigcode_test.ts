@@ -16,6 +16,7 @@ import { PARITY_CASES, readExpected } from "./parity_cases.ts";
 const NOTHING: TensorSource = {
   find: () => undefined,
   readRows: () => Promise.reject(new Error("nothing to read")),
+  readRowsInto: () => Promise.reject(new Error("nothing to read")),
 };
 
 const TINY = {
@@ -217,6 +218,7 @@ function shapesOnly(shapes: Readonly<Record<string, readonly number[]>>): Tensor
   return {
     find: (name) => Object.hasOwn(shapes, name) ? { name, dtype: "F32", shape: shapes[name] } : undefined,
     readRows: () => Promise.reject(new Error("nothing to read")),
+    readRowsInto: NOTHING.readRowsInto,
   };
 }
 

@@ -11,8 +11,8 @@ export interface ParityCase {
   /** Folder of expected.json and expected.safetensors. */
   readonly expectedDir: string;
   /**
-   * How the weights are stored, which sets the tolerance on logits. f16, where a GPU keeps K and V in f16 too: relative
-   * L2 of at most 5e-3. All others (int8 against its dequantised values): largest difference at most 1e-4 of the
+   * How the weights are stored, which sets the tolerance on logits. f16, where a GPU keeps K and V in f16 too, and
+   * matrix units (fast profile), which take rows of a prompt in f16: relative L2 of at most 5e-3. All others (int8 against its dequantised values): largest difference at most 1e-4 of the
    * largest |logit|, and the greedy continuation to the letter.
    */
   readonly storage: "f32" | "f16" | "bf16" | "int8";

@@ -126,6 +126,21 @@ Deno.test("SafetensorsSource.readRows() returns ranges of rows in buffers of the
   });
 });
 
+Deno.test("SafetensorsSource.readRowsInto() fills many targets at once, each with its own rows", async () => {
+  const rows = 500, file = safetensorsFile({ a: entry("I8", [rows, 8], 0, rows * 8) }, rows * 8);
+  for (let i = 0; i < rows * 8; i++) file[file.length - rows * 8 + i] = i % 251;
+  await withFolder({ "model.safetensors": file }, async (folder) => {
+    using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
+    await Promise.all(Array.from({ length: rows - 3 }, async (_, row) => {
+      const target = new Uint8Array(3 * 8);
+      await source.readRowsInto("a", row, row + 3, target);
+      deepStrictEqual(target, Uint8Array.from({ length: 24 }, (_, i) => (row * 8 + i) % 251));
+    }));
+    await rejects(source.readRowsInto("a", 0, 2, new Uint8Array(15)), /take 16 bytes, the target has 15/);
+    await rejects(source.readRowsInto("b", 0, 2, new Uint8Array(16)), /the checkpoint has no "b"/);
+  });
+});
+
 Deno.test("SafetensorsSource.find() refuses a type that no kernel reads only when it is asked for", async () => {
   const file = safetensorsFile({ "h.0.attn.bias": entry("I64", [1], 0, 8), w: entry("F16", [1], 8, 10) }, 10);
   await withFolder({ "model.safetensors": file }, async (folder) => {

@@ -80,6 +80,7 @@ const NO_STATISTICS: EngineStats = {
   batchSize: 0,
   stepSequences: 0,
   computedTokens: 0,
+  stepMs: 0,
   longestContext: 0,
   drafts: 0,
   draftedTokens: 0,

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The tests of kernels and models (parity with transformers, batching, prefix reuse, speculation, steps in flight, and each
+# kernel against its reference) on the GPU of a machine without network, on both providers and in both profiles. Parity is
+# the fast profile's; the others have tests of either. Ends with the counts.
+#
+#   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/suites.sh [tests/...]
+#
+# Left out: the compiler of the CPU's kernels, and the default model's cases where its weights are not in weights/.
+set -uo pipefail
+. "$(dirname "$0")/environment.sh"
+filter="/./"
+if [ ! -e weights/hyades-starcoder-31m/model.safetensors ]; then
+  filter="/^(parity with transformers: m|[^p]|p[^a])/" # Its regular expressions cannot say what must not follow.
+  echo "weights/hyades-starcoder-31m is not there: its cases are left out"
+fi
+tests=("$@")
+[ ${#tests[@]} -gt 0 ] || tests=(tests/kernels tests/models)
+export CI=true NO_COLOR=1 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$(mktemp -d)}
+STEP_SECONDS=${STEP_SECONDS:-500} step suites "$work/bin/deno" test --allow-all --cached-only --no-check \
+  --ignore=tests/kernels/build_cpu_test.ts --filter "$filter" "${tests[@]}"
+echo "=== $gpu, commit $HYADES_COMMIT"
+grep -E "FAILED|^error|largest|L2" "$out/suites.log" | grep -E "FAILED|error" | head -40
+grep -E "passed" "$out/suites.log" | tail -1
+exit $failed
