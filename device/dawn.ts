@@ -17,16 +17,20 @@ const pacer = new TickPacer(setImmediate);
 
 /**
  * A new Dawn instance, and the pacer that its waits should go through.
+ * @param backend null: the one that needs no driver and computes nothing; else Dawn's choice
  * @throws {Error} when the addon cannot be loaded, saying why.
  */
-export async function loadDawn(profile: Profile): Promise<{ gpu: GPU; pacer: TickPacer }> {
+export async function loadDawn(
+  profile: Profile,
+  backend?: "null",
+): Promise<{ gpu: GPU; pacer: TickPacer }> {
   Object.assign(globalThis, { setImmediate: (callback: () => void) => pacer.schedule(callback) });
   const addon = await importAddon();
   // GPUBufferUsage and its like are the same numbers in both providers; only what Deno lacks is added.
   for (const [name, value] of Object.entries(addon.globals)) {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true });
   }
-  const gpu = addon.create(flags(profile));
+  const gpu = addon.create([...flags(profile), ...(backend ? [`backend=${backend}`] : [])]);
   instances.push(gpu);
   return { gpu, pacer };
 }

@@ -27,6 +27,29 @@ export function gpuTest(
   }
 }
 
+/** Set by run.ts for the process whose adapter is to have matrix units. */
+const MATRIX_UNITS = Deno.env.get("HYADES_TEST_MATRIX_UNITS") === "true";
+
+/**
+ * Registers a test of kernels on matrix units (Dawn, fast profile), for the process that run.ts starts for these; in
+ * others it is ignored. An adapter without matrix units fails the test when CI=true, and else is reported.
+ */
+export function matrixUnitsTest(
+  name: string,
+  options: Pick<TestGpuOptions, "maxBindingBytes">,
+  body: (gpu: GpuDevice) => Promise<void>,
+): void {
+  Deno.test({
+    name: `${name} [dawn, matrix units]`,
+    ignore: !MATRIX_UNITS,
+    async fn() {
+      using gpu = await openTestGpu("dawn", { ...options, profile: "fast" });
+      if (gpu?.caps.matrixFragment) await body(gpu);
+      else if (gpu) nothingChecked(`${gpu.caps.adapter} has no matrix units for Dawn`);
+    },
+  });
+}
+
 /** Opens a provider for a test; undefined only outside CI, with a word on the console. */
 export async function openTestGpu(
   provider: (typeof GPU_PROVIDERS)[number],
@@ -34,9 +57,13 @@ export async function openTestGpu(
 ): Promise<GpuDevice | undefined> {
   const gpu = await openGpu(provider, { profile, ...(maxBindingBytes && { maxBindingBytes }) });
   if (gpu) return gpu;
-  const message =
-    `no adapter for "${provider}": run the tests with \`deno task test\`, which installs software Vulkan`;
+  nothingChecked(`no adapter for "${provider}"`);
+  return undefined;
+}
+
+/** @throws {Error} in CI; elsewhere it is a word on the console. */
+function nothingChecked(reason: string): void {
+  const message = `${reason}: run the tests with \`deno task test\`, which brings software Vulkan`;
   if (Deno.env.get("CI") === "true") throw new Error(message);
   console.warn(`  nothing checked: ${message}`);
-  return undefined;
 }

@@ -1,13 +1,55 @@
 // `deno task test`: makes sure that both WebGPU providers have an adapter (software Vulkan where there is no better
-// one for tests), then runs `deno test` with the arguments given.
-import { softwareVulkan } from "./software_vulkan.ts";
+// one for tests), runs `deno test` with the arguments given, and then the tests of kernels on matrix units in a process
+// of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone.
+import { mesaVersion, softwareVulkan } from "./software_vulkan.ts";
+import { MIN_MATRIX_MESA, unpackedMesa } from "./unpacked_mesa.ts";
 
-const env = {
-  ...await softwareVulkan(),
-  XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync(),
-};
-const { code } = await new Deno.Command(Deno.execPath(), {
-  args: ["test", "--allow-all", "--no-check", ...Deno.args],
-  env,
-}).spawn().status;
-Deno.exit(code);
+interface Surroundings {
+  /** To stand before Deno's path. */
+  readonly launcher: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const shared = { XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync() };
+const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
+const code = await denoTest(usual, Deno.args);
+const matrixCode = Deno.args.some((arg) => arg.startsWith("-")) ? 0 : await testMatrixUnits(Deno.args);
+Deno.exit(code || matrixCode);
+
+/** The exit code; with CI=true it is a failure when they cannot be run, which is else said on stderr. */
+async function testMatrixUnits(paths: readonly string[]): Promise<number> {
+  const surroundings = await matrixUnits();
+  if (!surroundings) return Deno.env.get("CI") === "true" ? 1 : 0;
+  const env = { ...surroundings.env, HYADES_TEST_MATRIX_UNITS: "true" };
+  const folders = paths.length > 0 ? paths : ["tests/kernels", "tests/models"];
+  return await denoTest({ ...surroundings, env }, [
+    "--parallel",
+    "--filter",
+    "/matrix units\\]$/",
+    ...folders,
+  ]);
+}
+
+async function matrixUnits(): Promise<Surroundings | undefined> {
+  if ("VK_DRIVER_FILES" in usual.env && await mesaVersion() >= MIN_MATRIX_MESA) return usual;
+  try {
+    const { version, folder, launcher, env } = await unpackedMesa();
+    console.error(`Tests on matrix units: Mesa ${version} in ${folder} (delete it to have today's fetched)`);
+    return { launcher, env: { ...shared, ...env } };
+  } catch (error) {
+    console.error(
+      `Not checked: kernels on matrix units, for want of Mesa ${MIN_MATRIX_MESA} or newer: ` +
+        (error instanceof Error ? error.message : error),
+    );
+    return undefined;
+  }
+}
+
+async function denoTest({ launcher, env }: Surroundings, args: readonly string[]): Promise<number> {
+  const [program, ...before] = [...launcher, Deno.execPath()];
+  const command = new Deno.Command(program, {
+    args: [...before, "test", "--allow-all", "--no-check", ...args],
+    env,
+  });
+  return (await command.spawn().status).code;
+}

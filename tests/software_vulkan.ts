@@ -1,6 +1,8 @@
 // A GPU in software for the tests: Mesa's lavapipe, new enough for Dawn (Mesa 25; Debian 12 has it in backports).
+import { hasSuite, release, run, sourceEntry } from "./debian.ts";
 
 const MIN_MESA = 25;
+const BACKPORTS = "bookworm-backports";
 const ICD_FOLDER = "/usr/share/vulkan/icd.d";
 
 /**
@@ -29,7 +31,7 @@ function lavapipeIcd(): string | undefined {
 }
 
 /** Major version of the installed mesa-vulkan-drivers, 0 when there is none. */
-async function mesaVersion(): Promise<number> {
+export async function mesaVersion(): Promise<number> {
   const { stdout } = await run([
     "dpkg-query",
     "-W",
@@ -45,50 +47,20 @@ async function installMesa(): Promise<void> {
   const elevate = Deno.uid() === 0 ? [] : ["sudo", "-n"];
   if ((await run([...elevate, "apt-get", "--version"])).code !== 0) return;
   console.error("Installing software Vulkan (libvulkan1, mesa-vulkan-drivers) for the tests ...");
-  const release = /^VERSION_CODENAME=(\w+)/m.exec(readOrEmpty("/etc/os-release"))?.[1] ?? "";
-  const backports = release === "bookworm" ? ["-t", "bookworm-backports"] : [];
+  const backports = release() === "bookworm" ? ["-t", BACKPORTS] : [];
   if (backports.length > 0) await addBackports(elevate);
   await run([...elevate, "apt-get", "update", "-q"], true);
   const packages = ["libvulkan1", "mesa-vulkan-drivers"];
   await run([...elevate, "apt-get", "install", "-y", "-q", ...backports, ...packages], true);
 }
 
-/** Adds bookworm-backports from the same place as the machine's own Debian packages. */
+/** From the same place as the machine's own Debian packages. */
 async function addBackports(elevate: string[]): Promise<void> {
-  const deb822 = readOrEmpty("/etc/apt/sources.list.d/debian.sources");
-  const classic = readOrEmpty("/etc/apt/sources.list");
-  if (/bookworm-backports/.test(deb822 + classic)) return;
-  const stanza = deb822.split(/\n\s*\n/).find((text) => /^Suites:.*\bbookworm\b(?!-)/m.test(text));
-  const line = classic.split("\n").find((text) => /^deb\s.*\sbookworm\s/.test(text));
-  const [file, text] = stanza
-    ? ["hyades-backports.sources", stanza.replace(/^Suites:.*$/m, "Suites: bookworm-backports") + "\n"]
-    : ["hyades-backports.list", (line ?? "").replace(/\sbookworm\s/, " bookworm-backports ") + "\n"];
+  const entry = sourceEntry(BACKPORTS);
+  if (!entry || hasSuite(BACKPORTS)) return;
   const temporary = await Deno.makeTempFile();
-  await Deno.writeTextFile(temporary, text);
-  await run([...elevate, "install", "-m", "644", temporary, `/etc/apt/sources.list.d/${file}`], true);
+  await Deno.writeTextFile(temporary, entry.text);
+  const file = `/etc/apt/sources.list.d/hyades-backports.${entry.extension}`;
+  await run([...elevate, "install", "-m", "644", temporary, file], true);
   await Deno.remove(temporary);
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
-  }
-}
-
-async function run(command: string[], show = false): Promise<{ code: number; stdout: string }> {
-  const output = show ? "inherit" : "piped";
-  try {
-    const result = await new Deno.Command(command[0], {
-      args: command.slice(1),
-      stdin: "null",
-      stdout: output,
-      stderr: output,
-      env: { DEBIAN_FRONTEND: "noninteractive" },
-    }).output();
-    return { code: result.code, stdout: show ? "" : new TextDecoder().decode(result.stdout) };
-  } catch {
-    return { code: 127, stdout: "" };
-  }
 }

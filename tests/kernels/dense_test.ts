@@ -4,7 +4,7 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import type { LinearNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
-import { gpuTest } from "../gpus.ts";
+import { gpuTest, matrixUnitsTest } from "../gpus.ts";
 import { DENSE_CASES, type DenseCase, type DenseProblem } from "./dense_cases.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
@@ -18,14 +18,35 @@ for (const profile of ["safe", "fast"] as const) {
       `Dense kernels match the float64 reference (${profile}${limited})`,
       { profile, ...(maxBindingBytes && { maxBindingBytes }) },
       async (gpu) => {
-        const seed = testSeed();
-        console.log(`  HYADES_TEST_SEED=${seed}`);
-        for (const denseCase of DENSE_CASES.filter((c) => c.maxBindingBytes === maxBindingBytes)) {
-          await checkCase(gpu, denseCase, seed);
-        }
+        await checkCases(gpu, DENSE_CASES.filter((c) => c.maxBindingBytes === maxBindingBytes));
       },
     );
   }
+}
+
+/**
+ * What matrix units may read: all shapes in f16, and of those in int8 and int4, which differ in how the weight comes to
+ * the tile, enough for every form. Software compiles a product in some seconds.
+ */
+const MATRIX_CASES = DENSE_CASES.filter(({ name }) =>
+  /^linear (F16 |(I8|I4) (16|70|[0-9]{3})x)|^layerNorm of (512|515), linears in (F16|I4)|head in I8$/.test(
+    name,
+  )
+);
+
+for (const maxBindingBytes of new Set(MATRIX_CASES.map((c) => c.maxBindingBytes))) {
+  const limited = maxBindingBytes ? ` in bindings of ${maxBindingBytes} bytes` : "";
+  matrixUnitsTest(
+    `Linear${limited} matches the float64 reference`,
+    { ...(maxBindingBytes && { maxBindingBytes }) },
+    (gpu) => checkCases(gpu, MATRIX_CASES.filter((c) => c.maxBindingBytes === maxBindingBytes)),
+  );
+}
+
+async function checkCases(gpu: GpuDevice, cases: readonly DenseCase[]): Promise<void> {
+  const seed = testSeed();
+  console.log(`  HYADES_TEST_SEED=${seed}`);
+  for (const denseCase of cases) await checkCase(gpu, denseCase, seed);
 }
 
 async function checkCase(gpu: GpuDevice, denseCase: DenseCase, seed: number): Promise<void> {
