@@ -1,11 +1,12 @@
-// linear for many rows on matrix units: y[r][n] = epilogue(sum over k of x[r][k] * weight[n][k]), one ROWS x COLUMNS tile
-// of y a workgroup, of which each subgroup has a part that stays in its registers as f32 fragments.
-// x f16 [rows up to whole tiles, X_WORDS * 8], zero beyond its width (halves.wgsl makes it); weight f16 or i8
+// linear on matrix units: y[r][n] = epilogue(sum over k of x[r][k] * weight[n][k]), one ROWS x COLUMNS tile of y a
+// workgroup, of which each subgroup has a part that stays in its registers as f32 fragments; or several subgroups share a
+// part, each with slices of the depth, and add up in the end.
+// x f16 [rows up to whole tiles, X_WORDS * 8], zero beyond its width (half_values.ts); weight f16, i8 or i4
 // [SHARD_ROWS, whole 16 bytes], one shard, whose row 0 is output column FIRST_COLUMN. Words are 16 bytes.
 // Depths of DEPTH go through workgroup memory; the next one is on its way from global memory meanwhile.
-// Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS), z = parts of the depth, whose sums split.wgsl adds up;
-// THREADS threads. Reference: linearReference, with x rounded to f16. Every output of a part is summed over k in ascending
-// order, in fragments; how many parts there are follows the number of rows.
+// Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS), z = parts of the depth, whose sums sum_parts.wgsl or
+// sum_norm.wgsl adds up; THREADS threads. Reference: linearReference, with x rounded to f16. How an output's sum is divided
+// follows the number of rows.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
