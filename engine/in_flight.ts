@@ -85,13 +85,16 @@ export class InFlight {
     for (const generation of this.generations) this.end(generation, error());
   }
 
-  /** Ends what has waited, or run, for longer than its request allows. */
-  enforceDeadlines() {
+  /**
+   * Ends what has waited, or run, for longer than its request allows.
+   * @param cuts false: only what has nothing to show; others may have tokens that are yet to be told
+   */
+  enforceDeadlines({ cuts = true } = {}) {
     const now = this.#now();
     for (const generation of this.generations) {
       const verdict = generation.verdictAt(now);
       if (verdict === "fail") this.end(generation, timeoutError(now - generation.submittedAt));
-      if (verdict === "cut") this.#cut(generation, "length");
+      if (verdict === "cut" && cuts) this.#cut(generation, "length");
     }
   }
 

@@ -237,7 +237,10 @@ export class LocalEngine implements Engine {
     await this.#grammars.settle();
     if (!overlaps) return;
     // The device has its next step before the tokens of this one are told.
-    if (this.#lost === undefined && !this.#closed) this.#ahead ??= this.#beginStep();
+    if (this.#lost === undefined && !this.#closed && !this.#ahead) {
+      this.#inFlight.enforceDeadlines({ cuts: false }); // Or who has waited for too long would be served after all.
+      this.#ahead = this.#beginStep();
+    }
     deliverRest();
   }
 

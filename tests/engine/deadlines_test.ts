@@ -54,6 +54,31 @@ Deno.test("LocalEngine fails what waits longer than its queue deadline, and free
   assert.deepEqual([waiting, running, freeBlocks], [0, 0, totalBlocks]);
 });
 
+for (const deadlines of [{ queueMs: 100 }, { totalMs: 100 }]) {
+  const [name] = Object.keys(deadlines);
+  Deno.test(`LocalEngine begins no step for whom ${name} has run out while the place was taken`, async () => {
+    const clock = { now: 0 };
+    let steps = 0;
+    const beforeStep = async () => {
+      if (++steps < 8) return;
+      await new Promise((resolve) => setTimeout(resolve, 0)); // By then deadlines were looked at for this step.
+      clock.now = 101;
+    };
+    await using fake = await openFakeEngine({ limits: { maxSequences: 1 }, beforeStep }, {
+      now: () => clock.now,
+      speculation: false,
+    });
+    const first = collect(fake.engine.submit(request(textPrompt("x"), { maxTokens: 8 })));
+    const second = collect(fake.engine.submit(request(textPrompt("y"), { deadlines })));
+    await assert.rejects(second, (error) => {
+      assert.ok(error instanceof EngineUnavailableError && error.reason === "timeout");
+      return true;
+    });
+    assert.equal(completionOf(await first).ids.length, 8);
+    assert.equal(steps, 8);
+  });
+}
+
 Deno.test("LocalEngine ends a prompt that takes longer than its deadline with no token, every sample", async () => {
   await using held = await openHeld({ limits: { maxTokens: 8 } });
   const long = request(textPrompt("p".repeat(40)), { n: 2, deadlines: { promptMs: 50 } });
