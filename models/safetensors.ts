@@ -139,19 +139,24 @@ const READERS = 4;
 /** A file read at any place by several callers at once; those who are too many wait for one another. */
 class RangedFile implements Disposable {
   readonly path: string;
+  /** As it was when it was opened first. */
+  readonly #info: Deno.FileInfo;
   readonly #opened: Deno.FsFile[];
   readonly #idle: Deno.FsFile[];
   readonly #waiting: ((file: Deno.FsFile) => void)[] = [];
+  /** How many more times it may be opened. */
+  #spare = READERS - 1;
 
-  private constructor(file: Deno.FsFile, path: string) {
+  private constructor(path: string, file: Deno.FsFile) {
     this.path = path;
+    this.#info = file.statSync();
     this.#opened = [file];
     this.#idle = [file];
   }
 
   static async open(path: string): Promise<RangedFile> {
     try {
-      return new RangedFile(await Deno.open(path), path);
+      return new RangedFile(path, await Deno.open(path));
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       throw new Deno.errors.NotFound(
@@ -160,8 +165,8 @@ class RangedFile implements Disposable {
     }
   }
 
-  async size(): Promise<number> {
-    return (await this.#opened[0].stat()).size;
+  get size(): number {
+    return this.#info.size;
   }
 
   async read(offset: number, numBytes: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -185,15 +190,20 @@ class RangedFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#spare = 0;
     for (const file of this.#opened) file.close();
   }
 
   #take(): Deno.FsFile | Promise<Deno.FsFile> {
-    const idle = this.#idle.pop();
-    if (idle) return idle;
-    if (this.#opened.length === READERS) return new Promise((resolve) => this.#waiting.push(resolve));
-    const file = Deno.openSync(this.path);
-    this.#opened.push(file);
+    return this.#idle.pop() ?? this.#openAnew() ?? new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Undefined where that is not to be: who reads then waits for one that is open. */
+  #openAnew(): Deno.FsFile | undefined {
+    if (this.#spare === 0) return undefined;
+    const file = openSame(this.path, this.#info);
+    if (file) this.#opened.push(file);
+    this.#spare = file ? this.#spare - 1 : 0;
     return file;
   }
 
@@ -204,10 +214,27 @@ class RangedFile implements Disposable {
   }
 }
 
+/**
+ * Undefined where the path no longer leads to that file, or the process may open no more: a model that is replaced or
+ * removed while it is read is read to its end as it was.
+ */
+function openSame(path: string, { dev, ino, mtime }: Deno.FileInfo): Deno.FsFile | undefined {
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(path);
+  } catch {
+    return undefined;
+  }
+  const found = file.statSync();
+  if (found.dev === dev && found.ino === ino && found.mtime?.getTime() === mtime?.getTime()) return file;
+  file.close();
+  return undefined;
+}
+
 async function openShard(path: string, files: RangedFile[]): Promise<LocatedTensor[]> {
   const file = await RangedFile.open(path);
   files.push(file);
-  const fileBytes = await file.size();
+  const fileBytes = file.size;
   const prefix = await file.read(0, Math.min(LENGTH_BYTES, fileBytes));
   const header = await file.read(LENGTH_BYTES, headerLength(prefix, path, fileBytes));
   return parseHeader(header, path, fileBytes).map((tensor) => ({ ...tensor, file }));

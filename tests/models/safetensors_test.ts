@@ -141,6 +141,43 @@ Deno.test("SafetensorsSource.readRowsInto() fills many targets at once, each wit
   });
 });
 
+const CHANGES: readonly [name: string, change: (path: string, other: Uint8Array) => Promise<void>][] = [
+  ["removed", (path) => Deno.remove(path)],
+  ["replaced by another of the same layout", async (path, other) => {
+    await Deno.writeFile(`${path}.part`, other);
+    await Deno.rename(`${path}.part`, path);
+  }],
+];
+
+for (const [name, change] of CHANGES) {
+  Deno.test(`SafetensorsSource reads on in a file that is ${name} meanwhile`, async () => {
+    const rows = 64, header = { a: entry("I8", [rows, 4], 0, rows * 4) };
+    const [one, other] = [1, 2].map((byte) =>
+      safetensorsFile(header, rows * 4, new Uint8Array(rows * 4).fill(byte))
+    );
+    await withFolder({ "model.safetensors": one }, async (folder) => {
+      using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
+      await change(`${folder}/model.safetensors`, other);
+      const reads = await Promise.all(
+        Array.from({ length: rows }, (_, row) => source.readRows("a", row, row + 1)),
+      );
+      for (const bytes of reads) deepStrictEqual([...bytes], [1, 1, 1, 1]);
+    });
+  });
+}
+
+Deno.test("SafetensorsSource leaves no file open where it is disposed of while reads are under way", async () => {
+  await withFolder({ "model.safetensors": safetensorsFile(GOOD, 19) }, async (folder) => {
+    const source = await SafetensorsSource.open(`${folder}/model.safetensors`);
+    const before = source.readRows("a", 0, 2);
+    source[Symbol.dispose]();
+    const after = [0, 1, 2].map(() => source.readRows("a", 0, 2));
+    // What is under way may still end; deno test counts the files.
+    await Promise.allSettled([before, ...after]);
+    for (const read of after) await rejects(read, Deno.errors.BadResource);
+  });
+});
+
 Deno.test("SafetensorsSource.find() refuses a type that no kernel reads only when it is asked for", async () => {
   const file = safetensorsFile({ "h.0.attn.bias": entry("I64", [1], 0, 8), w: entry("F16", [1], 8, 10) }, 10);
   await withFolder({ "model.safetensors": file }, async (folder) => {
