@@ -22,6 +22,7 @@ interface Lane extends Disposable {
 }
 
 export class GpuUploads implements Disposable {
+  readonly #gpu: GpuDevice;
   readonly #lanes: readonly Lane[];
   /** When the piece before is done, by lane. */
   readonly #last: Promise<unknown>[];
@@ -31,6 +32,7 @@ export class GpuUploads implements Disposable {
 
   /** @param mapped fill memory that the GPU reads; where a map stands still until it is done, pieces are copied instead */
   constructor(gpu: GpuDevice, mapped = !readsBlock(gpu.caps)) {
+    this.#gpu = gpu;
     const NewLane = mapped ? MappedLane : WrittenLane;
     this.#lanes = Array.from({ length: PIECES_AT_ONCE }, () => new NewLane(gpu));
     this.#last = this.#lanes.map(() => Promise.resolve());
@@ -40,13 +42,22 @@ export class GpuUploads implements Disposable {
    * Fills a piece and has it copied to `buffer` at byte `offset`. Resolves when the copy is submitted. Numbers are
    * multiples of 4; several calls may be under way.
    * @param numBytes at most PIECE_BYTES
-   * @throws whatever `fill` throws
+   * @throws {DeviceLostError} when the device went away meanwhile
+   * @throws whatever else `fill` throws
    */
   async put(buffer: GPUBuffer, offset: number, numBytes: number, fill: Fill): Promise<void> {
     const index = this.#next++ % this.#lanes.length;
     const done = this.#last[index].then(() => this.#put(this.#lanes[index], buffer, offset, numBytes, fill));
     this.#last[index] = done.catch(() => {});
-    await done;
+    try {
+      await done;
+    } catch (error) {
+      // A loss takes the mapped memory away, under whoever fills it too; it is announced by an event of its own, which may
+      // come a turn later.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.#gpu.check();
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,5 +1,6 @@
 // Weights as they arrive on a GPU, byte for byte: every way of storing them, in many pieces and shards.
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { DeviceLostError } from "../../device/device_lost_error.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
 import { type GpuMatrix, rowStride } from "../../kernels/gpu_op.ts";
@@ -111,6 +112,39 @@ gpuTest("GpuWeights.load() gives a reader's error, with nothing under way any mo
   await gpu.wait(gpu.device.queue.onSubmittedWorkDone(), 0);
   gpu.check();
 });
+
+/** Loses the device while pieces are being read. */
+class LosingSource extends MemorySource {
+  readonly #gpu: GpuDevice;
+  #reads = 0;
+
+  constructor(gpu: GpuDevice) {
+    super();
+    this.#gpu = gpu;
+  }
+
+  override async readRowsInto(name: string, start: number, end: number, target: Uint8Array<ArrayBuffer>) {
+    if (++this.#reads === 3) this.#gpu.device.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    await super.readRowsInto(name, start, end, target);
+  }
+}
+
+gpuTest(
+  "GpuWeights.load() of a device that is lost meanwhile ends, and what it says is that",
+  {},
+  async (gpu) => {
+    const source = new LosingSource(gpu);
+    const uses = ["a", "b", "c", "d"].map((name) =>
+      matrixUse(source.add(name, [MANY, 1024], new Float32Array(MANY * 1024)))
+    );
+    await rejects(async () => {
+      using _weights = await GpuWeights.load(gpu, source, uses);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      gpu.check(); // Where nothing is mapped, nothing fails before.
+    }, DeviceLostError);
+  },
+);
 
 function matrixUse(ref: WeightRef): WeightUse {
   return { ref, role: "matrix" };
