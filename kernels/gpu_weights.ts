@@ -168,6 +168,11 @@ export class GpuWeights implements Disposable {
         `Cannot load model: a row of "${name}" takes ${bytesPerRow} bytes, more than this adapter can bind (${maxBindingBytes})`,
       );
     }
+    if (bytesPerRow > PIECE_BYTES) {
+      throw new RangeError(
+        `Cannot load model: a row of "${name}" must take at most ${PIECE_BYTES} bytes, received ${bytesPerRow}`,
+      );
+    }
     const perShard = fitting > SHARD_ROWS ? fitting - fitting % SHARD_ROWS : fitting;
     const shards: MatrixShard[] = [];
     for (let firstRow = 0; firstRow < rows; firstRow += perShard) {

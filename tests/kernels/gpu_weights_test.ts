@@ -94,6 +94,15 @@ gpuTest("GpuWeights stores bf16 that f16 cannot hold as f32", {}, async (gpu) =>
   ok(Math.abs(value / 1e30 - 1) < 0.01, `${value}`);
 });
 
+gpuTest("GpuWeights.load() refuses rows that no piece can hold", {}, async (gpu) => {
+  const source = new MemorySource(), columns = PIECE_BYTES / 4 + 1;
+  const ref = source.add("w", [1, columns], new Float32Array(columns));
+  await rejects(
+    GpuWeights.load(gpu, source, [matrixUse(ref)]),
+    /a row of "w" must take at most 16777216 bytes/,
+  );
+});
+
 /** Fails in the middle of a matrix. */
 class BrokenSource extends MemorySource {
   override async readRowsInto(name: string, start: number, end: number, target: Uint8Array<ArrayBuffer>) {
