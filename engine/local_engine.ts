@@ -240,6 +240,7 @@ export class LocalEngine implements Engine {
     if (this.#lost === undefined && !this.#closed && !this.#ahead) {
       this.#inFlight.enforceDeadlines({ cuts: false }); // Or who has waited for too long would be served after all.
       this.#ahead = this.#beginStep();
+      await undefined; // A runner that waits for the step before submits this one in a microtask.
     }
     deliverRest();
   }
