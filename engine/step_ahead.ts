@@ -16,11 +16,14 @@ export function stepAhead(
   const decoding = new Set(current.filter(isPlainDecode).map(({ sequence }) => sequence));
   if (!places.running.every((sequence) => decoding.has(sequence))) return undefined;
   const ahead: ScheduledSequence[] = [];
-  for (const [index, { sequence, start }] of current.entries()) {
+  let samples = 0;
+  for (const scheduled of current) {
+    const { sequence, start } = scheduled, drawnBy = samples;
+    samples += numSamples(scheduled); // Of those that have ended since, too, be it with drafts or in their prompt.
     if (sequence.state !== "running" || !goesOn(sequence)) continue;
     if (places.lendBlocks(sequence, 1) < 1) return undefined;
     ahead.push({
-      ...{ sequence, start: start + 1, numTokens: 1, drawnBy: index, draws: true, drafts: [] },
+      ...{ sequence, start: start + 1, numTokens: 1, drawnBy, draws: true, drafts: [] },
       ...{ scoreStart: start + 1, scoreEnd: start + 1, adjustments: [] },
     });
   }
@@ -31,6 +34,10 @@ export function stepAhead(
 function isPlainDecode({ sequence, numTokens, draws, scoreStart, scoreEnd }: ScheduledSequence): boolean {
   if (numTokens !== 1 || !draws || scoreStart < scoreEnd || sequence.constrained) return false;
   return sequence.adjustments([0]).length === 0; // Nor would there be any with the next token, whichever it is.
+}
+
+function numSamples({ scoreStart, scoreEnd, draws, drafts }: ScheduledSequence): number {
+  return scoreEnd - scoreStart + (draws ? 1 + drafts.length : 0);
 }
 
 /** The token that is being drawn is not its last, as far as its length goes. */

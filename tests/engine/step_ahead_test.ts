@@ -16,6 +16,7 @@ import {
   until,
   VOCAB_SIZE,
 } from "./fake_model.ts";
+import { byteIds } from "./tiny_tokenizer.ts";
 
 /** No drafts: where they pay, no step is begun ahead. */
 const PLAIN = { speculation: false, typeThrough: false } as const;
@@ -114,6 +115,27 @@ for (const stepsInFlight of [1, 2]) {
     assert.deepEqual((await Promise.all(told)).slice(0, 20), expected);
   });
 }
+
+Deno.test("LocalEngine takes from the step before each sequence's own draw, also after drafts of one that has ended", async () => {
+  // It says its prompt again and again, so that drafts are right, until a stop string is told while its next drafts run.
+  const letters = Array.from({ length: 60 }, (_, i) => String.fromCharCode(33 + (i + 17) % 60)).join("");
+  const again = byteIds(letters);
+  const next = (visible: readonly number[]) =>
+    visible[0] === again[0] ? visible[visible.length - again.length] : undefined;
+  const limits = { maxTokens: 128, maxSamples: 32, numBlocks: 40 };
+  async function answer(beside: boolean) {
+    let time = 0;
+    await using fake = await openFakeEngine({ next, limits }, { typeThrough: false, now: () => time++ });
+    const submit = (ids: number[], stop: string[]) =>
+      collect(fake.engine.submit(request({ kind: "tokens", ids }, { maxTokens: 60, stop })));
+    const drafting = beside ? submit(again, ["Z"]) : undefined;
+    const { ids } = completionOf(await submit(byteIds("other"), []));
+    if (drafting) assert.ok(completionOf(await drafting).finish.drafts!.accepted > 10);
+    assert.ok(fake.runners[0].ahead > 10);
+    return ids;
+  }
+  assert.deepEqual(await answer(true), await answer(false));
+});
 
 Deno.test("LocalEngine lets a newcomer in with the second step after it came", async () => {
   const holds: (() => void)[] = [];
