@@ -35,6 +35,8 @@ export interface GpuCaps {
   /** Largest range of a storage buffer that one binding may cover, bytes. */
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
+  /** Storage buffers that a kernel may bind: eight in every WebGPU. */
+  readonly maxStorageBuffers: number;
   readonly maxWorkgroupBytes: number;
   readonly maxInvocations: number;
 }

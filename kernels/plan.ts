@@ -14,7 +14,7 @@ import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
 import type { Graph, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
-import { mostNormalisedWidth } from "./linear/norm_stage.ts";
+import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall } from "./pipelines.ts";
@@ -98,7 +98,13 @@ export class GpuPlan implements Disposable {
     const layout = controlLayout(options.limits, tileTokens(graph, gpu));
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
-    const fusion = gpu.profile === "fast" ? fusedNorms(graph, mostNormalisedWidth(gpu.caps)) : NO_FUSION;
+    const fusion = gpu.profile === "fast"
+      ? fusedNorms(
+        graph,
+        mostNormalisedWidth(gpu.caps),
+        (linear) => bindsNorm(linear, weights.matrix(linear.weight), gpu.caps),
+      )
+      : NO_FUSION;
     const halves = gpu.profile === "fast"
       ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))
       : NO_HALF_VALUES;

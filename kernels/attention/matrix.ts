@@ -30,14 +30,34 @@ interface MatrixTiling {
  */
 export function matrixTileTokens(node: AttentionNode, profile: Profile, caps: GpuCaps): number | undefined {
   const { matrixFragment } = caps;
-  if (profile === "safe" || !matrixFragment || !fits(node)) return undefined;
+  if (profile === "safe" || !matrixFragment || !fits(node, matrixFragment, caps)) return undefined;
   const group = node.numHeads / node.numKvHeads;
   return Math.min(BLOCK_SIZE, Math.max(1, Math.floor(MOST_SUBGROUPS * matrixFragment.m / group)));
 }
 
-/** Rows of the cache and of the activations must be whole words, and heads whole fragments. */
-function fits({ headSize }: AttentionNode): boolean {
-  return headSize % 16 === 0 && headSize <= MOST_HEAD_COLUMNS;
+/** Rows of the cache and of the activations must be whole words, heads whole fragments, and a workgroup what caps allow. */
+function fits({ headSize }: AttentionNode, fragment: MatrixFragment, caps: GpuCaps): boolean {
+  return headSize % 16 === 0 && headSize % fragment.n === 0 && headSize <= MOST_HEAD_COLUMNS &&
+    dividesAmongLanes(fragment, caps.subgroupMaxSize) &&
+    MOST_SUBGROUPS * caps.subgroupMaxSize <= caps.maxInvocations &&
+    memoryBytes(headSize, fragment) <= caps.maxWorkgroupBytes;
+}
+
+/** Whether every lane has as many fours of a fragment, and words of exponentials, as any other: at least one. */
+function dividesAmongLanes(fragment: MatrixFragment, lanes: number): boolean {
+  const { m, n } = fragment;
+  return lanes % m === 0 && m * n / 4 % lanes === 0 && m * keysAtOnce(fragment) / 8 % lanes === 0;
+}
+
+/** Workgroup memory of the form, with as many subgroups as it may have. */
+function memoryBytes(headSize: number, fragment: MatrixFragment): number {
+  const rows = MOST_SUBGROUPS * fragment.m, keys = keysAtOnce(fragment);
+  const tile = Math.max(rows, keys) * (headSize / 8 + 1), patches = rows * (keys / 4 + 1);
+  return (tile + patches + rows * fragment.n / 4) * 16 + rows * 4 + 4;
+}
+
+function keysAtOnce({ n }: MatrixFragment): number {
+  return 4 * n;
 }
 
 /** The one dispatch, for steps of more than single tokens; undefined where the form does not serve the node. */
@@ -50,7 +70,7 @@ export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall
     fragment: matrixFragment!,
     lanes: subgroupMaxSize,
     subgroups: Math.min(MOST_SUBGROUPS, Math.ceil(packedRows / matrixFragment!.m)),
-    keys: 4 * matrixFragment!.n,
+    keys: keysAtOnce(matrixFragment!),
     headFragments: node.headSize / matrixFragment!.n,
   };
   const rows = tiling.subgroups * tiling.fragment.m;

@@ -15,7 +15,8 @@ const LANE_SCORES = 8;
 
 /**
  * The form's WGSL for the sizes that every attention kernel knows, KEYS and SPLITS; undefined where it does not serve the
- * node: heads of a group, and columns of a head, must be whole fragments, and the cache f16.
+ * node: heads of a group, and columns of a head, must be whole fragments, a thread for each word of a key, and the cache
+ * f16.
  */
 export function matrixSplit(
   node: AttentionNode,
@@ -25,10 +26,11 @@ export function matrixSplit(
 ): ((constants: Readonly<Record<string, number>>) => string) | undefined {
   const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations } = context.caps;
   if (!fragment || context.kvCache(node.layer).type !== "f16") return undefined;
-  const { m } = fragment, group = node.numHeads / node.numKvHeads;
+  const { m } = fragment, group = node.numHeads / node.numKvHeads, threads = keys / m * lanes;
   const fits = group === headGroups * m && node.headSize % m === 0 && keys % m === 0 &&
     BLOCK_SIZE % m === 0 &&
-    m * m === LANE_SCORES * lanes && node.headSize % LANE_SCORES === 0 && keys / m * lanes <= maxInvocations;
+    m * m === LANE_SCORES * lanes && node.headSize % LANE_SCORES === 0 &&
+    node.headSize / LANE_SCORES <= threads && threads <= maxInvocations;
   if (!fits) return undefined;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
@@ -36,7 +38,7 @@ export function matrixSplit(
       HEAD_GROUPS: headGroups,
       FRAGMENT: m,
       LANES: lanes,
-      THREADS: keys / m * lanes,
+      THREADS: threads,
       FIRST_KEY: node.numHeads,
       FIRST_VALUE: node.numHeads + node.numKvHeads,
       SCALE: scoreScale(node),

@@ -1,8 +1,8 @@
 // Writes the part of the one-row form of linear that brings x into workgroup memory, normalised: a layerNorm that only
 // linears read then costs no dispatch of its own. Everything it reads is asked for at once, and before the weight.
 import type { GpuCaps } from "../../device/caps.ts";
-import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
-import type { LayerNormNode } from "../graph.ts";
+import { type Binding, type GpuContext, type GpuMatrix, rowStride } from "../gpu_op.ts";
+import type { LayerNormNode, LinearNode } from "../graph.ts";
 import { heldRow } from "../layer_norm/held_row.ts";
 import type { GemvForm } from "./gemv_form.ts";
 
@@ -17,6 +17,13 @@ const BESIDE_BYTES = 12 * 1024;
 /** The widest row that can be normalised on the way. */
 export function mostNormalisedWidth(caps: GpuCaps): number {
   return Math.min(MOST_COLUMNS, (caps.maxWorkgroupBytes - BESIDE_BYTES) / 4);
+}
+
+/** Whether the form can bind a norm's vectors. Beside a residual they would be more than eight buffers to bind. */
+export function bindsNorm({ bias, residual }: LinearNode, weight: GpuMatrix, caps: GpuCaps): boolean {
+  const perColumn = [bias, weight.scales, weight.type === "i4"].filter(Boolean).length;
+  // Control, x, weight, output and the norm's two.
+  return !residual && 6 + perColumn <= caps.maxStorageBuffers;
 }
 
 export interface NormStage {

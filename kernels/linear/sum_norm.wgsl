@@ -14,7 +14,8 @@
 fn summed(row: u32, quad: u32, tilesDown: u32) -> vec4<f32> {
     let parts = partsOf(tilesDown);
     let terms = termsOf(4u * quad);
-    var at = row * PARTIAL_QUADS + quad;
+    // Partial sums may end before the output's padding does; what is read there counts for nothing.
+    var at = row * PARTIAL_QUADS + min(quad, PARTIAL_QUADS - 1u);
     var sum = vec4<f32>();
     for (var part = 0u; part < parts; part++) {
         sum += partials[at];

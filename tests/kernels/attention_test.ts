@@ -1,6 +1,8 @@
 // Paged attention on every GPU, in both profiles and both kinds of cache, against the float64 reference.
 import { deepStrictEqual, ok } from "node:assert/strict";
-import type { GpuDevice } from "../../device/gpu_device.ts";
+import type { GpuCaps } from "../../device/caps.ts";
+import { GpuDevice } from "../../device/gpu_device.ts";
+import { matrixTileTokens } from "../../kernels/attention/matrix.ts";
 import { tiledTileTokens } from "../../kernels/attention/tiled.ts";
 import type { AttentionNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
@@ -38,6 +40,24 @@ const MATRIX_CASES = ATTENTION_CASES.filter(({ kvType, copied, heads: [, , headS
 );
 
 matrixUnitsTest("Attention matches the float64 reference", {}, (gpu) => checkCases(gpu, MATRIX_CASES));
+
+/** So little workgroup memory that a split has fewer keys, and so fewer threads, than a key has words. */
+const SMALL_WORKGROUPS = 16 * 1024;
+
+matrixUnitsTest(
+  "Attention of wide heads in small workgroups matches the float64 reference",
+  {},
+  async (gpu) => {
+    const small = new GpuDevice(gpu.device, { ...gpu.caps, maxWorkgroupBytes: SMALL_WORKGROUPS }, "fast");
+    const decodes = [1, 1, 1, 1, 1];
+    await checkCases(small, [{
+      name: "8/1 heads of 200, f16 cache, 16 KiB",
+      heads: [8, 1, 200],
+      kvType: "f16",
+      schedule: [[3, 17, 40, 1, 16], decodes, decodes],
+    }]);
+  },
+);
 
 async function checkCases(gpu: GpuDevice, cases: readonly AttentionCase[]): Promise<void> {
   const seed = testSeed();
@@ -108,6 +128,33 @@ Deno.test("tiledTileTokens() fills 32 packed rows with at most a block of tokens
   const tokens = ([numHeads, numKvHeads]: number[]) =>
     tiledTileTokens({ numHeads, numKvHeads } as AttentionNode);
   deepStrictEqual([[8, 8], [8, 4], [8, 1], [6, 1], [16, 1], [48, 1]].map(tokens), [16, 16, 4, 5, 2, 1]);
+});
+
+Deno.test("matrixTileTokens() serves only nodes whose workgroups the device can hold and share among its lanes", () => {
+  const tokens = (headSize: number, size: number, lanes: number, maxWorkgroupBytes: number) =>
+    matrixTileTokens(
+      { numHeads: 16, numKvHeads: 1, headSize } as AttentionNode,
+      "fast",
+      {
+        subgroupMaxSize: lanes,
+        matrixFragment: { m: size, n: size, k: size },
+        maxWorkgroupBytes,
+        maxInvocations: 256,
+      } as GpuCaps,
+    );
+  const KIB = 1024;
+  deepStrictEqual(
+    [[128, 16, 32, 48], [128, 16, 32, 32], [64, 16, 32, 32], [64, 16, 32, 16], [128, 16, 64, 64], [
+      128,
+      8,
+      8,
+      32,
+    ]]
+      .map(([headSize, size, lanes, kib]) => tokens(headSize, size, lanes, kib * KIB)),
+    [4, undefined, 4, undefined, 4, 2],
+  );
+  // Of a fragment of 8 x 8, 32 lanes have no four each; 128 lanes are more threads than a workgroup may have.
+  deepStrictEqual([tokens(64, 8, 32, 48 * KIB), tokens(64, 16, 128, 48 * KIB)], [undefined, undefined]);
 });
 
 const MISTAKES: readonly [string, (problem: AttentionProblem) => AttentionProblem][] = [

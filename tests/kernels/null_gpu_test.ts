@@ -1,6 +1,6 @@
 // Every kernel that the lowerings write for an H200 is valid WGSL for Dawn, on any machine: with fragments of 16 x 16 x 16
 // and subgroups of 32 threads, which no software GPU offers.
-import { ok, rejects } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects } from "node:assert/strict";
 import type { GpuCaps } from "../../device/caps.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openNullGpu } from "../../device/null_gpu.ts";
@@ -35,6 +35,7 @@ const H200: GpuCaps = {
   timestamps: true,
   maxBindingBytes: 2 ** 31,
   maxBufferBytes: 2 ** 40,
+  maxStorageBuffers: 10,
   maxWorkgroupBytes: 48 * 1024,
   maxInvocations: 1024,
 };
@@ -60,6 +61,23 @@ Deno.test("All forms of attention compile for a GPU like an H200", async () => {
     await compilePlan(gpu, graph, new MemorySource(), { limits, kvType });
   }
   checkUse(modules, ["attention"]);
+});
+
+/** With weights in int4, which have the most buffers. */
+Deno.test("No kernel binds more buffers than the device allows", async () => {
+  const seed = testSeed();
+  console.log(`  HYADES_TEST_SEED=${seed}`);
+  const maxStorageBuffers = 8;
+  const { gpu, modules } = await openNullGpu({ ...H200, maxStorageBuffers }, "fast");
+  using _ = gpu;
+  for (const { build } of DENSE_CASES.filter((c) => c.name.includes("I4") && !c.maxBindingBytes)) {
+    const { graph, source, limits } = build(new Random(seed));
+    await compilePlan(gpu, graph, source, { limits, kvType: "f32", sampling: { suppressed: [0] } });
+  }
+  const numBound = ({ code }: Module) => code.split("var<storage").length - 1;
+  const greedy = modules.filter((module) => numBound(module) > maxStorageBuffers);
+  deepStrictEqual(greedy.map(({ label }) => label), []);
+  ok(modules.some((module) => numBound(module) === maxStorageBuffers));
 });
 
 for (const storage of ["F16", "I8", "I4"] as const) {
