@@ -8,6 +8,7 @@ export interface CompiledCall extends Pick<KernelCall, "label" | "work" | "grid"
   readonly bindGroup: GPUBindGroup;
 }
 
+/** Adds the dispatch to the pass. */
 export function encodeCall(
   pass: GPUComputePassEncoder,
   { call, grid }: { readonly call: CompiledCall; readonly grid: Grid },

@@ -6,19 +6,27 @@ import type { AttentionNode, LinearNode, Value } from "./graph.ts";
 import { FEWEST_HALF_ROWS } from "./half_values.ts";
 import type { StepBatch } from "./step.ts";
 
+/** What a dispatch has to do in a step. */
 export type WorkOf = (batch: StepBatch) => Work;
+/** How many bytes of something there are in a step. */
+export type BytesOf = (batch: StepBatch) => number;
 
-/** Of a dispatch that goes over `values` and computes next to nothing; `others`: bytes of what else it goes over. */
-export function movingWork(
-  values: readonly Value[],
-  context: GpuContext,
-  others: (batch: StepBatch) => number = () => 0,
-): WorkOf {
+/** Of a dispatch that reads or writes such amounts and computes next to nothing. */
+export function movingWork(...amounts: readonly BytesOf[]): WorkOf {
   return (batch) => ({
-    bytes: values.reduce((sum, value) => sum + valueBytes(value, batch, context), others(batch)),
+    bytes: amounts.reduce((sum, bytesOf) => sum + bytesOf(batch), 0),
     flop: 0,
     units: "f32",
   });
+}
+
+/** Of values as steps store them, f32 or halves, all together. */
+export function bytesOfValues(values: readonly Value[], { halfValues }: GpuContext): BytesOf {
+  return (batch) =>
+    values.reduce((sum, value) => {
+      const rows = rowsOf(value, batch), isHalf = rows >= FEWEST_HALF_ROWS && halfValues.has(value);
+      return sum + rows * value.width * (isHalf ? 2 : 4);
+    }, 0);
 }
 
 /** Of the product with a shard of a weight; `written`: bytes of what it leaves, if that is not the output. */
@@ -28,7 +36,7 @@ export function productWork(
   shard: MatrixShard,
   context: GpuContext,
   units: Work["units"],
-  written = outputBytes(node, weight, shard, context),
+  written = bytesOfOutput(node, weight, shard, context),
 ): WorkOf {
   const { columns, scales } = weight, { buffer, multipliers, numRows } = shard;
   const weightBytes = buffer.size + (multipliers?.size ?? 0) + (scales ? 4 * numRows : 0);
@@ -39,14 +47,14 @@ export function productWork(
 }
 
 /** Bytes of a shard's columns of what a linear makes, and of the residual that is added to them. */
-export function outputBytes(
+export function bytesOfOutput(
   { output, residual }: LinearNode,
   { rows }: GpuMatrix,
   { numRows }: MatrixShard,
   context: GpuContext,
-): (batch: StepBatch) => number {
-  const whole = movingWork(residual ? [output, residual] : [output], context);
-  return (batch) => whole(batch).bytes * numRows / rows;
+): BytesOf {
+  const whole = bytesOfValues(residual ? [output, residual] : [output], context);
+  return (batch) => whole(batch) * numRows / rows;
 }
 
 /**
@@ -57,7 +65,7 @@ export function attentionWork(
   node: AttentionNode,
   context: GpuContext,
   units: Work["units"],
-  written = (batch: StepBatch) => valueBytes(node.output, batch, context),
+  written = bytesOfValues([node.output], context),
 ): WorkOf {
   const queryWidth = node.numHeads * node.headSize;
   return (batch) => {
@@ -79,11 +87,6 @@ export function kvBytes(node: AttentionNode, context: GpuContext): number {
 /** How many rows `value` has in a step. */
 export function rowsOf({ rows }: Pick<Value, "rows">, batch: StepBatch): number {
   return rows === "tokens" ? batch.tokenIds.length : batch.samples.length;
-}
-
-function valueBytes(value: Value, batch: StepBatch, { halfValues }: GpuContext): number {
-  const rows = rowsOf(value, batch), isHalf = rows >= FEWEST_HALF_ROWS && halfValues.has(value);
-  return rows * value.width * (isHalf ? 2 : 4);
 }
 
 function sum(values: Uint32Array): number {

@@ -66,7 +66,7 @@ function storeCall(
       { buffer: cache.key, access: "readWrite" },
       { buffer: cache.value, access: "readWrite" },
     ],
-    work: movingWork([], context, ({ tokenIds }) => tokenIds.length * (8 * width + kvBytes(node, context))),
+    work: movingWork(({ tokenIds }) => tokenIds.length * (8 * width + kvBytes(node, context))),
     grid: ({ numTokens, maxQueryLength }) => {
       if (numTokens === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
       return [Math.ceil(wordsPerRow / 64), numTokens, 1];

@@ -4,9 +4,9 @@ import type { StepShape } from "../control.ts";
 import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS } from "../half_values.ts";
-import { BLOCK_SIZE, type StepBatch } from "../step.ts";
+import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { attentionWork, movingWork } from "../work.ts";
+import { attentionWork, type BytesOf, bytesOfValues, movingWork } from "../work.ts";
 import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import splitCode from "./split.wgsl" with { type: "text" };
@@ -71,7 +71,7 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     node.numKvHeads * headGroups,
     Math.ceil(maxContextLength / keys),
   ];
-  const partialBytes = ({ contextLengths }: StepBatch) =>
+  const partialBytes: BytesOf = ({ contextLengths }) =>
     contextLengths.reduce((sum, length) => sum + Math.ceil(length / keys), 0) *
     node.numHeads * (splitting.quads * 16 + 8);
   return [
@@ -100,7 +100,7 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
         { buffer: sums, access: "read" },
         ...output.bindings,
       ],
-      work: movingWork([node.output], context, partialBytes),
+      work: movingWork(partialBytes, bytesOfValues([node.output], context)),
       grid: (shape) =>
         decodes(shape) ? [Math.ceil(node.numHeads * splitting.quads / 64), shape.numTokens, 1] : undefined,
     },

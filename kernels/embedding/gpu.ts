@@ -29,7 +29,7 @@ export function lowerEmbedding(node: EmbeddingNode, context: GpuContext): Kernel
   const combinations = shardCombinations(lookups);
   return combinations.map((shards) => ({
     ...embeddingCall(node, context, lookups, shards),
-    work: embeddingWork(node, context, lookups, 1 / combinations.length),
+    work: embeddingWork(node, lookups, 1 / combinations.length),
   }));
 }
 
@@ -67,14 +67,13 @@ function embeddingCall(
 /** Of a call that finds `share` of the step's rows in its shards. */
 function embeddingWork(
   { output }: EmbeddingNode,
-  context: GpuContext,
   lookups: readonly Lookup[],
   share: number,
 ): WorkOf {
   const rowBytes =
     (4 + lookups.reduce((sum, { matrix }) => sum + 16 / ELEMENTS_PER_16_BYTES[matrix.type], 0)) *
     output.width;
-  return movingWork([], context, (batch) => rowsOf(output, batch) * rowBytes * share);
+  return movingWork((batch) => rowsOf(output, batch) * rowBytes * share);
 }
 
 /** WGSL that adds lookup `i` to `sum`, or returns where the row is another shard's; appends what it binds. */

@@ -12,7 +12,7 @@ import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
 import { FEWEST_HALF_ROWS, halvesWords, PACK_HALVES } from "../half_values.ts";
 import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
-import { movingWork, productWork, rowsOf } from "../work.ts";
+import { bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
 import { outputQuads, quadEpilogue } from "./epilogue.ts";
 import halvesCode from "./halves.wgsl" with { type: "text" };
 import { type Division, Divisions, hasMatrixForms, tilesOf } from "./matrix_division.ts";
@@ -133,7 +133,7 @@ function halvesCall(input: Value, { buffer, words }: Halves, context: GpuContext
       { buffer: context.activation(input), access: "read" },
       { buffer, access: "readWrite" },
     ],
-    work: movingWork([input], context, (batch) => rowsOf(input, batch) * words * 16),
+    work: movingWork(bytesOfValues([input], context), (batch) => rowsOf(input, batch) * words * 16),
     grid: (shape) => {
       const rows = rowsInStep(input.rows, shape);
       return rows < FEWEST_HALF_ROWS ? undefined : quadGrid(words, rows);

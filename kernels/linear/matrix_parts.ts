@@ -6,9 +6,8 @@ import type { LayerNormNode, LinearNode } from "../graph.ts";
 import { foldGrid, rowsInStep } from "../grid.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { heldRow, teamsOf } from "../layer_norm/held_row.ts";
-import type { StepBatch } from "../step.ts";
 import { specialise } from "../wgsl.ts";
-import { movingWork, outputBytes, productWork, rowsOf } from "../work.ts";
+import { type BytesOf, bytesOfOutput, bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
 import { quadEpilogue, quadTerms } from "./epilogue.ts";
 import { type Division, type Parts, tilesOf } from "./matrix_division.ts";
 import { matrixFormCode, type MatrixSizes, tileColumns, tileRows } from "./matrix_form.ts";
@@ -46,17 +45,11 @@ export function partCalls(product: PartedProduct, context: GpuContext): KernelCa
   const partials = context.scratch("partial sums", rows * partialQuads * 16);
   const epilogue = partialEpilogue(weight, shard, parts, 3 + access.bindings.length);
   const norm = context.halfValues.normAfter(node);
-  const partialBytes = (batch: StepBatch) => {
+  const partialBytes: BytesOf = (batch) => {
     const count = rowsOf(node.input, batch), [, down] = tilesOf(form, shard.numRows, count);
     return parts.of(down) * count * shard.numRows * 4;
   };
-  const written = outputBytes(node, weight, shard, context);
-  const sum: SumOfParts = {
-    ...product,
-    partials,
-    partialQuads,
-    sumBytes: (batch) => partialBytes(batch) + written(batch),
-  };
+  const sum: SumOfParts = { ...product, partials, partialQuads, partialBytes };
   return [{
     label: `linear ${node.weight.name}, matrix units, ${tileRows(form)}x${tileColumns(form)} in parts`,
     code: matrixFormCode(
@@ -87,8 +80,8 @@ export function partCalls(product: PartedProduct, context: GpuContext): KernelCa
 interface SumOfParts extends PartedProduct {
   readonly partials: GPUBuffer;
   readonly partialQuads: number;
-  /** Of the parts and of what they add up to. */
-  sumBytes(batch: StepBatch): number;
+  /** Of all parts, without what fills tiles up. */
+  readonly partialBytes: BytesOf;
 }
 
 function sumCall(sum: SumOfParts, context: GpuContext): KernelCall {
@@ -107,7 +100,7 @@ function sumCall(sum: SumOfParts, context: GpuContext): KernelCall {
       { buffer: sum.partials, access: "read" },
       ...epilogue.bindings,
     ],
-    work: movingWork([], context, sum.sumBytes),
+    work: movingWork(sum.partialBytes, bytesOfOutput(node, weight, shard, context)),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       return sum.takes(rows) ? [Math.ceil(shard.numRows / 4 / 64), rows, 1] : undefined;
@@ -157,7 +150,11 @@ function sumNormCall(sum: SumOfParts, norm: LayerNormNode, context: GpuContext):
       ...terms.bindings,
       ...row.bindings,
     ],
-    work: movingWork([norm.output], context, sum.sumBytes),
+    work: movingWork(
+      sum.partialBytes,
+      bytesOfOutput(node, weight, sum.shard, context),
+      bytesOfValues([norm.output], context),
+    ),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       return sum.takes(rows) ? foldGrid(rows) : undefined;

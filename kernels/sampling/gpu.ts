@@ -5,7 +5,7 @@ import { type Binding, type GpuContext, type KernelCall, rowStride } from "../gp
 import type { Value } from "../graph.ts";
 import { MAX_TOP_LOGPROBS, type SampleRequest } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { movingWork } from "../work.ts";
+import { bytesOfValues, movingWork } from "../work.ts";
 import adjustCode from "./adjust.wgsl" with { type: "text" };
 import candidatesCode from "./candidates.wgsl" with { type: "text" };
 import drawCode from "./draw.wgsl" with { type: "text" };
@@ -53,7 +53,7 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
       access: "uniform",
     });
   }
-  const work = movingWork([buffers.logits], context);
+  const work = movingWork(bytesOfValues([buffers.logits], context));
   const snippets = {
     logitKeys: logitKeysCode,
     candidates: `${logitKeysCode}\n${candidateSnippet(suppressed.length > 0, vocabSize)}`,
