@@ -3,6 +3,12 @@
 import type { GpuDevice } from "./gpu_device.ts";
 import { Readback } from "./readback.ts";
 
+/** Nanoseconds. */
+export interface Span {
+  readonly begin: number;
+  readonly end: number;
+}
+
 export class DispatchTimer implements Disposable {
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
@@ -45,13 +51,14 @@ export class DispatchTimer implements Disposable {
     this.#readback.encodeCopy(encoder, this.#resolved, 16 * this.#used);
   }
 
-  /** Begin and end of each pass in nanoseconds, once everything submitted has run. */
-  async read(): Promise<{ readonly begin: number; readonly end: number }[]> {
+  /** Once everything submitted has run: when the first pass began by the GPU's clock, and each pass counted from there. */
+  async read(): Promise<{ readonly start: bigint; readonly spans: readonly Span[] }> {
     const stamps = new BigUint64Array(await this.#readback.read(16 * this.#used));
-    return Array.from({ length: this.#used }, (_, i) => ({
+    const spans = Array.from({ length: this.#used }, (_, i) => ({
       begin: Number(stamps[2 * i] - stamps[0]),
       end: Number(stamps[2 * i + 1] - stamps[0]),
     }));
+    return { start: stamps[0], spans };
   }
 
   [Symbol.dispose](): void {

@@ -4,6 +4,7 @@ import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { LayerNormNode, Value } from "./graph.ts";
 import type { HalfValues } from "./half_values.ts";
+import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
@@ -58,6 +59,16 @@ export interface Binding {
 
 export type Grid = readonly [x: number, y: number, z: number];
 
+/** What a dispatch has to do at least: see work.ts. */
+export interface Work {
+  /** Read from memory and written to it. */
+  readonly bytes: number;
+  /** Multiplications and additions. */
+  readonly flop: number;
+  /** What does them. */
+  readonly units: "f32" | "matrix";
+}
+
 /** One dispatch of a plan. */
 export interface KernelCall {
   readonly label: string;
@@ -65,8 +76,8 @@ export interface KernelCall {
   readonly code: string;
   /** @group(0), in binding order. */
   readonly bindings: readonly Binding[];
-  /** Bytes of weights that it reads; for profiles. */
-  readonly weightBytes?: number;
+  /** What it has to do in a step in which it runs, where that is simple to say; for profiles. */
+  work?(batch: StepBatch): Work;
   /**
    * Workgroups for a step of this shape; undefined = this call does not run in such a step, which must not depend on the
    * shape's `maxContextLength`. A shape may be given with more than the step has of that and of `numAdjustments`.

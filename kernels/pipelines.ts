@@ -1,14 +1,21 @@
 // Compiles kernel calls: equal code once, all in parallel, with an error that shows the WGSL at fault.
 import type { GpuDevice } from "../device/gpu_device.ts";
-import type { Binding, KernelCall } from "./gpu_op.ts";
+import type { Binding, Grid, KernelCall } from "./gpu_op.ts";
 
 /** A kernel call ready to be encoded. */
-export interface CompiledCall {
-  readonly label: string;
+export interface CompiledCall extends Pick<KernelCall, "label" | "work" | "grid"> {
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
-  readonly weightBytes: number;
-  readonly grid: KernelCall["grid"];
+}
+
+/** Adds the dispatch to the pass. */
+export function encodeCall(
+  pass: GPUComputePassEncoder,
+  { call, grid }: { readonly call: CompiledCall; readonly grid: Grid },
+): void {
+  pass.setPipeline(call.pipeline);
+  pass.setBindGroup(0, call.bindGroup);
+  pass.dispatchWorkgroups(...grid);
 }
 
 /** @throws {SyntaxError} with the compiler's message and the lines around it, when a kernel's WGSL is invalid. */
@@ -31,8 +38,8 @@ export async function compileCalls(gpu: GpuDevice, calls: readonly KernelCall[])
       layout,
       entries: call.bindings.map(({ buffer }, binding) => ({ binding, resource: { buffer } })),
     }),
-    weightBytes: call.weightBytes ?? 0,
     grid: call.grid,
+    ...(call.work && { work: call.work }),
   })));
 }
 

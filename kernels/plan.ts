@@ -1,6 +1,5 @@
 // Lowers a graph to a list of dispatches for the GPU and replays it every step: weights uploaded, buffers assigned,
 // pipelines compiled and bind groups made once. Knows no architecture and no request.
-import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
 import { Submissions } from "../device/submissions.ts";
@@ -17,10 +16,11 @@ import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
-import { compileCalls, type CompiledCall } from "./pipelines.ts";
+import { compileCalls, type CompiledCall, encodeCall } from "./pipelines.ts";
 import { type PendingResults, ResultReader } from "./result_reader.ts";
 import { writeMasks } from "./sampling/gpu.ts";
 import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
+import { emptyCall, profileCalls, type StepProfile } from "./step_profile.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
@@ -28,15 +28,6 @@ export interface PlanOptions extends LoadWeightsOptions {
   readonly kvType: "f32" | "f16";
   /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
   readonly sampling?: { readonly suppressed: readonly number[] };
-}
-
-/** What a dispatch took; nanoseconds since the first one began. */
-export interface DispatchTime {
-  readonly label: string;
-  readonly begin: number;
-  readonly end: number;
-  /** Bytes of weights that it reads. */
-  readonly weightBytes: number;
 }
 
 /**
@@ -66,6 +57,8 @@ export class GpuPlan implements Disposable {
   readonly #results: ResultReader;
   /** When the step before is submitted. */
   #lastSubmitted: Promise<unknown> = Promise.resolve();
+  /** For profiles. */
+  #empty: Promise<ActiveCall> | undefined;
 
   private constructor(
     gpu: GpuDevice,
@@ -179,20 +172,10 @@ export class GpuPlan implements Disposable {
    * Runs one step with a timestamp before and after every dispatch. Its tokens are not read back.
    * @throws {TypeError} when the adapter has no timestamps
    */
-  async profile(batch: StepBatch): Promise<DispatchTime[]> {
+  async profile(batch: StepBatch): Promise<StepProfile> {
+    const empty = await (this.#empty ??= emptyCall(this.#gpu, this.#buffers.control));
     const shape = this.#writeControl(batch);
-    const calls = this.#calls.of(shape);
-    using timer = new DispatchTimer(this.#gpu, calls.length);
-    const encoder = this.#gpu.device.createCommandEncoder();
-    for (const call of calls) {
-      const pass = timer.beginPass(encoder);
-      encodeCall(pass, call);
-      pass.end();
-    }
-    timer.encodeResults(encoder);
-    this.#gpu.device.queue.submit([encoder.finish()]);
-    const times = await timer.read();
-    return calls.map(({ call: { label, weightBytes } }, i) => ({ label, weightBytes, ...times[i] }));
+    return await profileCalls(this.#gpu, this.#calls.of(shape), batch, empty);
   }
 
   #writeControl(batch: StepBatch): StepShape {
@@ -250,12 +233,6 @@ export class GpuPlan implements Disposable {
       this.#gpu.device.queue.writeBuffer(this.#buffers.activation(node.output), 0, padded);
     }
   }
-}
-
-function encodeCall(pass: GPUComputePassEncoder, { call, grid }: ActiveCall): void {
-  pass.setPipeline(call.pipeline);
-  pass.setBindGroup(0, call.bindGroup);
-  pass.dispatchWorkgroups(...grid);
 }
 
 function rowsOf(value: Value, shape: StepShape): number {

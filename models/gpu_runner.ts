@@ -2,8 +2,9 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowElements } from "../kernels/attention/kv_layout.ts";
 import type { Graph } from "../kernels/graph.ts";
-import { type DispatchTime, GpuPlan } from "../kernels/plan.ts";
+import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
+import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
 import type { ModelRunner } from "./runner.ts";
@@ -80,7 +81,7 @@ export class GpuRunner implements ModelRunner {
   }
 
   /** @throws {TypeError} when the adapter has no timestamps */
-  async profile(batch: StepBatch): Promise<DispatchTime[]> {
+  async profile(batch: StepBatch): Promise<StepProfile> {
     return await this.#plan.profile(batch);
   }
 

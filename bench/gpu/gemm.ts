@@ -7,8 +7,9 @@ import type { Profile } from "../../device/caps.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openGpu } from "../../device/open_gpu.ts";
 import { GraphBuilder } from "../../kernels/graph.ts";
-import { type DispatchTime, GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
+import type { StepProfile } from "../../kernels/step_profile.ts";
 import { median } from "../median.ts";
 import { RandomWeight, type WeightShape, type WeightType } from "./random_weight.ts";
 
@@ -103,12 +104,12 @@ async function measureProduct(gpu: GpuDevice, shape: Shape, type: WeightType) {
   const batch = { ...batchOf(rows), readLogits: false };
   const round = () => Promise.all(Array.from({ length: IN_FLIGHT }, () => plan.profile(batch)));
   for (const end = performance.now() + WARM_UP_MS; performance.now() < end;) await round();
-  const profiles: DispatchTime[][] = [];
+  const profiles: StepProfile[] = [];
   for (let i = 0; i < ROUNDS; i++) profiles.push(...await round());
-  const times = profiles[0].map(({ label }, i) =>
+  const times = profiles[0].dispatches.map(({ label }, i) =>
     [
       label.replace(/^linear (w, )?/, ""),
-      median(profiles.map((p) => (p[i].end - p[i].begin) / 1000)),
+      median(profiles.map(({ dispatches }) => (dispatches[i].end - dispatches[i].begin) / 1000)),
     ] as const
   );
   return { times, error };

@@ -1,28 +1,36 @@
 // Where a step's time on the GPU goes, of decodes or of a prefill: a timestamp before and after every dispatch, summed up
-// by kind, beside the bytes of weights that the kind reads.
+// by kind, beside what the GPU's memory and arithmetic would allow.
 //
-//     deno run -A bench/gpu/profile.ts --model DIR --device dawn --batches 1,8 --contexts 512
+//     deno task profile --model DIR --device dawn --batches 1,8 --contexts 512
 import { parseArgs } from "node:util";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
-import type { DispatchTime } from "../../kernels/plan.ts";
+import type { StepProfile } from "../../kernels/step_profile.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";
 import { loadModel } from "../../models/load_model.ts";
 import { promptsOf } from "../measure.ts";
 import { median } from "../median.ts";
 import { RunnerSequences } from "../runner_sequences.ts";
+import { chromeTrace } from "./chrome_trace.ts";
+import { formatKinds, kindsOf, passUs } from "./profile_table.ts";
+import type { Roofline } from "./roofline.ts";
 
+/** In flight at once: a GPU that idles between two steps lowers its clock. */
 const REPEATS = 9;
+const WARM_UP_MS = 100;
 
 const USAGE = `Say where a step's time on the GPU goes, by kind of dispatch.
 
-  deno run -A bench/gpu/profile.ts [--model DIR] [--device dawn|webgpu]
+  deno task profile [--model DIR] [--device dawn|webgpu]
 
-  --model DIR      model folder (default: weights/hyades-starcoder-31m)
-  --device D       provider (default: auto)
-  --batches LIST   sequences at once (default: 1,8)
-  --contexts LIST  tokens of context (default: 512)
-  --prefill LIST   instead, one prompt of so many tokens in one step
-  --trace FILE     the last case's dispatches for Chrome's tracing page`;
+  --model DIR        model folder (default: weights/hyades-starcoder-31m)
+  --device D         provider (default: auto)
+  --batches LIST     sequences at once (default: 1,8)
+  --contexts LIST    tokens of context (default: 512)
+  --prefill LIST     instead, one prompt of so many tokens in one step
+  --trace FILE       the last case's steps for Chrome's tracing page or Perfetto
+  --bandwidth N      TB/s that the GPU's memory gives (default: 4.3, an H200's)
+  --matrix-rate N    TFLOP/s of its matrix units, f16 products (default: 620)
+  --f32-rate N       TFLOP/s of its other arithmetic (default: 60)`;
 
 const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
@@ -34,6 +42,9 @@ const { values: flags } = parseArgs({
     contexts: { ...text, default: "512" },
     prefill: text,
     trace: text,
+    bandwidth: { ...text, default: "4.3" },
+    "matrix-rate": { ...text, default: "620" },
+    "f32-rate": { ...text, default: "60" },
     help: { type: "boolean", short: "h" },
   },
 });
@@ -46,6 +57,7 @@ async function main(): Promise<void> {
   const numbers = (list: string) => list.split(",").map(Number);
   const batches = flags.prefill ? [1] : numbers(flags.batches);
   const contexts = numbers(flags.prefill ?? flags.contexts);
+  const roofline = rooflineOfFlags();
   const { runner, backend, adapter } = await loadModel({
     modelDir: flags.model,
     device: flags.device as DeviceChoice,
@@ -57,54 +69,42 @@ async function main(): Promise<void> {
   for (const batch of batches) {
     for (const context of contexts) {
       const what = flags.prefill ? `prefill of ${context}` : `batch ${batch}, context ${context}`;
-      console.log(`${backend} (${adapter}), ${what}`);
-      printTable(await profile(runner, batch, context));
+      const title = `${backend} (${adapter}), ${what}`;
+      const profiles = await profile(runner, batch, context);
+      if (flags.trace) await Deno.writeTextFile(flags.trace, chromeTrace(profiles, title));
+      console.log(title);
+      print(profiles, roofline);
     }
   }
 }
 
+/** @throws {RangeError} when a flag is not a number above 0 */
+function rooflineOfFlags(): Roofline {
+  const tera = (flag: "bandwidth" | "matrix-rate" | "f32-rate") => {
+    const value = Number(flags[flag]);
+    if (value > 0) return value * 1e12;
+    throw new RangeError(`Cannot profile: --${flag} must be a number above 0, received "${flags[flag]}"`);
+  };
+  return { bandwidth: tera("bandwidth"), rates: { matrix: tera("matrix-rate"), f32: tera("f32-rate") } };
+}
+
 /** Several profiles of one and the same step. */
-async function profile(runner: GpuRunner, batch: number, context: number): Promise<DispatchTime[][]> {
+async function profile(runner: GpuRunner, batch: number, context: number): Promise<StepProfile[]> {
   const sequences = new RunnerSequences(runner, promptsOf(batch, context), flags.prefill ? 0 : 1);
   if (!flags.prefill) await sequences.prefill();
   const step = flags.prefill ? sequences.prefillBatch() : sequences.decodeBatch();
-  const profiles: DispatchTime[][] = [];
-  for (let i = 0; i < REPEATS; i++) profiles.push(await runner.profile(step));
-  if (flags.trace) await Deno.writeTextFile(flags.trace, chromeTrace(profiles.at(-1)!));
-  return profiles;
+  const round = () => Promise.all(Array.from({ length: REPEATS }, () => runner.profile(step)));
+  for (const end = performance.now() + WARM_UP_MS; performance.now() < end;) await round();
+  return await round();
 }
 
-/** The layers' dispatches of one kind, as one row. */
-function printTable(profiles: readonly DispatchTime[][]): void {
-  const kinds = new Map<string, { count: number; us: number; bytes: number }>();
-  profiles[0].forEach(({ label, weightBytes }, i) => {
-    const kind = label.replace(/\d+\./, "").replace(/ \d+ /, " ");
-    const us = median(profiles.map((times) => times[i].end - times[i].begin)) / 1000;
-    const sum = kinds.get(kind) ?? { count: 0, us: 0, bytes: 0 };
-    kinds.set(kind, { count: sum.count + 1, us: sum.us + us, bytes: sum.bytes + weightBytes });
-  });
+function print(profiles: readonly StepProfile[], roofline: Roofline): void {
+  const kinds = kindsOf(profiles, roofline), pass = passUs(profiles);
+  console.log(formatKinds(kinds, pass));
+  const span = median(profiles.map(({ dispatches }) => dispatches.at(-1)!.end)) / 1000;
+  const busy = kinds.reduce((sum, { us }) => sum + us, 0);
   console.log(
-    "| kind | dispatches | us each | us in all | weights TB/s |\n| --- | ---: | ---: | ---: | ---: |",
+    `in all ${profiles[0].dispatches.length} dispatches, ${busy.toFixed(0)} us of ${span.toFixed(0)} us; ` +
+      `an empty one in a pass of its own takes ${pass.toFixed(2)} us\n`,
   );
-  for (const [kind, { count, us, bytes }] of kinds) {
-    const rate = bytes > 0 ? (bytes / us / 1e6).toFixed(2) : "";
-    console.log(`| ${kind} | ${count} | ${(us / count).toFixed(2)} | ${us.toFixed(0)} | ${rate} |`);
-  }
-  const total = median(profiles.map((times) => times.at(-1)!.end)) / 1000;
-  const busy = [...kinds.values()].reduce((sum, { us }) => sum + us, 0);
-  console.log(`in all ${profiles[0].length} dispatches, ${busy.toFixed(0)} us of ${total.toFixed(0)} us\n`);
-}
-
-/** https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU: complete events, microseconds. */
-function chromeTrace(times: readonly DispatchTime[]): string {
-  return JSON.stringify({
-    traceEvents: times.map(({ label, begin, end }) => ({
-      name: label,
-      ph: "X",
-      pid: 0,
-      tid: 0,
-      ts: begin / 1000,
-      dur: (end - begin) / 1000,
-    })),
-  });
 }

@@ -27,7 +27,8 @@ parity() {
 step checkpoint "$python" bench/gpu/make_checkpoint.py "$work/random" ${CHECKPOINT:-}
 parity random "$work/random"
 for provider in ${PROVIDERS:-dawn webgpu}; do
-  step "random-profile-$provider" "${deno[@]}" bench/gpu/profile.ts --model "$work/random" --device "$provider"
+  step "random-profile-$provider" "${deno[@]}" bench/gpu/profile.ts --model "$work/random" \
+    --device "$provider" --trace "$out/random-profile-$provider.json"
 done
 step random-pytorch "$python" bench/peers/pytorch_gpu.py "$work/random" --modes graph
 if [ -e "$model/model.safetensors" ]; then

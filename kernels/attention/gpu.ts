@@ -5,6 +5,7 @@ import type { GpuCaps, Profile } from "../../device/caps.ts";
 import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { specialise } from "../wgsl.ts";
+import { kvBytes, movingWork } from "../work.ts";
 import { attentionConstants } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import { matrixCall, matrixTileTokens } from "./matrix.ts";
@@ -65,6 +66,7 @@ function storeCall(
       { buffer: cache.key, access: "readWrite" },
       { buffer: cache.value, access: "readWrite" },
     ],
+    work: movingWork(({ tokenIds }) => tokenIds.length * (8 * width + kvBytes(node, context))),
     grid: ({ numTokens, maxQueryLength }) => {
       if (numTokens === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
       return [Math.ceil(wordsPerRow / 64), numTokens, 1];

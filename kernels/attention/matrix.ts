@@ -5,6 +5,7 @@ import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
+import { attentionWork } from "../work.ts";
 import { attentionConstants, scoreScale, writeSnippet } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import matrixCode from "./matrix.wgsl" with { type: "text" };
@@ -85,6 +86,7 @@ export function matrixCall(node: AttentionNode, context: GpuContext): KernelCall
       { buffer: cache.value, access: "read" },
       ...output.bindings,
     ],
+    work: attentionWork(node, context, "matrix"),
     grid: ({ numTiles, maxQueryLength }) =>
       numTiles === 0 || maxQueryLength === 1
         ? undefined

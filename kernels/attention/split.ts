@@ -6,6 +6,7 @@ import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
+import { attentionWork, type BytesOf, bytesOfValues, movingWork } from "../work.ts";
 import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import splitCode from "./split.wgsl" with { type: "text" };
@@ -70,11 +71,15 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     node.numKvHeads * headGroups,
     Math.ceil(maxContextLength / keys),
   ];
+  const partialBytes: BytesOf = ({ contextLengths }) =>
+    contextLengths.reduce((sum, length) => sum + Math.ceil(length / keys), 0) *
+    node.numHeads * (splitting.quads * 16 + 8);
   return [
     {
       label: `attention ${node.layer} split`,
       code: splitForm(node, context, splitting, constants),
       bindings: splitBindings,
+      work: attentionWork(node, context, "f32", partialBytes),
       grid: (shape) => decodes(shape) && !onUnits(shape) ? splitGrid(shape) : undefined,
     },
     ...(matrix
@@ -82,6 +87,7 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
         label: `attention ${node.layer} split, matrix units`,
         code: matrix(constants),
         bindings: splitBindings,
+        work: attentionWork(node, context, "matrix", partialBytes),
         grid: (shape: StepShape) => decodes(shape) && onUnits(shape) ? splitGrid(shape) : undefined,
       }]
       : []),
@@ -94,6 +100,7 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
         { buffer: sums, access: "read" },
         ...output.bindings,
       ],
+      work: movingWork(partialBytes, bytesOfValues([node.output], context)),
       grid: (shape) =>
         decodes(shape) ? [Math.ceil(node.numHeads * splitting.quads / 64), shape.numTokens, 1] : undefined,
     },

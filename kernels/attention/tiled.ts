@@ -3,6 +3,7 @@ import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
+import { attentionWork } from "../work.ts";
 import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
@@ -50,6 +51,7 @@ export function tiledCall(
       { buffer: cache.value, access: "read" },
       ...output.bindings,
     ],
+    work: attentionWork(node, context, "f32"),
     grid: ({ numTiles, maxQueryLength }) => {
       if (numTiles === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
       return [numTiles, node.numKvHeads, rowGroups];

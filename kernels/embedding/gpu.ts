@@ -11,7 +11,8 @@ import {
 import type { EmbeddingNode } from "../graph.ts";
 import { quadGrid } from "../grid.ts";
 import { FIRST_DRAWN } from "../step.ts";
-import { quadSnippet, specialise } from "../wgsl.ts";
+import { ELEMENTS_PER_16_BYTES, quadSnippet, specialise } from "../wgsl.ts";
+import { movingWork, rowsOf, type WorkOf } from "../work.ts";
 import code from "./embedding.wgsl" with { type: "text" };
 
 /** A table to look up in, and the control array that holds the row's index into it. */
@@ -25,7 +26,11 @@ export function lowerEmbedding(node: EmbeddingNode, context: GpuContext): Kernel
   if (node.positionTable) {
     lookups.push({ matrix: context.matrix(node.positionTable), indices: "POSITIONS" });
   }
-  return shardCombinations(lookups).map((shards) => embeddingCall(node, context, lookups, shards));
+  const combinations = shardCombinations(lookups);
+  return combinations.map((shards) => ({
+    ...embeddingCall(node, context, lookups, shards),
+    work: embeddingWork(node, lookups, 1 / combinations.length),
+  }));
 }
 
 function shardCombinations(lookups: readonly Lookup[]): MatrixShard[][] {
@@ -57,6 +62,18 @@ function embeddingCall(
     bindings,
     grid: (shape) => quadGrid(rowQuads, shape.numTokens),
   };
+}
+
+/** Of a call that finds `share` of the step's rows in its shards. */
+function embeddingWork(
+  { output }: EmbeddingNode,
+  lookups: readonly Lookup[],
+  share: number,
+): WorkOf {
+  const rowBytes =
+    (4 + lookups.reduce((sum, { matrix }) => sum + 16 / ELEMENTS_PER_16_BYTES[matrix.type], 0)) *
+    output.width;
+  return movingWork((batch) => rowsOf(output, batch) * rowBytes * share);
 }
 
 /** WGSL that adds lookup `i` to `sum`, or returns where the row is another shard's; appends what it binds. */

@@ -4,6 +4,7 @@ import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { GatherRowsNode } from "../graph.ts";
 import { quadGrid } from "../grid.ts";
 import { specialise } from "../wgsl.ts";
+import { bytesOfValues, movingWork } from "../work.ts";
 import code from "./gather_rows.wgsl" with { type: "text" };
 
 export function lowerGatherRows(node: GatherRowsNode, context: GpuContext): KernelCall[] {
@@ -16,6 +17,7 @@ export function lowerGatherRows(node: GatherRowsNode, context: GpuContext): Kern
       { buffer: context.activation(node.input), access: "read" },
       { buffer: context.activation(node.output), access: "readWrite" },
     ],
+    work: movingWork(bytesOfValues([node.output, node.output], context)),
     grid: (shape) => quadGrid(rowQuads, shape.numSamples),
   }];
 }

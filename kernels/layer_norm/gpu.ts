@@ -7,6 +7,7 @@ import { foldGrid, numRowsWord, rowsInStep } from "../grid.ts";
 import { MOST_NORMALISED_ROWS } from "../linear/gpu.ts";
 import { leavesParts } from "../linear/matrix.ts";
 import { specialise } from "../wgsl.ts";
+import { bytesOfValues, movingWork } from "../work.ts";
 import { heldRow, teamsOf } from "./held_row.ts";
 import layerNormCode from "./layer_norm.wgsl" with { type: "text" };
 
@@ -50,6 +51,7 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
       ...row.bindings,
       ...(halves ? [{ buffer: halves.buffer, access: "readWrite" as const }] : []),
     ],
+    work: movingWork(bytesOfValues([node.input, node.output], context)),
     grid: (shape) => {
       const count = rowsInStep(rows, shape);
       if (count < fewestRows || madeBySum(count)) return undefined;

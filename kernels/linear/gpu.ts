@@ -13,6 +13,7 @@ import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
 import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { quadSnippet, specialise, unroll } from "../wgsl.ts";
+import { productWork } from "../work.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
 import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
@@ -75,7 +76,7 @@ function tiledCall(
       ...access.bindings,
       ...epilogue.bindings,
     ],
-    weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
+    work: productWork(node, weight, shard, context, "f32"),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows < fewestRows) return undefined;
@@ -131,7 +132,7 @@ function gemvCall(
       ...(stage?.bindings ?? []),
       ...epilogue.bindings,
     ],
-    weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
+    work: productWork(node, weight, shard, context, "f32"),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       if (rows > maxRows || rows <= maxRows / 2) return undefined;

@@ -12,6 +12,7 @@ import type { LinearNode, Value } from "../graph.ts";
 import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
 import { FEWEST_HALF_ROWS, halvesWords, PACK_HALVES } from "../half_values.ts";
 import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
+import { bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
 import { outputQuads, quadEpilogue } from "./epilogue.ts";
 import halvesCode from "./halves.wgsl" with { type: "text" };
 import { type Division, Divisions, hasMatrixForms, tilesOf } from "./matrix_division.ts";
@@ -90,7 +91,7 @@ function productCalls(
         ...access.bindings,
         ...epilogue.bindings,
       ],
-      weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
+      work: productWork(node, weight, shard, context, "matrix"),
       grid: (shape) => {
         const rows = rowsInStep(node.input.rows, shape);
         return takes(rows) ? [...tilesOf(form, shard.numRows, rows), 1] : undefined;
@@ -132,6 +133,7 @@ function halvesCall(input: Value, { buffer, words }: Halves, context: GpuContext
       { buffer: context.activation(input), access: "read" },
       { buffer, access: "readWrite" },
     ],
+    work: movingWork(bytesOfValues([input], context), (batch) => rowsOf(input, batch) * words * 16),
     grid: (shape) => {
       const rows = rowsInStep(input.rows, shape);
       return rows < FEWEST_HALF_ROWS ? undefined : quadGrid(words, rows);

@@ -7,6 +7,7 @@ import { foldGrid, rowsInStep } from "../grid.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { heldRow, teamsOf } from "../layer_norm/held_row.ts";
 import { specialise } from "../wgsl.ts";
+import { type BytesOf, bytesOfOutput, bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
 import { quadEpilogue, quadTerms } from "./epilogue.ts";
 import { type Division, type Parts, tilesOf } from "./matrix_division.ts";
 import { matrixFormCode, type MatrixSizes, tileColumns, tileRows } from "./matrix_form.ts";
@@ -44,7 +45,11 @@ export function partCalls(product: PartedProduct, context: GpuContext): KernelCa
   const partials = context.scratch("partial sums", rows * partialQuads * 16);
   const epilogue = partialEpilogue(weight, shard, parts, 3 + access.bindings.length);
   const norm = context.halfValues.normAfter(node);
-  const sum: SumOfParts = { ...product, partials, partialQuads };
+  const partialBytes: BytesOf = (batch) => {
+    const count = rowsOf(node.input, batch), [, down] = tilesOf(form, shard.numRows, count);
+    return parts.of(down) * count * shard.numRows * 4;
+  };
+  const sum: SumOfParts = { ...product, partials, partialQuads, partialBytes };
   return [{
     label: `linear ${node.weight.name}, matrix units, ${tileRows(form)}x${tileColumns(form)} in parts`,
     code: matrixFormCode(
@@ -62,7 +67,7 @@ export function partCalls(product: PartedProduct, context: GpuContext): KernelCa
       { buffer: partials, access: "readWrite" },
       ...epilogue.scales,
     ],
-    weightBytes: shard.buffer.size + (shard.multipliers?.size ?? 0),
+    work: productWork(node, weight, shard, context, "matrix", partialBytes),
     grid: (shape) => {
       const count = rowsInStep(node.input.rows, shape);
       if (!product.takes(count)) return undefined;
@@ -75,6 +80,8 @@ export function partCalls(product: PartedProduct, context: GpuContext): KernelCa
 interface SumOfParts extends PartedProduct {
   readonly partials: GPUBuffer;
   readonly partialQuads: number;
+  /** Of all parts, without what fills tiles up. */
+  readonly partialBytes: BytesOf;
 }
 
 function sumCall(sum: SumOfParts, context: GpuContext): KernelCall {
@@ -93,6 +100,7 @@ function sumCall(sum: SumOfParts, context: GpuContext): KernelCall {
       { buffer: sum.partials, access: "read" },
       ...epilogue.bindings,
     ],
+    work: movingWork(sum.partialBytes, bytesOfOutput(node, weight, shard, context)),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       return sum.takes(rows) ? [Math.ceil(shard.numRows / 4 / 64), rows, 1] : undefined;
@@ -142,6 +150,11 @@ function sumNormCall(sum: SumOfParts, norm: LayerNormNode, context: GpuContext):
       ...terms.bindings,
       ...row.bindings,
     ],
+    work: movingWork(
+      sum.partialBytes,
+      bytesOfOutput(node, weight, sum.shard, context),
+      bytesOfValues([norm.output], context),
+    ),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
       return sum.takes(rows) ? foldGrid(rows) : undefined;

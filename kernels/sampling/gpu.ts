@@ -5,6 +5,7 @@ import { type Binding, type GpuContext, type KernelCall, rowStride } from "../gp
 import type { Value } from "../graph.ts";
 import { MAX_TOP_LOGPROBS, type SampleRequest } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
+import { bytesOfValues, movingWork } from "../work.ts";
 import adjustCode from "./adjust.wgsl" with { type: "text" };
 import candidatesCode from "./candidates.wgsl" with { type: "text" };
 import drawCode from "./draw.wgsl" with { type: "text" };
@@ -52,6 +53,7 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
       access: "uniform",
     });
   }
+  const work = movingWork(bytesOfValues([buffers.logits], context));
   const snippets = {
     logitKeys: logitKeysCode,
     candidates: `${logitKeysCode}\n${candidateSnippet(suppressed.length > 0, vocabSize)}`,
@@ -75,11 +77,13 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
       candidate: CANDIDATES,
     }),
     bindings: [control, logits, tokens, ...masks],
+    work,
     grid: perSample(() => true),
   }, {
     label: "sampling draw",
     code: specialise(drawCode, constants, snippets),
     bindings: [control, logits, tokens, ...masks],
+    work,
     grid: perSample((shape) => shape.wantsRandom),
   }, {
     label: "sampling scores",
@@ -88,6 +92,7 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
       buffer: buffers.scores,
       access: "readWrite",
     }],
+    work,
     grid: perSample((shape) => shape.wantsScores),
   }];
 }
