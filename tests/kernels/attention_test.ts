@@ -1,6 +1,7 @@
 // Paged attention on every GPU, in both profiles and both kinds of cache, against the float64 reference.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
+import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { tiledTileTokens } from "../../kernels/attention/tiled.ts";
 import type { AttentionNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
@@ -151,7 +152,7 @@ async function referenceOutputs({ graph, steps }: AttentionProblem): Promise<Flo
 async function gpuOutputs(
   gpu: GpuDevice,
   { graph, limits, steps }: AttentionProblem,
-  kvType: "f32" | "f16",
+  kvType: KvType,
 ): Promise<Float32Array[]> {
   using plan = await GpuPlan.create(gpu, graph, new MemorySource(), { limits, kvType });
   const outputs: Float32Array[] = [];
