@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import * as bytes from "std/fmt/bytes.js";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import { Tokenizer } from "../engine/tokenizer.ts";
+import type { KvType } from "../kernels/attention/kv_layout.ts";
 import { type Loss, lossPerToken } from "../models/evaluate.ts";
 import { loadModel } from "../models/load_model.ts";
 import { quantizeCheckpoint, QUANTIZED_BITS, type QuantizedBits } from "../models/quantize.ts";
@@ -58,12 +59,22 @@ async function quantize(source: string, target: string, flags: QuantizeFlags): P
   const numBytes = new TextEncoder().encode(text).length;
   const original = await evaluate(source, text, flags.device);
   const quantized = await evaluate(target, text, flags.device);
-  const change = (quantized.nats - original.nats) / original.nats * 100;
-  console.log(`loss on ${original.numTokens} tokens of ${flags.evaluate}, nats per token and bits per byte:`);
-  console.log(`  original   ${lossText(original, numBytes)}`);
   console.log(
-    `  quantised  ${lossText(quantized, numBytes)}  (${change >= 0 ? "+" : ""}${change.toFixed(3)} %)`,
+    `loss on ${original.loss.numTokens} tokens of ${flags.evaluate}, nats per token and bits per byte:`,
   );
+  const print = (name: string, { loss }: Evaluation) =>
+    console.log(`  ${name.padEnd(34)} ${lossText(loss, numBytes)}${changeText(loss, original.loss)}`);
+  print("original", original);
+  print("quantised", quantized);
+  if (quantized.onGpu) {
+    print("quantised, KV cache in int8", await evaluate(target, text, flags.device, "i8"));
+  }
+}
+
+function changeText({ nats }: Loss, original: Loss): string {
+  if (nats === original.nats) return "";
+  const change = (nats - original.nats) / original.nats * 100;
+  return `  (${change >= 0 ? "+" : ""}${change.toFixed(3)} %)`;
 }
 
 /** Bits per byte compare models with different tokenizers; the few tokens that begin a window are left out of both. */
@@ -78,16 +89,28 @@ function parseBits(text: string): QuantizedBits {
   return bits;
 }
 
-async function evaluate(modelDir: string, text: string, device: DeviceChoice): Promise<Loss> {
+interface Evaluation {
+  readonly loss: Loss;
+  readonly onGpu: boolean;
+}
+
+async function evaluate(
+  modelDir: string,
+  text: string,
+  device: DeviceChoice,
+  kvType?: KvType,
+): Promise<Evaluation> {
   // As many tokens as a step takes are scored in it.
-  const { runner, tokenizer, contextLength } = await loadModel({ modelDir, device, maxSequences: 256 });
+  const options = { modelDir, device, maxSequences: 256, ...(kvType && { kvType }) };
+  const { runner, tokenizer, contextLength, backend } = await loadModel(options);
   await using _ = runner;
   const ids = new Tokenizer(tokenizer.tokenizerJson, tokenizer.tokenizerConfig).encode(text);
   const bar = new ProgressBar(`Evaluating ${modelDir}`);
-  return await lossPerToken(
+  const loss = await lossPerToken(
     runner,
     Uint32Array.from(ids),
     contextLength,
     (done, total) => bar.update(done / total),
   );
+  return { loss, onGpu: backend === "dawn" || backend === "webgpu" };
 }

@@ -4,7 +4,7 @@ import type { GpuDevice } from "../device/gpu_device.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
-import { kvRowElements } from "./attention/kv_layout.ts";
+import { kvRowBytes, type KvType } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, type Halves, rowStride } from "./gpu_op.ts";
 import type { Graph, Rows, Value } from "./graph.ts";
@@ -40,7 +40,7 @@ export class GpuBuffers implements Disposable {
     gpu: GpuDevice,
     graph: Graph,
     layout: ControlLayout,
-    kvType: "f32" | "f16",
+    kvType: KvType,
     fusion: NormFusion,
   ) {
     this.#gpu = gpu;
@@ -56,8 +56,7 @@ export class GpuBuffers implements Disposable {
     this.#activations = this.#assignActivations(graph, fusion);
     const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
-      const elements = layout.limits.numBlocks * BLOCK_SIZE * kvRowElements(layer);
-      const bytes = elements * (kvType === "f16" ? 2 : 4);
+      const bytes = layout.limits.numBlocks * BLOCK_SIZE * kvRowBytes(layer, kvType);
       if (bytes > gpu.caps.maxBindingBytes) {
         throw new RangeError(
           `Cannot load model: a layer's KV cache of ${bytes} bytes is more than this adapter can bind (${gpu.caps.maxBindingBytes}); lower --kv-memory`,

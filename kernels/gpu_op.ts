@@ -1,6 +1,7 @@
 // What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; plan.ts compiles the code and
 // makes the bind groups once, and replays the calls every step.
 import type { GpuCaps, Profile } from "../device/caps.ts";
+import type { KvType } from "./attention/kv_layout.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { LayerNormNode, Value } from "./graph.ts";
 import type { HalfValues } from "./half_values.ts";
@@ -44,9 +45,9 @@ export interface Halves {
   readonly words: number;
 }
 
-/** One layer's cache: K and V, each [numBlocks * BLOCK_SIZE][numKvHeads * headSize] elements, unpadded. */
+/** One layer's cache: K and V, each [numBlocks * BLOCK_SIZE] rows as attention/kv_layout.ts has them. */
 export interface GpuKvCache {
-  readonly type: "f32" | "f16";
+  readonly type: KvType;
   readonly key: GPUBuffer;
   readonly value: GPUBuffer;
 }

@@ -4,6 +4,7 @@ import type { GpuDevice } from "../device/gpu_device.ts";
 import { Readback } from "../device/readback.ts";
 import { Submissions } from "../device/submissions.ts";
 import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
+import type { KvType } from "./attention/kv_layout.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
 import { rowStride } from "./gpu_op.ts";
@@ -25,7 +26,7 @@ import type { TensorSource } from "./tensor_source.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
   readonly limits: StepLimits;
-  readonly kvType: "f32" | "f16";
+  readonly kvType: KvType;
   /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
   readonly sampling?: { readonly suppressed: readonly number[] };
 }

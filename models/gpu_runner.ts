@@ -1,6 +1,6 @@
 // Runs a model's graph on a GPU: the WebGPU side of `ModelRunner`.
 import type { GpuDevice } from "../device/gpu_device.ts";
-import { kvRowElements } from "../kernels/attention/kv_layout.ts";
+import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
@@ -14,7 +14,7 @@ export interface GpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
-  readonly kvType: "f32" | "f16";
+  readonly kvType: KvType;
   /** Use host memory only if moving a block is measured to be cheaper than computing it. */
   readonly measureParking?: boolean;
   /** Storage of float weights; as in the checkpoint when undefined. */
@@ -43,8 +43,7 @@ export class GpuRunner implements ModelRunner {
     options: GpuRunnerOptions,
   ): Promise<GpuRunner> {
     try {
-      const elementBytes = options.kvType === "f16" ? 2 : 4;
-      const rowBytes = graph.kvLayers.map((layer) => kvRowElements(layer) * elementBytes);
+      const rowBytes = graph.kvLayers.map((layer) => kvRowBytes(layer, options.kvType));
       const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + 2 * bytes * BLOCK_SIZE, 0);
       const { maxBindingBytes } = gpu.caps;
       const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));

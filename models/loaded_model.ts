@@ -1,5 +1,6 @@
 // What loading a model gives the engine, and what it takes: the wall between `load_model.ts` and the engine. Types
 // only.
+import type { KvType } from "../kernels/attention/kv_layout.ts";
 import type { ModelRunner } from "./runner.ts";
 
 /** Plain data, so that it can be sent to the thread that loads. */
@@ -23,7 +24,7 @@ export interface LoadOptions {
   /** Storage of float weights on a GPU; undefined: as in the checkpoint. */
   readonly storage?: "f32" | "f16";
   /** Storage of the KV cache on a GPU; undefined: f16 where the weights are, else f32. */
-  readonly kvType?: "f32" | "f16";
+  readonly kvType?: KvType;
   /** CPU threads; undefined: all cores, 16 at most. */
   readonly numThreads?: number;
   /** Treat a GPU's bindings as limited to this many bytes (tests of sharded weights). */

@@ -4,6 +4,7 @@
 //     deno run -A bench/gpu/compare.ts --model DIR --reference REF.json --device dawn
 import { parseArgs } from "node:util";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
+import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
@@ -37,6 +38,7 @@ const { values: flags } = parseArgs({
     batches: { ...text, default: "1,8" },
     prefill: { ...text, default: "2048" },
     seconds: { ...text, default: "2" },
+    "kv-type": text,
     /** What the memory can deliver, TB/s. */
     bandwidth: text,
     json: text,
@@ -59,7 +61,7 @@ async function main(): Promise<boolean> {
   return equal;
 }
 
-async function load(kvType?: "f32"): Promise<LoadedModel> {
+async function load(kvType = flags["kv-type"] as KvType | undefined): Promise<LoadedModel> {
   return await loadModel({
     modelDir: flags.model,
     device: flags.device as DeviceChoice,

@@ -5,7 +5,7 @@ import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { quadSnippet } from "../wgsl.ts";
-import { kvRowElements } from "./kv_layout.ts";
+import { INT8_GROUP, int8HeadWords, kvRowElements, type KvType } from "./kv_layout.ts";
 
 /** Sizes that every attention kernel knows, with the layout of the control buffer. */
 export function attentionConstants(node: AttentionNode, context: GpuContext): Record<string, number> {
@@ -45,19 +45,19 @@ fn slotOf(blockTable: u32, position: u32) -> u32 {
  */
 export function readSnippet(
   node: AttentionNode,
-  type: "f32" | "f16",
+  type: KvType,
   firstBinding: number,
   stores = false,
 ): string {
   const whole = node.headSize % 4 === 0;
   const cacheAccess = stores ? "read_write" : "read";
   const query = whole ? "vec4<f32>" : "f32";
-  const stored = whole ? "Quad" : type === "f32" ? "f32" : "u32";
+  const stored = storedType(type, whole);
   return [
     `@group(0) @binding(${firstBinding}) var<storage, read> queries: array<${query}>;`,
     `@group(0) @binding(${firstBinding + 1}) var<storage, ${cacheAccess}> keys: array<${stored}>;`,
     `@group(0) @binding(${firstBinding + 2}) var<storage, ${cacheAccess}> values: array<${stored}>;`,
-    ...(whole ? [quadSnippet(type)] : []),
+    ...(whole || type === "i8" ? [quadSnippet(type)] : []),
     ...(stores ? [storeSnippet(node, type)] : []),
     SLOT_OF,
     whole
@@ -65,12 +65,40 @@ export function readSnippet(
     return queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad];
 }`
       : readColumns("query", "queries", "token * INPUT_STRIDE + head * HEAD_SIZE", "f32"),
-    `alias Stored = ${whole ? "Quad" : "vec4<f32>"};
-fn unpackStored(stored: Stored) -> vec4<f32> { return ${whole ? "unpackQuad(stored)" : "stored"}; }`,
+    `alias Stored = ${keepsQuads(type, whole) ? "Quad" : "vec4<f32>"};
+fn unpackStored(stored: Stored) -> vec4<f32> { return ${
+      keepsQuads(type, whole) ? "unpackQuad(stored)" : "stored"
+    }; }`,
     ...["key", "value"].map((name) =>
-      whole ? readQuad(name) : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
+      type === "i8"
+        ? readScaled(name, node)
+        : whole
+        ? readQuad(name)
+        : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
     ),
   ].join("\n");
+}
+
+function storedType(type: KvType, whole: boolean): string {
+  if (type === "i8") return "u32";
+  return whole ? "Quad" : type === "f32" ? "f32" : "u32";
+}
+
+/** Whether a four is best kept as it lies in the cache: of i8 it would need its head's scale as well. */
+function keepsQuads(type: KvType, whole: boolean): boolean {
+  return whole && type !== "i8";
+}
+
+/** Fours of a head of i8, which follow its scales. */
+function readScaled(name: string, node: AttentionNode): string {
+  const { scales, all } = int8HeadWords(node);
+  return `fn ${name}Stored(slot: u32, head: u32, quad: u32) -> Stored {
+    let first = (slot * ${node.numKvHeads}u + head) * ${all}u;
+    return bitcast<f32>(${name}s[first + quad / ${
+    INT8_GROUP / 4
+  }u]) * unpackQuad(${name}s[first + ${scales}u + quad]);
+}
+fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> { return ${name}Stored(slot, head, quad); }`;
 }
 
 const PACK_QUAD = {
@@ -79,7 +107,10 @@ const PACK_QUAD = {
         pack2x16float(clamp(value.zw, vec2<f32>(-65504.0), vec2<f32>(65504.0))))`,
 };
 
-function storeSnippet(node: AttentionNode, type: "f32" | "f16"): string {
+function storeSnippet(node: AttentionNode, type: KvType): string {
+  if (type === "i8") {
+    throw new TypeError("Cannot write kernel: keys in int8 are stored by a dispatch of their own");
+  }
   const firstKey = node.numHeads, firstValue = node.numHeads + node.numKvHeads;
   return `// Beyond f16's range packing would give anything at all.
 fn packQuad(value: vec4<f32>) -> Quad { return ${PACK_QUAD[type]}; }

@@ -10,6 +10,7 @@ import { attentionConstants } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import { matrixCall, matrixTileTokens } from "./matrix.ts";
 import { splitCalls, splitDuties } from "./split.ts";
+import { storeInt8Call } from "./store_int8.ts";
 import storeCode from "./store.wgsl" with { type: "text" };
 import { tiledCall, tiledTileTokens } from "./tiled.ts";
 
@@ -47,6 +48,7 @@ function storeCall(
   { decodes }: { decodes: boolean },
 ): KernelCall {
   const cache = context.kvCache(node.layer);
+  if (cache.type === "i8") return storeInt8Call(node, context);
   const width = node.numKvHeads * node.headSize;
   const queryWidth = node.numHeads * node.headSize;
   const wordsPerRow = cache.type === "f16" ? kvRowElements(node) / 2 : kvRowElements(node);

@@ -3,7 +3,7 @@
 import type { GpuKvCache } from "../gpu_op.ts";
 import type { KvLayer } from "../graph.ts";
 import { BLOCK_SIZE, type BlockCopy } from "../step.ts";
-import { kvRowElements } from "./kv_layout.ts";
+import { kvRowBytes } from "./kv_layout.ts";
 
 /** K or V of one layer. */
 interface Matrix {
@@ -22,7 +22,7 @@ export class GpuBlockCopier implements Disposable {
     let bytes = 0;
     this.#matrices = caches.flatMap(({ type, key, value }, layer) =>
       [key, value].map((buffer) => {
-        const rowBytes = kvRowElements(layers[layer]) * (type === "f16" ? 2 : 4);
+        const rowBytes = kvRowBytes(layers[layer], type);
         const between = bytes;
         bytes += rowBytes * BLOCK_SIZE;
         return { buffer, rowBytes, between };

@@ -7,7 +7,7 @@ import type { KvLayer } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise } from "../wgsl.ts";
 import code from "./block_staging.wgsl" with { type: "text" };
-import { kvRowElements } from "./kv_layout.ts";
+import { kvRowBytes } from "./kv_layout.ts";
 
 type Direction = "park" | "unpark";
 
@@ -36,9 +36,7 @@ export class GpuBlockStaging implements Disposable {
     { bytes, maxBlocks }: { readonly bytes: number; readonly maxBlocks: number },
   ) {
     // Bytes of a block of K, or of V, of each layer; whole quads, as a block has 16 rows of whole words.
-    const sizes = caches.map(({ type }, i) =>
-      kvRowElements(layers[i]) * BLOCK_SIZE * (type === "f16" ? 2 : 4)
-    );
+    const sizes = caches.map(({ type }, i) => kvRowBytes(layers[i], type) * BLOCK_SIZE);
     this.#device = device;
     this.blockBytes = 2 * sizes.reduce((sum, size) => sum + size, 0);
     this.maxBlocks = Math.min(maxBlocks, Math.max(1, Math.floor(bytes / this.blockBytes)));

@@ -32,15 +32,21 @@ export interface Splitting {
   readonly quads: number;
 }
 
-/** Whether the split form stores a new token's key and value itself: no other workgroup may be about to read them. */
-function storesOwn(node: AttentionNode, { headGroups }: Splitting): boolean {
-  return headGroups === 1 && node.headSize % 4 === 0;
+/**
+ * Whether the split form stores a new token\'s key and value itself: no other workgroup may be about to read them, and
+ * they need no scale.
+ */
+function storesOwn(node: AttentionNode, context: GpuContext, { headGroups }: Splitting): boolean {
+  return headGroups === 1 && node.headSize % 4 === 0 && context.kvCache(node.layer).type !== "i8";
 }
 
 /** What the split form does for steps of single new tokens: nothing, attend, or store their keys and values as well. */
 export function splitDuties(node: AttentionNode, context: GpuContext): { attends: boolean; stores: boolean } {
   const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
-  return { attends: splitting !== undefined, stores: splitting !== undefined && storesOwn(node, splitting) };
+  return {
+    attends: splitting !== undefined,
+    stores: splitting !== undefined && storesOwn(node, context, splitting),
+  };
 }
 
 /** The dispatches of the split form; none when its partial results would not fit a binding. */
@@ -52,9 +58,9 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const partials = context.scratch("attention partials", rows * splitting.quads * 16);
   const sums = context.scratch("attention sums", rows * 8);
   const cache = context.kvCache(node.layer);
-  const cacheAccess = storesOwn(node, splitting) ? "readWrite" : "read";
+  const cacheAccess = storesOwn(node, context, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
-  const matrix = matrixSplit(node, context, splitting, storesOwn(node, splitting));
+  const matrix = matrixSplit(node, context, splitting, storesOwn(node, context, splitting));
   const onUnits = ({ numTokens }: StepShape) => matrix !== undefined && numTokens >= FEWEST_HALF_ROWS;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
   const output = writeSnippet(node, context, 3);
@@ -153,8 +159,8 @@ function splitForm(
   };
   const { type } = context.kvCache(node.layer);
   return specialise(splitCode, constants, {
-    access: readSnippet(node, type, 1, storesOwn(node, splitting)),
-    storeOwn: storesOwn(node, splitting) ? STORE_OWN : "",
+    access: readSnippet(node, type, 1, storesOwn(node, context, splitting)),
+    storeOwn: storesOwn(node, context, splitting) ? STORE_OWN : "",
     ...loadSnippets(Math.ceil(keys * quads / THREADS), Math.ceil(heads * quads / THREADS)),
     ...scoreSnippets(Math.ceil(heads / (THREADS / keys)), scoreTurn(quads)),
     ...outputSnippets(Math.ceil(heads / headLanes)),

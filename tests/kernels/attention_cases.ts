@@ -1,5 +1,6 @@
 // The table of cases for paged attention: sequences of random rows, fed in steps as an engine would. Knows no device, so
 // that every backend runs the same table.
+import { INT8_GROUP, type KvType } from "../../kernels/attention/kv_layout.ts";
 import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
 import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "../../kernels/step.ts";
 import type { Random } from "./random.ts";
@@ -31,7 +32,7 @@ export interface AttentionCase {
   readonly name: string;
   readonly heads: HeadShape;
   /** Storage of the cache, where the device gives a choice. */
-  readonly kvType: "f32" | "f16";
+  readonly kvType: KvType;
   /** New tokens of every sequence, step by step; 0 leaves a sequence out. */
   readonly schedule: readonly (readonly number[])[];
   /** Sequences to make room for, where more than there are. */
@@ -66,6 +67,8 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
   attentionCase([3, 3, 33], "f16"),
   attentionCase([5, 1, 66], "f16"),
   attentionCase([1, 1, 4], "f32"),
+  attentionCase([8, 1, 64], "i8"),
+  attentionCase([3, 3, 33], "i8"),
   {
     ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
     name: "long context",
@@ -76,7 +79,7 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     maxSequences: 9000,
     name: "very many sequences",
   },
-  ...([[8, 1, 64, "f16"], [3, 3, 33, "f16"], [3, 3, 33, "f32"]] as const).map((
+  ...([[8, 1, 64, "f16"], [3, 3, 33, "f16"], [3, 3, 33, "f32"], [3, 3, 33, "i8"]] as const).map((
     [heads, kvHeads, size, type],
   ) => ({
     ...attentionCase([heads, kvHeads, size], type, [[37, 0, 0], [5, 3, 0], [1, 1, 20], [1, 1, 1]]),
@@ -87,7 +90,7 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
 
 function attentionCase(
   heads: HeadShape,
-  kvType: "f32" | "f16",
+  kvType: KvType,
   schedule: readonly (readonly number[])[] = SOME_PAIRS,
 ): AttentionCase {
   const [numHeads, numKvHeads, headSize] = heads;
@@ -106,9 +109,14 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
     schedule.reduce((sum, counts) => sum + counts[s], s === 0 ? 0 : copied)
   );
   const kinds: RowKind[] = ["plain", "peaky", "uniform", "rising"];
-  const rows = totals.map((total, s) => randomRows(random, heads, kinds[s % kinds.length], total));
+  const fitting = attentionCase.kvType === "i8"
+    ? onInt8Grid
+    : (_: HeadShape, rows: Float32Array<ArrayBuffer>) => rows;
+  const rows = totals.map((total, s) =>
+    fitting(heads, randomRows(random, heads, kinds[s % kinds.length], total))
+  );
   if (copied === 0) return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
-  const longest = randomRows(random, heads, "plain", Math.max(...totals));
+  const longest = fitting(heads, randomRows(random, heads, "plain", Math.max(...totals)));
   const same = rows.map(({ length }) => longest.subarray(0, length));
   return scheduleAttention(heads, same, schedule, random, rows.length, copied);
 }
@@ -134,6 +142,23 @@ export function randomRows(
     }
     if (kind === "uniform" && row > 0 && column >= queryWidth && column < queryWidth + kvWidth) {
       rows[at] = rows[column];
+    }
+  }
+  return rows;
+}
+
+/** With keys and values that int8 holds, each group of a head's to a scale of its own: a cache in int8 then holds the same. */
+function onInt8Grid(
+  [numHeads, numKvHeads, headSize]: HeadShape,
+  rows: Float32Array<ArrayBuffer>,
+): Float32Array<ArrayBuffer> {
+  const width = (numHeads + 2 * numKvHeads) * headSize;
+  for (let at = 0; at < rows.length; at += headSize) {
+    if (at % width < numHeads * headSize) continue;
+    for (let column = 0; column < headSize; column += INT8_GROUP) {
+      const group = rows.subarray(at + column, at + Math.min(column + INT8_GROUP, headSize));
+      const scale = Math.max(...group.map(Math.abs)) / 127;
+      if (scale > 0) group.forEach((value, i) => group[i] = Math.round(value / scale) * scale);
     }
   }
   return rows;

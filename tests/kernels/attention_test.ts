@@ -2,6 +2,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuCaps } from "../../device/caps.ts";
 import { GpuDevice } from "../../device/gpu_device.ts";
+import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { matrixTileTokens } from "../../kernels/attention/matrix.ts";
 import { tiledTileTokens } from "../../kernels/attention/tiled.ts";
 import type { AttentionNode } from "../../kernels/graph.ts";
@@ -198,7 +199,7 @@ async function referenceOutputs({ graph, steps }: AttentionProblem): Promise<Flo
 async function gpuOutputs(
   gpu: GpuDevice,
   { graph, limits, steps }: AttentionProblem,
-  kvType: "f32" | "f16",
+  kvType: KvType,
 ): Promise<Float32Array[]> {
   using plan = await GpuPlan.create(gpu, graph, new MemorySource(), { limits, kvType });
   const outputs: Float32Array[] = [];

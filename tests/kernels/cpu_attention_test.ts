@@ -16,7 +16,7 @@ for (const numThreads of [1, 2]) {
   Deno.test(`Attention on the CPU matches the float64 reference, ${numThreads} threads`, async () => {
     const seed = testSeed();
     console.log(`  HYADES_TEST_SEED=${seed}`);
-    for (const attentionCase of ATTENTION_CASES) {
+    for (const attentionCase of ATTENTION_CASES.filter(({ kvType }) => kvType !== "i8")) {
       const problem = buildAttention(attentionCase, new Random(seed));
       const error = await largestError(problem, numThreads);
       console.log(`  ${error.toExponential(1)}  ${attentionCase.name}`);

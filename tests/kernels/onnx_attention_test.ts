@@ -20,7 +20,7 @@ Deno.test("Attention in ONNX matches the float64 reference, with much and little
   const seed = testSeed();
   console.log(`  HYADES_TEST_SEED=${seed}`);
   const runtime = await OrtRuntime.open(2, 2 ** 29);
-  for (const attentionCase of ATTENTION_CASES) {
+  for (const attentionCase of ATTENTION_CASES.filter(({ kvType }) => kvType !== "i8")) {
     const problem = buildAttention(attentionCase, new Random(seed));
     const reference = await ReferenceExecutor.create(problem.graph, new MemorySource());
     const expected = problem.steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);

@@ -1,6 +1,7 @@
 // The checkpoints that every backend must agree on with transformers, how closely, and what transformers computed
 // (fixtures/make_checkpoints.py). Knows no backend.
 import { fileURLToPath } from "node:url";
+import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 
 const FIXTURES = fileURLToPath(new URL("../fixtures", import.meta.url));
@@ -10,14 +11,10 @@ export interface ParityCase {
   readonly modelDir: string;
   /** Folder of expected.json and expected.safetensors. */
   readonly expectedDir: string;
-  /**
-   * How the weights are stored, which sets the tolerance on logits. f16, where a GPU keeps K and V in f16 too, and
-   * matrix units (fast profile), which take rows of a prompt in f16: relative L2 of at most 5e-3. All others (int8 against its dequantised values): largest difference at most 1e-4 of the
-   * largest |logit|, and the greedy continuation to the letter.
-   */
+  /** How the weights are stored, which sets the tolerance: parity_test.ts. */
   readonly storage: "f32" | "f16" | "bf16" | "int8";
   /** Storage of K and V on a GPU, where it is not to follow from the weights. */
-  readonly kvType?: "f32";
+  readonly kvType?: KvType;
 }
 
 function fixture(name: string, storage: ParityCase["storage"]): ParityCase {

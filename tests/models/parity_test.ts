@@ -21,8 +21,10 @@ const BACKENDS: readonly Backend[] = [
   ...GPU_PROVIDERS.flatMap((device) => PROFILES.map((profile) => ({ device, profile }))),
 ];
 
-/** Most L2 error of logits where activations are rounded to f16. */
+/** Most L2 error of logits where weights and cache are f16, where activations are too, and where the cache is int8. */
+const F16_TOLERANCE = 5e-3;
 const HALVES_TOLERANCE = 1e-2;
+const INT8_CACHE_TOLERANCE = 3e-2;
 /** Most distance of two logits that such rounding may swap, relative to the largest |logit|. */
 const HALVES_TIE = 1e-3;
 
@@ -44,6 +46,16 @@ for (const parityCase of PARITY_CASES.filter(({ storage }) => storage !== "f32")
   );
 }
 
+for (const device of GPU_PROVIDERS) {
+  Deno.test(`a KV cache in int8 moves the default model's logits by little [${device}]`, async () => {
+    if (!await arithmeticOf({ device, profile: "safe" })) return;
+    const parityCase = PARITY_CASES.at(-1)!;
+    const model = await load({ ...parityCase, kvType: "i8" }, { device, profile: "safe" });
+    await using _ = model.runner;
+    await checkLogits(model, await readExpected(parityCase), INT8_CACHE_TOLERANCE);
+  });
+}
+
 /** In what products of many rows are computed from weights in f16 and int8; undefined where there is no such backend. */
 async function arithmeticOf({ device, profile }: Backend): Promise<"floats" | "halves" | undefined> {
   if (device === "cpu" || device === "onnx") return "floats";
@@ -60,7 +72,11 @@ async function checkParity(
   const model = await load(parityCase, backend);
   await using _ = model.runner;
   const halves = arithmetic === "halves" && storage !== "f32";
-  await checkLogits(model, parityCase, expected, halves);
+  await checkLogits(
+    model,
+    expected,
+    halves ? HALVES_TOLERANCE : storage === "f16" ? F16_TOLERANCE : undefined,
+  );
   if (storage !== "f16") await checkGreedy(model, expected, halves ? HALVES_TIE : 0);
 }
 
@@ -70,11 +86,11 @@ async function load({ modelDir, kvType }: ParityCase, backend: Backend): Promise
   return await loadModel({ modelDir, ...backend, ...sizes, ...(kvType && { kvType }) });
 }
 
+/** @param most L2 error; undefined = differences as small as f32 makes them */
 async function checkLogits(
   { runner, vocabSize, suppressedTokens }: LoadedModel,
-  { storage }: ParityCase,
   { prompts, rows, logits }: Expected,
-  halves: boolean,
+  most?: number,
 ): Promise<void> {
   const suppressed = new Set(suppressedTokens);
   for (const [i, prompt] of prompts.entries()) {
@@ -84,10 +100,8 @@ async function checkLogits(
     console.log(
       `  ${prompt.length} tokens: largest ${error.largest.toExponential(1)}, L2 ${error.l2.toExponential(1)}`,
     );
-    if (halves || storage === "f16") {
-      const most = halves ? HALVES_TOLERANCE : 5e-3;
-      ok(error.l2 <= most, `relative L2 must be at most ${most}, received ${error.l2}`);
-    } else ok(error.largest <= 1e-4, `largest difference must be at most 1e-4, received ${error.largest}`);
+    if (most) ok(error.l2 <= most, `relative L2 must be at most ${most}, received ${error.l2}`);
+    else ok(error.largest <= 1e-4, `largest difference must be at most 1e-4, received ${error.largest}`);
   }
 }
 
