@@ -66,7 +66,7 @@ export function addModelOptions(
     .addOption(
       new Option(
         "--kv-dtype <type>",
-        "storage of the KV cache on the GPU (default: f16 for f16 weights); int8 holds twice as many tokens as f16, a little less exactly, and is slower where the GPU has matrix units",
+        "storage of the KV cache on the GPU (default: f16 for f16 weights); int8 holds 1.8 times as many tokens as f16, less exactly, and is slower where the GPU has matrix units",
       )
         .choices(["f32", "f16", "int8"]),
     )

@@ -1,6 +1,6 @@
 // What dispatches have to do at least: the bytes that they must read and write, each once, and the arithmetic of their op,
 // whatever their form does beside. Knows no device.
-import { kvRowElements } from "./attention/kv_layout.ts";
+import { kvRowBytes } from "./attention/kv_layout.ts";
 import type { GpuContext, GpuMatrix, MatrixShard, Work } from "./gpu_op.ts";
 import type { AttentionNode, LinearNode, Value } from "./graph.ts";
 import { FEWEST_HALF_ROWS } from "./half_values.ts";
@@ -81,7 +81,7 @@ export function attentionWork(
 
 /** Bytes of a token's K and V in a layer. */
 export function kvBytes(node: AttentionNode, context: GpuContext): number {
-  return 2 * kvRowElements(node) * (context.kvCache(node.layer).type === "f16" ? 2 : 4);
+  return 2 * kvRowBytes(node, context.kvCache(node.layer).type);
 }
 
 /** How many rows `value` has in a step. */

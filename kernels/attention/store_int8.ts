@@ -2,6 +2,7 @@
 import { controlConstants } from "../control.ts";
 import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
+import { kvBytes, movingWork } from "../work.ts";
 import { specialise } from "../wgsl.ts";
 import { INT8_GROUP, int8HeadWords } from "./kv_layout.ts";
 import storeInt8Code from "./store_int8.wgsl" with { type: "text" };
@@ -26,6 +27,9 @@ export function storeInt8Call(node: AttentionNode, context: GpuContext): KernelC
       { buffer: cache.key, access: "readWrite" },
       { buffer: cache.value, access: "readWrite" },
     ],
+    work: movingWork(({ tokenIds }) =>
+      tokenIds.length * (8 * node.numKvHeads * node.headSize + kvBytes(node, context))
+    ),
     grid: ({ numTokens }) => numTokens === 0 ? undefined : [2 * node.numKvHeads, numTokens, 1],
   };
 }
