@@ -1,5 +1,6 @@
 // How a JavaScript peer is timed, the same for all: prefill twice, the better counts; then greedy single-token steps,
-// the median counts. Prints one JSON line a case, as the Python peers do.
+// the median counts; of a slow peer fewer of them. Prints one JSON line a case, as the Python peers do, and on stderr how
+// far it has come.
 import { median } from "../median.ts";
 
 /** One batch of a peer's model, from its first token on; each call appends to the peer's own cache. */
@@ -57,22 +58,35 @@ async function measureCase(
   start: (batch: number) => Promise<PeerSequences>,
 ): Promise<{ decode_ms: number; prefill_ms: number }> {
   const prompt = BigInt64Array.from({ length: batch * context }, (_, i) => BigInt(32 + (i * 7919) % 968));
-  await (await prefill(prompt, batch, context, start)).sequences.release();
+  const say = (what: string, ms: number) =>
+    console.error(`batch ${batch}, context ${context}: ${what} ${ms.toFixed(1)} ms`);
+  const cold = await prefill(prompt, batch, context, start);
+  say("first prefill", cold.prefillMs);
+  await cold.sequences.release();
   const first = await prefill(prompt, batch, context, start);
   await first.sequences.release();
   const { sequences, prefillMs } = await prefill(prompt, batch, context, start);
+  const prefill_ms = Math.min(prefillMs, first.prefillMs);
+  say("prefill", prefill_ms);
   const steps: number[] = [];
+  const deadline = performance.now() + DECODE_MS;
   for (let i = 0; i < args.steps + WARM_UP_STEPS; i++) {
+    if (steps.length >= MIN_STEPS && performance.now() > deadline) break;
     const tokenIds = sequences.greedy();
     const started = performance.now();
     await sequences.forward(tokenIds, 1);
-    if (i >= WARM_UP_STEPS) steps.push(performance.now() - started);
+    const ms = performance.now() - started;
+    if (i >= WARM_UP_STEPS) steps.push(ms);
+    else say("first steps", ms);
   }
   await sequences.release();
-  return { decode_ms: median(steps), prefill_ms: Math.min(prefillMs, first.prefillMs) };
+  return { decode_ms: median(steps), prefill_ms };
 }
 
 const WARM_UP_STEPS = 2;
+/** Fewest steps that are timed, and the time after which no more than those are. */
+const MIN_STEPS = 5;
+const DECODE_MS = 20_000;
 
 async function prefill(
   prompt: BigInt64Array,
