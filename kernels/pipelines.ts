@@ -8,14 +8,16 @@ export interface CompiledCall extends Pick<KernelCall, "label" | "work" | "grid"
   readonly bindGroup: GPUBindGroup;
 }
 
-/** Adds the dispatch to the pass. */
+/** Adds the dispatch to the pass. Dimensions of one are left out: each number takes the binding of Dawn time. */
 export function encodeCall(
   pass: GPUComputePassEncoder,
-  { call, grid }: { readonly call: CompiledCall; readonly grid: Grid },
+  { call, grid: [x, y, z] }: { readonly call: CompiledCall; readonly grid: Grid },
 ): void {
   pass.setPipeline(call.pipeline);
   pass.setBindGroup(0, call.bindGroup);
-  pass.dispatchWorkgroups(...grid);
+  if (z !== 1) pass.dispatchWorkgroups(x, y, z);
+  else if (y !== 1) pass.dispatchWorkgroups(x, y);
+  else pass.dispatchWorkgroups(x);
 }
 
 /** @throws {SyntaxError} with the compiler's message and the lines around it, when a kernel's WGSL is invalid. */
