@@ -8,7 +8,7 @@ import type { WeightRef } from "./tensor_source.ts";
 export const FEWEST_HALF_ROWS = 5;
 
 /** Rows of half values start at multiples of this many elements: whole depths of every form that reads them. */
-const HALVES_ALIGNMENT = 128;
+export const HALVES_ALIGNMENT = 128;
 
 /** 16-byte words of a row of `width` halves. */
 export function halvesWords(width: number): number {

@@ -1,6 +1,7 @@
 // How a product on matrix units is divided among workgroups, by the number of rows of x: the form of a workgroup's tile,
 // and in how many parts the depth is taken.
 import type { GpuCaps } from "../../device/caps.ts";
+import { HALVES_ALIGNMENT } from "../half_values.ts";
 import { canBeWritten, type MatrixForm, tileColumns, tileRows } from "./matrix_form.ts";
 
 /** Parts of the depth, each a workgroup's; their sums have to be added up. */
@@ -99,7 +100,8 @@ function formsOfManyRows(caps: GpuCaps): { whole: MatrixForm[]; inParts: MatrixF
     depth: Math.max(slices * matrixFragment.k, FEWEST_DEEP),
   });
   const whole = [square(4, 4, 2), square(2, 4, 2), square(2, 2, 4)];
-  return whole.every((form) => canBeWritten(form, caps)) ? { whole, inParts: whole[2] } : undefined;
+  const served = whole.every((form) => HALVES_ALIGNMENT % form.depth === 0 && canBeWritten(form, caps));
+  return served ? { whole, inParts: whole[2] } : undefined;
 }
 
 /**

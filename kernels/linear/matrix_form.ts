@@ -60,13 +60,14 @@ function memoryWords(form: MatrixForm): number {
   return Math.max(tiles, patches);
 }
 
-/** Whether the form can be written: its weights and its sums divide evenly among the threads, and its memory suffices. */
+/** Whether the form can be written: x is stored for tiles as high, its weights and its sums divide evenly among the threads, and its memory suffices. */
 export function canBeWritten(form: MatrixForm, { maxWorkgroupBytes, maxInvocations }: GpuCaps): boolean {
   const { lanes, subgroupsDeep, depth, fragment } = form, threads = threadsOf(form);
   const weightWords = [8, 16, 32].map((elements) => tileColumns(form) * depth / elements);
   return weightWords.every((count) => count % threads === 0 || threads % count === 0) && depth % 32 === 0 &&
     depth / fragment.k % subgroupsDeep === 0 && subgroupsDeep * lanes % patchQuads(form) === 0 &&
-    threads <= maxInvocations && memoryWords(form) * 16 <= maxWorkgroupBytes;
+    tileRows(form) <= MOST_TILE_ROWS && threads <= maxInvocations &&
+    memoryWords(form) * 16 <= maxWorkgroupBytes;
 }
 
 export interface MatrixSizes {
