@@ -7,7 +7,8 @@ import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowBytes, type KvType } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, type Halves, rowStride } from "./gpu_op.ts";
-import type { Graph, Rows, Value } from "./graph.ts";
+import type { Graph, Value } from "./graph.ts";
+import { mostRows } from "./grid.ts";
 import { halvesWords } from "./half_values.ts";
 import { MOST_TILE_ROWS } from "./linear/matrix_form.ts";
 import type { NormFusion } from "./norm_fusion.ts";
@@ -84,7 +85,7 @@ export class GpuBuffers implements Disposable {
     const slot = this.activation(value), existing = this.#halves.get(slot);
     if (existing) return existing;
     const words = halvesWords(value.width);
-    const rows = Math.ceil(this.#mostRows(value.rows) / MOST_TILE_ROWS) * MOST_TILE_ROWS;
+    const rows = Math.ceil(mostRows(value.rows, this.#limits) / MOST_TILE_ROWS) * MOST_TILE_ROWS;
     const halves = {
       buffer: this.#create(`${value.rows} x ${value.width} halves`, rows * words * 16),
       words,
@@ -135,7 +136,7 @@ export class GpuBuffers implements Disposable {
   }
 
   #createActivation({ rows: kind, width }: ActivationSlot): GPUBuffer {
-    const rows = this.#mostRows(kind);
+    const rows = mostRows(kind, this.#limits);
     const bytes = rows * rowStride(width) * 4;
     if (bytes > this.#gpu.caps.maxBindingBytes) {
       throw new RangeError(
@@ -144,10 +145,6 @@ export class GpuBuffers implements Disposable {
     }
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     return this.#create(`${kind} x ${width}`, bytes, usage);
-  }
-
-  #mostRows(rows: Rows): number {
-    return rows === "tokens" ? this.#limits.maxTokens : this.#limits.maxSamples;
   }
 
   #create(label: string, bytes: number, usage = 0): GPUBuffer {

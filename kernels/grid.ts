@@ -2,6 +2,7 @@
 import type { StepShape } from "./control.ts";
 import type { Grid } from "./gpu_op.ts";
 import type { Rows } from "./graph.ts";
+import type { StepLimits } from "./step.ts";
 
 /** Most workgroups along one dimension of a grid, in every WebGPU. */
 const MAX_WORKGROUPS = 65535;
@@ -26,4 +27,9 @@ export function numRowsWord(rows: Rows): number {
 /** How many such rows a step has. */
 export function rowsInStep(rows: Rows, shape: StepShape): number {
   return rows === "tokens" ? shape.numTokens : shape.numSamples;
+}
+
+/** How many such rows a step has at most. */
+export function mostRows(rows: Rows, { maxTokens, maxSamples }: StepLimits): number {
+  return rows === "tokens" ? maxTokens : maxSamples;
 }

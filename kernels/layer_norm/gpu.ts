@@ -31,8 +31,8 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
     halves: halves
       ? `@group(0) @binding(5) var<storage, read_write> halves: array<vec2<u32>>;\n${PACK_HALVES}`
       : "",
-    builtins: teams.subgroups ? SUBGROUP_BUILTINS : "",
-    place: teams.subgroups ? "" : "    let team = 0u;\n    let lane = 0u;",
+    builtins: row.builtins,
+    place: row.place,
     loads: row.loads((place) => `x[row * ${rowQuads}u + ${place}]`),
     normalise: row.normalise,
     store: halves
@@ -59,5 +59,3 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
     },
   }];
 }
-
-const SUBGROUP_BUILTINS = "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,";

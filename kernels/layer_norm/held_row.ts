@@ -16,6 +16,9 @@ export interface HeldRow {
   /** Bindings `normScale` and `normShift` from `firstBinding` on, and functions. */
   readonly code: string;
   readonly bindings: readonly Binding[];
+  /** Parameters of `main`, and its first lines: `team` and `lane`. */
+  readonly builtins: string;
+  readonly place: string;
   /** For `main`: asks for the row, of which `quadOf` reads the four at a place within it, and for the norm's vectors. */
   loads(quadOf: (place: string) => string): string;
   /** For `main`: makes `y0`, `y1`, ... of them; zero beyond the width. Needs `thread`, `team` and `lane`. */
@@ -53,6 +56,10 @@ export function heldRow(
       rowSumCode(teams),
     ].join("\n"),
     bindings: [norm.scale, norm.bias].map((ref) => ({ buffer: context.vector(ref), access: "read" })),
+    builtins: teams.subgroups
+      ? "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,"
+      : "",
+    place: teams.subgroups ? "" : "    let team = 0u;\n    let lane = 0u;",
     loads: (quadOf) =>
       each((i) =>
         `    let quad${i} = thread + ${i * teams.threads}u;

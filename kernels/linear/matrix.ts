@@ -9,7 +9,7 @@ import {
   rowStride,
 } from "../gpu_op.ts";
 import type { LinearNode, Value } from "../graph.ts";
-import { numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
+import { mostRows, numRowsWord, quadGrid, rowsInStep } from "../grid.ts";
 import { FEWEST_HALF_ROWS, halvesWords, PACK_HALVES } from "../half_values.ts";
 import { ELEMENTS_PER_16_BYTES, specialise } from "../wgsl.ts";
 import { bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
@@ -68,7 +68,7 @@ function productCalls(
   };
   const divisions = divisionsOf(node, shard, context);
   const taken = new Set<Division>();
-  for (let rows = FEWEST_HALF_ROWS; rows <= mostRows(node.input, context); rows++) {
+  for (let rows = FEWEST_HALF_ROWS; rows <= mostRows(node.input.rows, context.layout.limits); rows++) {
     taken.add(divisions.at(rows));
   }
   return [...taken].flatMap((division): KernelCall[] => {
@@ -109,14 +109,10 @@ function divisionsOf(node: LinearNode, shard: MatrixShard, context: GpuContext):
   return Divisions.of(product, context.caps)!;
 }
 
-function mostRows({ rows }: Pick<Value, "rows">, { layout }: GpuContext): number {
-  return rows === "tokens" ? layout.limits.maxTokens : layout.limits.maxSamples;
-}
-
 /** Halves of a value that is not stored so: each linear that reads it rounds it again. */
 function roundedHalves({ rows, width }: Value, context: GpuContext): Halves {
   const words = halvesWords(width);
-  const tiles = Math.ceil(mostRows({ rows }, context) / MOST_TILE_ROWS);
+  const tiles = Math.ceil(mostRows(rows, context.layout.limits) / MOST_TILE_ROWS);
   return { buffer: context.scratch("halves", tiles * MOST_TILE_ROWS * words * 16), words };
 }
 

@@ -3,7 +3,7 @@
 import type { GpuContext, GpuMatrix, KernelCall, MatrixShard } from "../gpu_op.ts";
 import { rowStride } from "../gpu_op.ts";
 import type { LayerNormNode, LinearNode } from "../graph.ts";
-import { foldGrid, rowsInStep } from "../grid.ts";
+import { foldGrid, mostRows, rowsInStep } from "../grid.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { heldRow, teamsOf } from "../layer_norm/held_row.ts";
 import { specialise } from "../wgsl.ts";
@@ -126,10 +126,8 @@ function sumNormCall(sum: SumOfParts, norm: LayerNormNode, context: GpuContext):
     terms: terms.code,
     parts: sum.division.parts.code,
     row: `${row.code}\n${PACK_HALVES}`,
-    builtins: teams.subgroups
-      ? "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,"
-      : "",
-    place: teams.subgroups ? "" : "    let team = 0u;\n    let lane = 0u;",
+    builtins: row.builtins,
+    place: row.place,
     loads: row.loads((place) => `summed(row, ${place}, tilesDown)`),
     normalise: row.normalise,
     store: row.each((i) =>
@@ -168,10 +166,9 @@ function sumConstants({ division: { form }, sizes, partialQuads }: SumOfParts): 
 
 /** Most rows of partial sums, of all parts together, in a step that the product takes. */
 function partialRows({ node, division: { form, parts }, takes }: PartedProduct, context: GpuContext): number {
-  const { maxTokens, maxSamples } = context.layout.limits;
-  const mostRows = node.input.rows === "tokens" ? maxTokens : maxSamples;
+  const limit = mostRows(node.input.rows, context.layout.limits);
   let most = 0;
-  for (let tiles = 1; (tiles - 1) * tileRows(form) < mostRows; tiles++) {
+  for (let tiles = 1; (tiles - 1) * tileRows(form) < limit; tiles++) {
     // Between two forms the choice changes where a tile begins or, for the fewest rows, within the first.
     const [first, last] = [(tiles - 1) * tileRows(form) + 1, tiles * tileRows(form)];
     if (takes(first) || takes(last)) most = Math.max(most, parts.of(tiles) * last);
