@@ -146,7 +146,10 @@ fn ${name}Stored(token: u32, head: u32, quad: u32) -> vec4<f32> { return ${name}
 
 /** What a kernel stores its output through. */
 export interface OutputAccess {
-  /** WGSL: bindings from a first one on, and `fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>)`. */
+  /**
+   * WGSL: bindings from a first one on, packHalves, and `fn storeOutput(token: u32, head: u32, quad: u32,
+   * value: vec4<f32>)`.
+   */
   readonly code: string;
   readonly bindings: readonly Binding[];
 }
@@ -168,6 +171,7 @@ export function writeSnippet(node: AttentionNode, context: GpuContext, firstBind
   if (!halves) {
     return {
       code: `${output}
+${PACK_HALVES}
 fn storeOutput(token: u32, head: u32, quad: u32, value: vec4<f32>) {
     ${store}
 }`,

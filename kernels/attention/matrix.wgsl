@@ -40,12 +40,6 @@ var<workgroup> rescale: array<f32, ROWS>;
 /** The last step in which a row's reference changed. */
 var<workgroup> grownStep: atomic<u32>;
 
-/** Beyond f16's range packing would give anything at all. */
-fn packQuad(quad: vec4<f32>) -> vec2<u32> {
-    let value = clamp(quad, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    return vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw));
-}
-
 /** Row of the activations that packed row `packed` of the tile belongs to. */
 fn tokenOf(firstRow: u32, packed: u32) -> u32 { return firstRow + packed / GROUP; }
 
@@ -83,7 +77,7 @@ fn main(
         let packed = min(firstPacked + row, lastPacked);
         let head = kvHead * GROUP + packed % GROUP;
         let at = (tokenOf(firstRow, packed) * INPUT_STRIDE + head * HEAD_SIZE) / 4u + 2u * word;
-        tile[row * TILE_STRIDE + word] = vec4<u32>(packQuad(queries[at]), packQuad(queries[at + 1u]));
+        tile[row * TILE_STRIDE + word] = vec4<u32>(packHalves(queries[at]), packHalves(queries[at + 1u]));
     }
     if (thread == 0u) { atomicStore(&grownStep, 0u); }
     //#held
