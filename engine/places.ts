@@ -28,7 +28,7 @@ export class Places {
   readonly #cache: PrefixCache;
   readonly #limits: StepLimits;
   /** Few enough that each running sequence gets a row and a sample in every step. */
-  readonly #maxRunning: number;
+  readonly maxRunning: number;
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #arrivals = 0;
@@ -37,8 +37,8 @@ export class Places {
   /** @throws {RangeError} for limits of less than 1 */
   constructor(limits: StepLimits) {
     this.#limits = limits;
-    this.#maxRunning = Math.min(limits.maxSequences, limits.maxTokens, limits.maxSamples);
-    if (this.#maxRunning < 1) {
+    this.maxRunning = Math.min(limits.maxSequences, limits.maxTokens, limits.maxSamples);
+    if (this.maxRunning < 1) {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
     }
     this.#pool = new BlockPool(limits.numBlocks);
@@ -87,9 +87,9 @@ export class Places {
     return this.#cache.numMoved;
   }
 
-  /** What the next step has to move before its rows; `settleMoves` says that it has. */
-  get moves(): HostMoves {
-    return this.#cache.moves;
+  /** A step begins: what it has to move before its rows; `settleMoves` says that the first of those under way has run. */
+  beginMoves(): HostMoves {
+    return this.#cache.beginMoves();
   }
 
   /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
@@ -121,7 +121,7 @@ export class Places {
 
   /** A step has failed. Where blocks move, nobody knows what became of them: who runs begins anew, nothing is cached. */
   dropMoved() {
-    if (this.numHostBlocks === 0) return;
+    if (this.numHostBlocks === 0) return this.#cache.settle();
     for (const sequence of [...this.#running]) this.preempt(sequence);
     this.#cache.clear();
   }
@@ -152,7 +152,7 @@ export class Places {
 
   /** A block for the next token of all that decode, the more urgent and the older first. */
   reserveDecodes(elder: Sequence | undefined) {
-    const decodes = this.#running.filter(isDecode).sort((a, b) =>
+    const decodes = this.#running.filter(({ numUncomputed }) => numUncomputed === 1).sort((a, b) =>
       Number(b === elder) - Number(a === elder) || a.rank - b.rank || a.arrival - b.arrival
     );
     for (const sequence of decodes) if (sequence.state === "running") this.#reserve(sequence, elder);
@@ -211,6 +211,7 @@ export class Places {
 
   preempt(sequence: Sequence) {
     this.#running.splice(this.#running.indexOf(sequence), 1);
+    this.#cache.want(sequence.lastCached);
     this.#release(sequence);
     this.#wait(sequence);
     insertByArrival(this.#waiting, sequence);
@@ -242,7 +243,7 @@ export class Places {
 
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
-    if (this.#running.length >= this.#maxRunning) return false;
+    if (this.#running.length >= this.maxRunning) return false;
     const found = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
     // A copy needs a block more for as long as it takes, which may be the one that is missing.
     const hit = [found, { ...found, copy: undefined }].find((hit) => this.#hasRoom(sequence, hit));
@@ -268,11 +269,6 @@ export class Places {
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";
   }
-}
-
-/** All but its last token are computed. */
-export function isDecode(sequence: Sequence): boolean {
-  return sequence.state === "running" && sequence.numUncomputed === 1;
 }
 
 function insertByArrival(list: Sequence[], sequence: Sequence) {

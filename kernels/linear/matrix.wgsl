@@ -3,7 +3,7 @@
 // part, each with slices of the depth, and add up in the end.
 // x f16 [rows up to whole tiles, X_WORDS * 8], zero beyond its width (half_values.ts); weight f16, i8 or i4
 // [SHARD_ROWS, whole 16 bytes], one shard, whose row 0 is output column FIRST_COLUMN. Words are 16 bytes.
-// Depths of DEPTH go through workgroup memory; the next one is on its way from global memory meanwhile.
+// Depths of DEPTH go through workgroup memory; the next AHEAD of them are on their way from global memory meanwhile.
 // Grid: x = ceil(SHARD_ROWS / COLUMNS), y = ceil(rows / ROWS), z = parts of the depth, whose sums sum_parts.wgsl or
 // sum_norm.wgsl adds up; THREADS threads. Reference: linearReference, with x rounded to f16. How an output's sum is divided
 // follows the number of rows.
@@ -46,16 +46,9 @@ fn main(
     //#range
     //#places
     //#sums
-    //#load
-    for (var step = 0u; step < numSteps; step++) {
-        workgroupBarrier();
-        //#keep
-        workgroupBarrier();
-        if (step + 1u < numSteps) {
-            //#advance
-            //#load
-        }
-        //#multiply
+    //#loadFirst
+    for (var step = 0u; step < numSteps; step += AHEAD) {
+        //#steps
     }
 
     let patchAt = subgroup % (SUBGROUPS_ACROSS * SUBGROUPS_DOWN) * FRAGMENT_ROWS * PATCH_STRIDE;

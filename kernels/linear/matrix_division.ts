@@ -18,6 +18,15 @@ export interface Division {
   readonly parts?: Parts;
 }
 
+/** A tile of many rows, whose depth is taken whole. */
+interface WholeTile {
+  readonly division: Division;
+  /** Workgroups that a core works on at once. */
+  readonly atOnce: number;
+  /** What they take, beside another tile's. */
+  readonly time: number;
+}
+
 export interface Product {
   /** Rows of the weight's shard. */
   readonly shardRows: number;
@@ -27,7 +36,9 @@ export interface Product {
   readonly sumIsFree: boolean;
 }
 
-/** Workgroups that keep a large GPU busy: with fewer, smaller tiles are faster. WebGPU does not say how many cores it has. */
+/** Cores to plan for, those of an H200: WebGPU does not say how many there are. On fewer it is the larger tiles that win. */
+const CORES = 132;
+/** Workgroups of the smallest tile of many rows that keep so many cores busy; fewer are taken in parts. */
 const ENOUGH_WORKGROUPS = 100;
 /** Workgroups to aim at where parts are taken: of many rows, and of few, whose workgroups have more to read on its way. */
 const WANTED_WORKGROUPS = 512;
@@ -41,14 +52,14 @@ const DEEP_WORDS = 512;
 /** The divisions of one product. */
 export class Divisions {
   readonly #fewRows: readonly Division[];
-  readonly #whole: readonly Division[];
+  readonly #whole: readonly WholeTile[];
   readonly #inParts: Division;
   readonly #shardRows: number;
 
-  private constructor(product: Product, fewRows: Division[], whole: MatrixForm[], inParts: MatrixForm) {
+  private constructor(product: Product, fewRows: Division[], { whole, inParts }: FormsOfManyRows) {
     this.#shardRows = product.shardRows;
     this.#fewRows = fewRows;
-    this.#whole = whole.map((form) => ({ form }));
+    this.#whole = whole;
     this.#inParts = { form: inParts, parts: partsByTiles(inParts, product) };
   }
 
@@ -56,18 +67,23 @@ export class Divisions {
   static of(product: Product, caps: GpuCaps): Divisions | undefined {
     const many = formsOfManyRows(caps);
     if (!many) return undefined;
-    return new Divisions(product, divisionsOfFewRows(product, caps), many.whole, many.inParts);
+    return new Divisions(product, divisionsOfFewRows(product, caps), many);
   }
 
   /** For so many rows of x. */
   at(rows: number): Division {
     const few = this.#fewRows.find(({ form }) => rows <= tileRows(form));
     if (few) return few;
-    const whole = this.#whole.find(({ form }) => {
-      const [across, down] = tilesOf(form, this.#shardRows, rows);
-      return across * down >= ENOUGH_WORKGROUPS;
-    });
-    return whole ?? this.#inParts;
+    if (this.#tiles(this.#inParts.form, rows) < ENOUGH_WORKGROUPS) return this.#inParts;
+    const times = this.#whole.map(({ division: { form }, atOnce, time }) =>
+      Math.ceil(this.#tiles(form, rows) / (CORES * atOnce)) * time
+    );
+    return this.#whole[times.indexOf(Math.min(...times))].division;
+  }
+
+  #tiles(form: MatrixForm, rows: number): number {
+    const [across, down] = tilesOf(form, this.#shardRows, rows);
+    return across * down;
   }
 }
 
@@ -81,27 +97,40 @@ export function hasMatrixForms(caps: GpuCaps): boolean {
   return formsOfManyRows(caps) !== undefined;
 }
 
+interface FormsOfManyRows {
+  readonly whole: readonly WholeTile[];
+  readonly inParts: MatrixForm;
+}
+
 /**
- * Whole products, from the largest tile to the smallest: 4 x 4 fragments a subgroup where there are rows enough, for with
- * fewer, reading fragments takes longer than multiplying them. And the tile that is taken in parts.
+ * Whole products, from the largest tile to the smallest: the larger, the fewer fragments are read for each that is
+ * multiplied, but the more of the cores' last turn may be left empty. And the tile that is taken in parts.
  */
-function formsOfManyRows(caps: GpuCaps): { whole: MatrixForm[]; inParts: MatrixForm } | undefined {
+function formsOfManyRows(caps: GpuCaps): FormsOfManyRows | undefined {
   const { matrixFragment, subgroupMaxSize } = caps;
   if (!matrixFragment) return undefined;
-  const square = (subgroupsAcross: number, fragments: number, slices: number): MatrixForm => ({
+  const form = (subgroupsAcross: number, down: number, across: number, slices: number): MatrixForm => ({
     fragment: matrixFragment,
     swapped: false,
     lanes: subgroupMaxSize,
     subgroupsDown: 2,
     subgroupsAcross,
     subgroupsDeep: 1,
-    fragmentsDown: fragments,
-    fragmentsAcross: fragments,
+    fragmentsDown: down,
+    fragmentsAcross: across,
     depth: Math.max(slices * matrixFragment.k, FEWEST_DEEP),
+    ahead: 1,
   });
-  const whole = [square(4, 4, 2), square(2, 4, 2), square(2, 2, 4)];
-  const served = whole.every((form) => HALVES_ALIGNMENT % form.depth === 0 && canBeWritten(form, caps));
-  return served ? { whole, inParts: whole[2] } : undefined;
+  // How long each takes, as measured on an H200: docs/performance.md.
+  const whole = [
+    { division: { form: form(4, 4, 4, 2) }, atOnce: 1, time: 1.9 },
+    { division: { form: form(4, 4, 2, 4) }, atOnce: 1, time: 1 },
+    { division: { form: form(2, 2, 2, 4) }, atOnce: 2, time: 0.6 },
+  ];
+  const served = whole.every(({ division: { form } }) =>
+    HALVES_ALIGNMENT % form.depth === 0 && canBeWritten(form, caps)
+  );
+  return served ? { whole, inParts: whole[2].division.form } : undefined;
 }
 
 /**
@@ -126,6 +155,7 @@ function divisionsOfFewRows(product: Product, caps: GpuCaps): Division[] {
       subgroupsDown: 1,
       fragmentsDown: fragments,
       depth: (deepest ? 16 : 8) * fragment.k,
+      ahead: 2 as const,
     };
     const wide: MatrixForm = {
       ...shared,

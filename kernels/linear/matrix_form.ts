@@ -20,6 +20,8 @@ export interface MatrixForm {
   readonly fragmentsAcross: number;
   /** Columns of x that go through workgroup memory at once. */
   readonly depth: number;
+  /** Depths that are on their way from global memory meanwhile. */
+  readonly ahead: 1 | 2;
 }
 
 /** Rows of x in a tile of any form, at most. */
@@ -114,6 +116,7 @@ export function matrixFormCode(
     ROWS: rows,
     COLUMNS: columns,
     DEPTH: depth,
+    AHEAD: form.ahead,
     LANES: form.lanes,
     THREADS: threadsOf(form),
     SUBGROUPS_ACROSS: form.subgroupsAcross,
@@ -134,8 +137,7 @@ export function matrixFormCode(
     fragments: swapped
       ? "alias Rows = Right;\nalias Columns = Left;"
       : "alias Rows = Left;\nalias Columns = Right;",
-    ...stagingSnippets(form, sizes),
-    ...productSnippets(form),
+    ...loopSnippets(form, stagingSnippets(form, sizes), productSnippets(form)),
     store: storeLines(form),
   });
   return `enable f16;
@@ -170,9 +172,53 @@ fn halvesOf(nibbles: u32, multiplier: vec2<f16>) -> vec4<u32> {
 }`,
 };
 
+interface Staging {
+  /** Where a thread reads its share of the tiles, and the registers that hold it, once for each depth on its way. */
+  readonly places: string;
+  /** On to the next depth. */
+  readonly advance: string;
+  /** A thread's share on its way into the registers of a set, and from there into workgroup memory. */
+  load(set: number): string;
+  keep(set: number): string;
+}
+
+/**
+ * The loop over depths, written out for each set of registers: loads are never moved from one set to another, which would
+ * wait for them.
+ */
+function loopSnippets(
+  { ahead }: MatrixForm,
+  { places, advance, load, keep }: Staging,
+  { sums, deep, multiply }: { sums: string; deep: string; multiply: string },
+): Record<string, string> {
+  const present = (set: number, lines: string) =>
+    set === 0 ? lines : `if (step + ${set}u < numSteps) {\n${lines}\n}`;
+  return {
+    places,
+    sums,
+    deep,
+    loadFirst: unroll(
+      ahead,
+      (set) => set === 0 ? load(0) : `if (${set}u < numSteps) {\n${advance}\n${load(set)}\n}`,
+    ),
+    steps: unroll(ahead, (set) =>
+      present(
+        set,
+        `workgroupBarrier();
+${keep(set)}
+workgroupBarrier();
+if (step + ${set + ahead}u < numSteps) {
+${advance}
+${load(set)}
+}
+${multiply}`,
+      )),
+  };
+}
+
 /** A thread's share of the tiles, which waits in registers while the tiles before it are multiplied. */
-function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Record<string, string> {
-  const { depth } = form, { type } = sizes, threads = threadsOf(form);
+function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Staging {
+  const { depth, ahead } = form, { type } = sizes, threads = threadsOf(form);
   const elements = ELEMENTS_PER_16_BYTES[type];
   const xWords = depth / 8, weightWords = depth / elements;
   const xCount = tileRows(form) * xWords, weightCount = tileColumns(form) * weightWords;
@@ -182,13 +228,13 @@ function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Record<string, s
   // A row of the weight may end within a depth: x is zero there, so that anything finite will do.
   const overruns = sizes.xWords * 8 / elements > sizes.weightWords;
   const within = (at: string, count: number) => overruns ? `min(${at}, ${count - 1}u)` : at;
-  const loadWeight = (i: number) =>
-    `heldWeight${i} = weight[${
+  const loadWeight = (set: number, i: number) =>
+    `heldWeight${set}_${i} = weight[${
       within(`weightRow${i} * WEIGHT_WORDS + weightWord${i}`, sizes.shardRows * sizes.weightWords)
     }];${
       // The 32 elements of a word are a group.
       type === "i4"
-        ? `\nmultiplier${i} = multiplierOf(weightRow${i}, ${
+        ? `\nmultiplier${set}_${i} = multiplierOf(weightRow${i}, ${
           within(`weightWord${i}`, sizes.weightWords)
         }, WEIGHT_WORDS);`
         : ""}`;
@@ -197,36 +243,43 @@ function stagingSnippets(form: MatrixForm, sizes: MatrixSizes): Record<string, s
       unroll(xLoads, (i) =>
         `let xPlace${i} = thread + ${i * threads}u;
 var xAt${i} = (tile.y * ROWS + xPlace${i} / ${xWords}u) * X_WORDS + xPlace${i} % ${xWords}u + firstStep * ${xWords}u;
-var held${i} = vec4<u32>();`),
+${unroll(ahead, (set) => `var held${set}_${i} = vec4<u32>();`)}`),
       unroll(weightLoads, (i) =>
         `let weightPlace${i} = thread + ${i * threads}u;
 let weightRow${i} = min(tile.x * COLUMNS + weightPlace${i} / ${weightWords}u, SHARD_ROWS - 1u);
 var weightWord${i} = weightPlace${i} % ${weightWords}u + firstStep * ${weightWords}u;
-var heldWeight${i} = vec4<u32>();${type === "i4" ? `\nvar multiplier${i} = 0.0;` : ""}`),
-    ].join("\n"),
-    load: [
-      unroll(xLoads, (i) => guard(xCount, i, `held${i} = x[xAt${i}];`)),
-      unroll(weightLoads, (i) => guard(weightCount, i, loadWeight(i))),
+${
+          unroll(ahead, (set) =>
+            `var heldWeight${set}_${i} = vec4<u32>();${
+              type === "i4" ? `\nvar multiplier${set}_${i} = 0.0;` : ""
+            }`)
+        }`),
     ].join("\n"),
     advance: [
       unroll(xLoads, (i) => `xAt${i} += ${xWords}u;`),
       unroll(weightLoads, (i) => `weightWord${i} += ${weightWords}u;`),
     ].join("\n"),
-    keep: [
-      unroll(xLoads, (i) =>
-        guard(
-          xCount,
-          i,
-          `memory[xPlace${i} / ${xWords}u * STRIDE + xPlace${i} % ${xWords}u] = held${i};`,
-        )),
-      unroll(weightLoads, (i) => guard(weightCount, i, keepWeight(type, i, weightWords))),
-    ].join("\n"),
+    load: (set) =>
+      [
+        unroll(xLoads, (i) => guard(xCount, i, `held${set}_${i} = x[xAt${i}];`)),
+        unroll(weightLoads, (i) => guard(weightCount, i, loadWeight(set, i))),
+      ].join("\n"),
+    keep: (set) =>
+      [
+        unroll(xLoads, (i) =>
+          guard(
+            xCount,
+            i,
+            `memory[xPlace${i} / ${xWords}u * STRIDE + xPlace${i} % ${xWords}u] = held${set}_${i};`,
+          )),
+        unroll(weightLoads, (i) => guard(weightCount, i, keepWeight(type, set, i, weightWords))),
+      ].join("\n"),
   };
 }
 
 /** The held word of a weight, as halves in its place of the tile. */
-function keepWeight(type: MatrixSizes["type"], i: number, weightWords: number): string {
-  const words = ELEMENTS_PER_16_BYTES[type] / 8, held = `heldWeight${i}`;
+function keepWeight(type: MatrixSizes["type"], set: number, i: number, weightWords: number): string {
+  const words = ELEMENTS_PER_16_BYTES[type] / 8, held = `heldWeight${set}_${i}`;
   const at =
     `WEIGHT_TILE + weightPlace${i} / ${weightWords}u * STRIDE + ${words}u * (weightPlace${i} % ${weightWords}u)`;
   switch (type) {
@@ -237,12 +290,12 @@ function keepWeight(type: MatrixSizes["type"], i: number, weightWords: number): 
 memory[at] = vec4<u32>(halvesOf(${held}.x), halvesOf(${held}.y));
 memory[at + 1u] = vec4<u32>(halvesOf(${held}.z), halvesOf(${held}.w)); }`;
     case "i4":
-      return `{ let at = ${at}; let multiplier = vec2<f16>(f16(multiplier${i}));
+      return `{ let at = ${at}; let multiplier = vec2<f16>(f16(multiplier${set}_${i}));
 ${unroll(4, (word) => `memory[at + ${word}u] = halvesOf(${held}.${"xyzw"[word]}, multiplier);`)} }`;
   }
 }
 
-function productSnippets(form: MatrixForm): Record<string, string> {
+function productSnippets(form: MatrixForm): { sums: string; deep: string; multiply: string } {
   const { fragment: { k }, swapped, fragmentsDown, fragmentsAcross, subgroupsDeep, depth } = form;
   const rows = fragmentRows(form), columns = fragmentColumns(form);
   const [rowsMajor, columnsMajor] = swapped ? ["col_major", "row_major"] : ["row_major", "col_major"];
