@@ -96,6 +96,16 @@ export class RunnerSequences {
     return pack(spans, this.#blockTables);
   }
 
+  /** A decode of all but the last sequence, beside which the last one reads the last `chunk` tokens of its prompt again. */
+  mixedBatch(chunk: number): StepBatch {
+    const last = this.#prompts.length - 1, prompt = this.#prompts[last];
+    const spans = this.#next.slice(0, last).map((id, sequence): Span => {
+      return { sequence, tokenIds: [id], start: this.#length, sample: true };
+    });
+    const read = { sequence: last, tokenIds: prompt.slice(-chunk), start: prompt.length - chunk, sample: true };
+    return pack([...spans, read], this.#blockTables);
+  }
+
   /** The first step that prefill() would run. */
   prefillBatch(): StepBatch {
     return pack(prefillSteps(this.#prompts, this.#runner.limits.maxTokens)[0], this.#blockTables);

@@ -27,6 +27,7 @@ const USAGE = `Say where a step's time on the GPU goes, by kind of dispatch.
   --batches LIST     sequences at once (default: 1,8)
   --contexts LIST    tokens of context (default: 512)
   --prefill LIST     instead, one prompt of so many tokens in one step
+  --chunk N          beside the decodes the last N tokens of one more prompt (default: 0)
   --trace FILE       the last case's steps for Chrome's tracing page or Perfetto
   --bandwidth N      TB/s that the GPU's memory gives (default: 4.3, an H200's)
   --matrix-rate N    TFLOP/s of its matrix units, f16 products (default: 620)
@@ -41,6 +42,7 @@ const { values: flags } = parseArgs({
     batches: { ...text, default: "1,8" },
     contexts: { ...text, default: "512" },
     prefill: text,
+    chunk: { ...text, default: "0" },
     trace: text,
     bandwidth: { ...text, default: "4.3" },
     "matrix-rate": { ...text, default: "620" },
@@ -56,21 +58,28 @@ if (import.meta.main) {
 async function main(): Promise<void> {
   const numbers = (list: string) => list.split(",").map(Number);
   const batches = flags.prefill ? [1] : numbers(flags.batches);
-  const contexts = numbers(flags.prefill ?? flags.contexts);
+  const contexts = numbers(flags.prefill ?? flags.contexts), chunk = Number(flags.chunk);
+  if (!Number.isInteger(chunk) || chunk < 0 || chunk > Math.min(...contexts)) {
+    throw new RangeError(
+      `Cannot profile: --chunk must be a number of tokens, no more than a context has, received "${flags.chunk}"`,
+    );
+  }
   const roofline = rooflineOfFlags();
   const { runner, backend, adapter } = await loadModel({
     modelDir: flags.model,
     device: flags.device as DeviceChoice,
-    maxSequences: Math.max(...batches),
+    maxSequences: Math.max(...batches) + 1,
     ...(flags.prefill && { maxBatchTokens: Math.max(...contexts) }),
+    ...(chunk > 0 && { maxBatchTokens: Math.max(...batches) + chunk }),
   });
   await using _ = runner;
   if (!(runner instanceof GpuRunner)) throw new TypeError("Cannot profile: choose --device dawn or webgpu");
   for (const batch of batches) {
     for (const context of contexts) {
-      const what = flags.prefill ? `prefill of ${context}` : `batch ${batch}, context ${context}`;
+      const beside = chunk > 0 ? `, beside a chunk of ${chunk}` : "";
+      const what = flags.prefill ? `prefill of ${context}` : `batch ${batch}, context ${context}${beside}`;
       const title = `${backend} (${adapter}), ${what}`;
-      const profiles = await profile(runner, batch, context);
+      const profiles = await profile(runner, batch, context, chunk);
       if (flags.trace) await Deno.writeTextFile(flags.trace, chromeTrace(profiles, title));
       console.log(title);
       print(profiles, roofline);
@@ -89,10 +98,20 @@ function rooflineOfFlags(): Roofline {
 }
 
 /** Several profiles of one and the same step. */
-async function profile(runner: GpuRunner, batch: number, context: number): Promise<StepProfile[]> {
-  const sequences = new RunnerSequences(runner, promptsOf(batch, context), flags.prefill ? 0 : 1);
+async function profile(
+  runner: GpuRunner,
+  batch: number,
+  context: number,
+  chunk: number,
+): Promise<StepProfile[]> {
+  const prompts = promptsOf(batch + (chunk > 0 ? 1 : 0), context);
+  const sequences = new RunnerSequences(runner, prompts, flags.prefill ? 0 : 1);
   if (!flags.prefill) await sequences.prefill();
-  const step = flags.prefill ? sequences.prefillBatch() : sequences.decodeBatch();
+  const step = flags.prefill
+    ? sequences.prefillBatch()
+    : chunk > 0
+    ? sequences.mixedBatch(chunk)
+    : sequences.decodeBatch();
   const round = () => Promise.all(Array.from({ length: REPEATS }, () => runner.profile(step)));
   for (const end = performance.now() + WARM_UP_MS; performance.now() < end;) await round();
   return await round();

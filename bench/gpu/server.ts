@@ -24,8 +24,9 @@ const USAGE = `Measure the whole server against the bare loop of model steps, in
   --tokens N      new tokens of each answer (default: 128)
   --seconds N     that each of the three is measured for (default: 20)
   --warm-up N     answers of each client before that (default: 2)
-  --batch N       most tokens of a step (default: 1024, as serve has it on a GPU)
+  --batch N       most tokens of a step (default: 2048, as serve has it on a GPU)
   --kv-memory N   bytes for the KV cache (default: 2 GiB, as serve has it on a GPU)
+  --host-cache N  bytes of host memory for what the KV cache has no room for (default: as serve chooses)
   --workers N     threads that the clients run in (default: a quarter of the cores)
   --serve "FLAGS" further flags of \`serve\`
   --parts LIST    of loop,engine,server (default: all)
@@ -47,8 +48,9 @@ const { values: flags } = parseArgs({
     tokens: { ...text, default: "128" },
     seconds: { ...text, default: "20" },
     "warm-up": { ...text, default: "2" },
-    batch: { ...text, default: "1024" },
+    batch: { ...text, default: "2048" },
     "kv-memory": { ...text, default: String(2 * 2 ** 30) },
+    "host-cache": text,
     workers: { ...text, default: String(Math.max(1, navigator.hardwareConcurrency >> 2)) },
     serve: { ...text, default: "" },
     parts: { ...text, default: "loop,engine,server" },
@@ -135,6 +137,7 @@ function loadOptions(): LoadOptions {
     kvBytes: Number(flags["kv-memory"]),
     maxBatchTokens: Number(flags.batch),
     maxSequences: clients,
+    ...(flags["host-cache"] !== undefined && { hostBytes: Number(flags["host-cache"]) }),
   };
 }
 
@@ -206,7 +209,8 @@ async function measureEngine(): Promise<number> {
 async function measureServer(): Promise<ServerFigures> {
   progress("server");
   const own = `--model ${flags.model} --device ${flags.device} --kv-memory ${flags["kv-memory"]} ` +
-    `--max-batch-tokens ${flags.batch} --max-sequences ${clients} --no-speculation ${flags.serve}`;
+    `--max-batch-tokens ${flags.batch} --max-sequences ${clients} --no-speculation ${flags.serve}` +
+    (flags["host-cache"] === undefined ? "" : ` --host-cache-memory ${flags["host-cache"]}`);
   await using server = await ServerProcess.startOwn(own);
   await using load = new Clients(
     { url: server.url, clients, promptTokens, newTokens },
