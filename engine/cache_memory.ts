@@ -6,15 +6,23 @@ import type { BlockPool } from "./block_pool.ts";
 import type { CachedBlock } from "./cached_block.ts";
 import { OldestFirst } from "./oldest_first.ts";
 
+/** Moves that a step has been given and has not made yet. */
+interface MovesUnderWay {
+  readonly numParks: number;
+  readonly numUnparks: number;
+  slotsRead: readonly number[];
+}
+
 /**
  * The tree holds one reference of each of its blocks, of the device's block or of the slot. A block on the device with
  * no other is unused; a parked one always is. Blocks are taken from the unused, slots from the parked, each time what was
- * let go of longest ago. Who holds a block holds its ancestors too, and lets go of them no earlier; so the descendants
+ * let go of longest ago; but what nobody wanted again while it was on the device is parked only where a slot is free.
+ * Many prompts that are read once would else cost time in every step, and what is worth parking its slots. Who holds a block holds its ancestors too, and lets go of them no earlier; so the descendants
  * of an unused block are parked, or unused and come before it; those of a parked one are parked and come before it. What
  * gives way never leads to anything that stays.
  *
- * Moves collect until the step that makes them has run. A slot that the step reads has a reference more for as long:
- * parks come first in a step, so nothing may be parked there.
+ * Moves collect until a step begins that makes them. A slot that it reads has a reference more until it has run: parks
+ * come first in a step, so nothing may be parked there.
  */
 export class CacheMemory {
   readonly #blocks: BlockPool;
@@ -27,6 +35,8 @@ export class CacheMemory {
   /** Block to bring back to: slot. */
   readonly #unparks = new Map<number, number>();
   #slotsRead: number[] = [];
+  /** Of the steps under way, in their order. */
+  #underWay: MovesUnderWay[] = [];
   #numParks = 0;
   #numUnparks = 0;
 
@@ -64,16 +74,37 @@ export class CacheMemory {
     };
   }
 
-  /** The moves are made. */
-  settle() {
-    this.#numParks += this.#parks.size;
-    this.#numUnparks += this.#unparks.size;
-    this.cancelMoves();
+  /** A step begins, and makes what has collected. To be called for every step; `settle` then says that the first has run. */
+  beginMoves(): HostMoves {
+    const { moves } = this;
+    this.#underWay.push({
+      numParks: moves.parks.length,
+      numUnparks: moves.unparks.length,
+      slotsRead: this.#slotsRead,
+    });
+    this.#dropCollected();
+    return moves;
   }
 
-  /** The moves will not be made; every block must be dropped. */
+  settle() {
+    const done = this.#underWay.shift();
+    if (!done) return;
+    this.#numParks += done.numParks;
+    this.#numUnparks += done.numUnparks;
+    this.#slots?.free(done.slotsRead);
+  }
+
+  /** The first step under way has failed, and nobody knows what became of any moves; every block must be dropped. */
   cancelMoves() {
-    this.#slots?.free(this.#slotsRead);
+    for (const { slotsRead } of [...this.#underWay, { slotsRead: this.#slotsRead }]) {
+      this.#slots?.free(slotsRead);
+    }
+    this.#underWay.shift();
+    for (const later of this.#underWay) later.slotsRead = [];
+    this.#dropCollected();
+  }
+
+  #dropCollected() {
     this.#slotsRead = [];
     this.#parks.clear();
     this.#unparks.clear();
@@ -128,6 +159,7 @@ export class CacheMemory {
   hold(cached: CachedBlock) {
     this.#blocks.share([cached.block]);
     this.#unused.delete(cached);
+    cached.wanted = true;
   }
 
   /** Drops a reference that `hold` added. @returns true when nobody uses the block any more */
@@ -138,9 +170,10 @@ export class CacheMemory {
     return true;
   }
 
-  /** Keeps the data of a parked block until the next step has run. @returns its slot */
+  /** Keeps the data of a parked block until the step has run that begins next. @returns its slot */
   readSlot(cached: CachedBlock): number {
     const slot = cached.block;
+    cached.wanted = true;
     this.#slots!.share([slot]);
     this.#slotsRead.push(slot);
     this.#parked.delete(cached);
@@ -170,7 +203,8 @@ export class CacheMemory {
     const parked = tree.filter((cached) => cached.parked).map(({ block }) => block);
     const onDevice = tree.filter((cached) => !cached.parked).map(({ block }) => block);
     this.#blocks.checkIntegrity([...held, onDevice]);
-    this.#slots?.checkIntegrity([this.#slotsRead, parked]);
+    const read = this.#underWay.map(({ slotsRead }) => slotsRead);
+    this.#slots?.checkIntegrity([this.#slotsRead, ...read, parked]);
     const unused = positionsIn(this.#unused, this.#blocks), inSlots = positionsIn(this.#parked, this.#slots);
     for (const { block, parked, parent } of tree) {
       const wrong = (what: string) =>
@@ -191,7 +225,8 @@ export class CacheMemory {
 
   /** Parks an unused block, or has it forgotten where there is no slot for it. */
   #evict(cached: CachedBlock) {
-    const slot = this.#slotOf(cached) ?? this.#freeSlot();
+    // Without it, what follows it is of no use.
+    const slot = this.#slotOf(cached) ?? this.#freeSlot(cached.wanted || cached.children.size > 0);
     if (slot === undefined) return this.#forget(cached);
     const { block } = cached;
     if (!this.#unparks.delete(block)) this.#parks.set(slot, block);
@@ -207,8 +242,11 @@ export class CacheMemory {
     return slot;
   }
 
-  #freeSlot(): number | undefined {
-    while (this.#slots?.numFree === 0 && this.#parked.size > 0) this.#forget(this.#parked.oldest!);
+  /** @param isWorthAnother whether what was let go of longest ago gives way for it */
+  #freeSlot(isWorthAnother: boolean): number | undefined {
+    while (isWorthAnother && this.#slots?.numFree === 0 && this.#parked.size > 0) {
+      this.#forget(this.#parked.oldest!);
+    }
     return this.#slots?.allocate(1)?.[0];
   }
 

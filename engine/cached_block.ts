@@ -21,6 +21,8 @@ export interface CachedBlock {
   /** Where its rows are: the device's block of this id or, if it is parked, the host's slot. */
   block: number;
   parked: boolean;
+  /** Somebody has used it again since it was computed, or is going to. */
+  wanted: boolean;
   /** Number of ancestors. */
   readonly index: number;
   readonly parent: CachedBlock | undefined;

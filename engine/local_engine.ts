@@ -17,7 +17,7 @@ import { Pacer } from "./pacer.ts";
 import { PlaceStats } from "./place_stats.ts";
 import { DEFAULT_REOPEN_DELAYS_MS, disposeQuietly, reopenModel } from "./reopen_model.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
-import { Scheduler } from "./scheduler.ts";
+import { type ScheduledSequence, Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { describeSequence, type SequenceInfo } from "./sequence_info.ts";
 import { ServedModel } from "./served_model.ts";
@@ -247,9 +247,12 @@ export class LocalEngine implements Engine {
 
   /** Undefined when there is nothing to do. */
   #beginStep(): StepInFlight | undefined {
-    const scheduler = this.#scheduler!, step = scheduler.schedule(this.#pacer.paceAt(this.#now()));
-    if (step.length === 0) return undefined;
-    const begun = this.#steps!.begin(step, scheduler.moves);
+    const step = this.#scheduler!.schedule(this.#pacer.paceAt(this.#now()));
+    return step.length > 0 ? this.#begin(step) : undefined;
+  }
+
+  #begin(step: readonly ScheduledSequence[]): StepInFlight {
+    const begun = this.#steps!.begin(step, this.#scheduler!.beginMoves());
     for (const { sequence } of step) this.#inFlight.of(sequence)!.start(begun.begunAt);
     return begun;
   }
@@ -259,7 +262,7 @@ export class LocalEngine implements Engine {
     const ahead = this.#steps!.hasRoom
       ? this.#scheduler!.scheduleAhead(step, this.#pacer.paceAt(this.#now()))
       : undefined;
-    return ahead && this.#steps!.begin(ahead);
+    return ahead && this.#begin(ahead);
   }
 
   /** The step's result; undefined when it failed, and with it its requests. */

@@ -67,9 +67,14 @@ export class PrefixCache {
     return this.#memory.numMoved;
   }
 
-  /** What the next step has to move; `settle` says that it has. */
+  /** What the next step has to move. */
   get moves(): HostMoves {
     return this.#memory.moves;
+  }
+
+  /** The same, as that step begins; `settle` says that the first of those under way has run. */
+  beginMoves(): HostMoves {
+    return this.#memory.beginMoves();
   }
 
   settle() {
@@ -121,6 +126,11 @@ export class PrefixCache {
     if (slot !== undefined) this.#memory.copySlot(slot, table[numBlocks]);
     if (!copy || slot !== undefined) return { table, copy: undefined };
     return { table, copy: { ...copy, from: copy.source.block, to: table[numBlocks] } };
+  }
+
+  /** A path whose sequence will be back. */
+  want(last: CachedBlock | undefined) {
+    for (const block of pathTo(last)) block.wanted = true;
   }
 
   /** Drops a reference of a block that is held. */
@@ -188,7 +198,16 @@ export class PrefixCache {
     block: number,
   ): CachedBlock {
     const index = parent ? parent.index + 1 : 0;
-    const added = { block, parked: false, index, parent, space, tokens: [], children: new Map() };
+    const added = {
+      block,
+      parked: false,
+      wanted: false,
+      index,
+      parent,
+      space,
+      tokens: [],
+      children: new Map(),
+    };
     const children = parent?.children ?? this.#spaces.get(space) ?? new Map();
     if (!parent) this.#spaces.set(space, children);
     const siblings = children.get(firstToken) ?? new Set();

@@ -5,11 +5,11 @@ import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
 import { MAX_MASKS } from "../kernels/sampling/token_mask.ts";
 import type { HostMoves, StepLimits } from "../kernels/step.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
-import { isDecode, Places, type PlacesView } from "./places.ts";
+import { Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
-import type { Sequence } from "./sequence.ts";
+import { Progress } from "./progress.ts";
+import { blocksFor, type Sequence } from "./sequence.ts";
 import type { Speculation } from "./speculation.ts";
-import { stepAhead } from "./step_ahead.ts";
 import { type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
@@ -24,7 +24,7 @@ const BACKGROUND_SHARE = 16;
 export const BACKGROUND_EVERY = 8;
 
 export interface SchedulerOptions {
-  /** Most prompt tokens in a step beside decodes. Default: a quarter of the step's budget. */
+  /** Rows of a step in which decodes and prompts meet, at most, but for some rows of prompts. Default: a quarter of its budget. */
   readonly chunkTokens?: number;
   /** Adds drafts to what is scheduled. Default: none are. */
   readonly speculation?: Speculation | undefined;
@@ -46,6 +46,8 @@ const NO_HURRY: StepPace = { chunkRows: Infinity, promptRows: Infinity, backgrou
 
 /** A step in the making. */
 interface Plan {
+  /** How far everybody has got when it begins. */
+  readonly progress: Progress;
   readonly step: ScheduledSequence[];
   readonly budget: StepBudget;
   readonly elder: Sequence | undefined;
@@ -93,51 +95,121 @@ export class Scheduler {
   /** The next step, empty only when there is nothing to do. Its sequences must be passed to `complete` or `finish`. */
   schedule(pace: StepPace = NO_HURRY): ScheduledSequence[] {
     this.#steps++;
-    const budget: StepBudget = {
+    const elder = this.#placeElder();
+    this.#places.reserveDecodes(elder);
+    const plan = this.#newPlan(elder, Progress.now);
+    const { step } = plan;
+    const elderServed = this.#serveLive(plan, pace);
+    this.#serveBackground(plan, elderServed, pace.backgroundRows);
+    this.#addDrafts(plan, pace.backgroundRows);
+    this.#keepFree(step);
+    return step;
+  }
+
+  /**
+   * The step after one that `schedule` or this gave, before that one is complete: it gives out rows as `schedule` would,
+   * but takes nobody's place, and has no drafts. Then it is the next one, and must be completed like others. Undefined
+   * where it is not known yet, where drafts may pay, or where it would make others wait for longer than one step may.
+   */
+  scheduleAhead(
+    current: readonly ScheduledSequence[],
+    pace: StepPace = NO_HURRY,
+  ): ScheduledSequence[] | undefined {
+    const { running } = this.#places;
+    const going = current.filter(({ sequence }) => sequence.state === "running");
+    const progress = Progress.after(current);
+    if (!progress || !this.#mayGoAhead(going, progress, pace)) return undefined;
+    if (this.#speculation?.wouldDraft(going, this.#limits)) return undefined;
+    const elder = this.#elder();
+    if (elder?.state === "waiting" || !this.#lendBlocks(progress)) return undefined;
+    this.#steps++;
+    const plan = this.#newPlan(elder, progress);
+    const before = current.reduce((rows, { numTokens }) => rows + numTokens, 0);
+    if (running.some(({ rank }) => rank > 0)) this.#serveDecodes(plan);
+    else {
+      const left = (rows: number) => Math.max(0, rows - before);
+      this.#serveLive(plan, { ...pace, chunkRows: left(pace.chunkRows), promptRows: left(pace.promptRows) });
+    }
+    if (plan.step.length === 0) {
+      this.#steps--;
+      return undefined;
+    }
+    this.#keepFree(plan.step);
+    return plan.step;
+  }
+
+  /** Whether a step may begin before `current` is complete, for the sake of those who wait and of those who come. */
+  #mayGoAhead(current: readonly ScheduledSequence[], progress: Progress, pace: StepPace): boolean {
+    const { running, waiting } = this.#places;
+    const live = running.filter(({ rank }) => rank === 0).length;
+    // Others than live have rows beside live work now and then only; and while somebody types, whoever comes waits for
+    // one short step of such work, and not for two.
+    if (live > 0 && live < running.length || live === 0 && pace.backgroundRows < Infinity) return false;
+    const decodes = running.every((one) => progress.numUncomputed(one) <= 1);
+    if (live === 0) return decodes && waiting.length === 0;
+    // Whoever waits for a place, or has to give way to live work, has it from a step that is not ahead.
+    const room = waiting.length === 0 ||
+      waiting.every(({ rank }) => rank === 0) &&
+        running.length + waiting.length <= this.#places.maxRunning;
+    if (!room) return false;
+    if (decodes && waiting.length === 0) return true;
+    // Two steps in which prompts are read take together no longer than one may.
+    const rows = current.reduce((sum, { numTokens }) => sum + numTokens, 0);
+    return pace.chunkRows - rows >= running.length + waiting.length + this.#leastRows;
+  }
+
+  /** A block for every token that is being drawn, and none of those that hold something. */
+  #lendBlocks(progress: Progress): boolean {
+    return this.#places.running.every((sequence) => {
+      const reached = progress.reached(sequence);
+      if (!reached) return true;
+      if (reached.drawnBy !== undefined) return this.#places.lendBlocks(sequence, 1) >= 1;
+      return blocksFor(sequence.numTokens) <= sequence.blockTable.length;
+    });
+  }
+
+  /** A block for each that draws: it lasts the steps that follow for as long as a block has rows. */
+  #keepFree(step: readonly ScheduledSequence[]) {
+    if (this.#goesAhead) this.#places.keepFree(step.filter(({ draws }) => draws).length);
+  }
+
+  #newPlan(elder: Sequence | undefined, progress: Progress): Plan {
+    const budget = {
       tokens: this.#limits.maxTokens,
       samples: this.#limits.maxSamples,
       adjustments: MAX_ADJUSTMENTS,
       masks: MAX_MASKS,
     };
-    const step: ScheduledSequence[] = [];
-    const elder = this.#placeElder();
-    this.#places.reserveDecodes(elder);
-    const plan: Plan = { step, budget, elder, admits: true };
-    const turn = elder !== undefined && this.#isBackgroundTurn &&
-      (elder.rank > 0 || this.#hasLiveBeside(elder));
-    if (turn && isDecode(elder)) take(elder, budget, step);
-    for (const one of this.#places.running) {
-      if (one.rank === 0 && isDecode(one) && !(turn && one === elder)) take(one, budget, step);
-    }
-    if (turn && !isDecode(elder)) take(elder, budget, step, this.#elderRows(elder));
-    const least = Math.ceil(this.#chunkTokens / ELDER_SHARE);
-    const chunk = Math.min(this.#chunkTokens, Math.max(least, pace.chunkRows - step.length));
-    this.#share(0, step.length > 0 ? chunk : Math.max(least, pace.promptRows), plan);
-    this.#serveBackground(plan, turn, pace.backgroundRows);
-    this.#addDrafts(plan, pace.backgroundRows);
-    // A block for each: it lasts the steps that follow for as long as a block has rows.
-    if (this.#goesAhead) this.#places.keepFree(step.filter(({ draws }) => draws).length);
-    return step;
+    return { progress, step: [], budget, elder, admits: true };
   }
 
-  /**
-   * The step after one that `schedule` or this gave, before that one is complete; undefined where it is not known yet, or
-   * drafts may pay. Then it is the next one, and must be completed like others.
-   */
-  scheduleAhead(
-    step: readonly ScheduledSequence[],
-    pace: StepPace = NO_HURRY,
-  ): ScheduledSequence[] | undefined {
-    const running = step.filter(({ sequence }) => sequence.state === "running");
-    const live = running.filter(({ sequence }) => sequence.rank === 0).length;
-    // Others than live have rows beside live work now and then only; and while somebody types, whoever comes waits for
-    // one short step of such work, and not for two.
-    const isMixed = live > 0 && live < running.length, mayWait = live > 0 || pace.backgroundRows === Infinity;
-    if (isMixed || !mayWait || this.#places.waiting.length > 0) return undefined;
-    if (this.#speculation?.wouldDraft(running, this.#limits)) return undefined;
-    const ahead = stepAhead(step, this.#places);
-    if (ahead) this.#steps++;
-    return ahead;
+  #take(sequence: Sequence, { progress, budget, step }: Plan, most?: number): number {
+    return take(sequence, budget, step, progress.reached(sequence), most);
+  }
+
+  /** Rows that prompts may have in any case. */
+  get #leastRows(): number {
+    return Math.ceil(this.#chunkTokens / ELDER_SHARE);
+  }
+
+  /** Decodes, and prompts beside them; the oldest sequence out of its order where it is its turn. @returns whether it was */
+  #serveLive(plan: Plan, pace: StepPace): boolean {
+    const { step, elder, progress } = plan;
+    const turn = elder !== undefined && this.#isBackgroundTurn &&
+      (elder.rank > 0 || this.#hasLiveBeside(elder));
+    if (turn && progress.isDecode(elder)) this.#take(elder, plan);
+    for (const one of this.#places.running) {
+      if (one.rank === 0 && progress.isDecode(one) && !(turn && one === elder)) this.#take(one, plan);
+    }
+    if (turn && !progress.isDecode(elder)) this.#take(elder, plan, this.#elderRows(elder));
+    const chunk = Math.max(this.#leastRows, Math.min(this.#chunkTokens, pace.chunkRows) - step.length);
+    this.#share(0, step.length > 0 ? chunk : Math.max(this.#leastRows, pace.promptRows), plan);
+    return turn;
+  }
+
+  /** Of all classes. */
+  #serveDecodes(plan: Plan) {
+    for (const one of this.#places.running) if (plan.progress.isDecode(one)) this.#take(one, plan);
   }
 
   /**
@@ -151,15 +223,18 @@ export class Scheduler {
 
   /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
   #serveBackground(plan: Plan, elderServed: boolean, most: number) {
-    const { step, budget, elder } = plan;
+    const { step, elder, progress } = plan;
     const besideLive = step.some(({ sequence }) => sequence.rank === 0);
     const few = Math.ceil(this.#chunkTokens / BACKGROUND_SHARE);
     let rows = besideLive ? few : Math.min(this.#chunkTokens, Math.max(few, most));
     if (besideLive && !this.#isBackgroundTurn) return;
-    if (elder && elder.rank > 0 && !elderServed) rows -= take(elder, budget, step, rows);
+    if (elder && elder.rank > 0 && !elderServed) rows -= this.#take(elder, plan, rows);
     if (!besideLive && most >= this.#chunkTokens) {
-      const decodes = this.#places.running.filter((one) => one.rank > 0 && isDecode(one) && one !== elder);
-      for (const sequence of decodes) take(sequence, budget, step);
+      const decodes = this.#places.running.filter((one) =>
+        one.rank > 0 && progress.isDecode(one) && one !== elder
+      );
+      for (const sequence of decodes) this.#take(sequence, plan);
+      rows = Math.max(this.#leastRows, rows - decodes.length);
     }
     for (let rank = 1; rank < PRIORITIES.length; rank++) rows -= this.#share(rank, rows, plan);
   }
@@ -178,15 +253,16 @@ export class Scheduler {
 
   /** Gives out at most `most` rows within a class, a chunk at a time to whoever was given least. @returns how many */
   #share(rank: number, most: number, plan: Plan): number {
-    const { step, budget, elder } = plan;
+    const { step, budget, elder, progress } = plan;
     const shares = this.#shares[rank];
     const taken = new Set(step.map(({ sequence }) => sequence));
     const candidates = [...this.#places.running, ...this.#places.waiting].filter((one) =>
       one.rank === rank && (rank === 0 || one !== elder) && !taken.has(one) &&
-      (one.state === "running" || isReady(one)) && (rank > 0 || !isDecode(one))
+      (one.state === "running" ? progress.reached(one) : isReady(one)) &&
+      (rank > 0 || !progress.isDecode(one))
     );
     // Who was served out of its order is still among those who want something: forgotten, it would start anew.
-    const elders = elder?.rank === rank && taken.has(elder) && !isDecode(elder) ? [elder.flow] : [];
+    const elders = elder?.rank === rank && taken.has(elder) && !progress.isDecode(elder) ? [elder.flow] : [];
     shares.contend([...elders, ...candidates.map(({ flow }) => flow)]);
     const since = new Map<string, number>();
     for (const { flow: { key }, arrival } of candidates) {
@@ -194,9 +270,10 @@ export class Scheduler {
     }
     // Of keys that were given as much, whichever waits for longest. Within one, live work that needs least for its next
     // token: the mean wait is shortest so (Schrage, "A proof of the optimality of the SRPT discipline", 1968).
+    const toGo = (one: Sequence) => one.state === "waiting" ? one.numExpected : progress.numUncomputed(one);
     const inOrder = (a: Sequence, b: Sequence) =>
       shares.compare(a.flow, b.flow) || since.get(a.flow.key)! - since.get(b.flow.key)! ||
-      (rank === 0 ? a.numToGo - b.numToGo : 0) || a.arrival - b.arrival;
+      (rank === 0 ? toGo(a) - toGo(b) : 0) || a.arrival - b.arrival;
     candidates.sort(inOrder);
     const blocked = new Set<string>(), wanting: Flow[] = [];
     let rows = 0;
@@ -208,11 +285,11 @@ export class Scheduler {
         wanting.push(next.flow);
         continue;
       }
-      const count = take(next, budget, step, most - rows);
+      const count = this.#take(next, plan, most - rows);
       shares.charge(next.flow, count);
       candidates.sort(inOrder);
       rows += count;
-      if (rank > 0 || next.numUncomputed > count) wanting.push(next.flow);
+      if (rank > 0 || progress.numUncomputed(next) > count) wanting.push(next.flow);
     }
     // Who has all it wanted is as good as new when it comes again.
     shares.contend([...elders, ...wanting, ...candidates.map(({ flow }) => flow)]);
@@ -221,9 +298,9 @@ export class Scheduler {
     return rows;
   }
 
-  /** What the step that `schedule` gave has to move between device and host before its rows. */
-  get moves(): HostMoves {
-    return this.#places.moves;
+  /** The step given last begins: what it has to move between device and host before its rows. */
+  beginMoves(): HostMoves {
+    return this.#places.beginMoves();
   }
 
   /** The step has failed; the caller finishes its sequences. */
@@ -257,29 +334,35 @@ export class Scheduler {
     this.#places.finish(sequence);
   }
 
-  /** The oldest of all, once it has waited for long: it runs, at whosever cost. */
-  #placeElder(): Sequence | undefined {
+  /** The oldest of all, once it has waited for long. */
+  #elder(): Sequence | undefined {
     const [a, b] = [this.#places.running[0], this.#places.waiting[0]];
     const oldest = !a || b && b.arrival < a.arrival ? b : a;
-    if (!oldest || this.#steps - oldest.queuedAt <= PATIENCE_STEPS) return undefined;
-    while (oldest.state === "waiting" && !this.#places.admit(oldest)) {
-      this.#places.preempt(this.#places.leastUrgent(oldest)!);
+    return !oldest || this.#steps - oldest.queuedAt <= PATIENCE_STEPS ? undefined : oldest;
+  }
+
+  /** It runs, at whosever cost. */
+  #placeElder(): Sequence | undefined {
+    const elder = this.#elder();
+    while (elder?.state === "waiting" && !this.#places.admit(elder)) {
+      this.#places.preempt(this.#places.leastUrgent(elder)!);
     }
-    return oldest;
+    return elder;
   }
 
   /** A whole chunk where nobody looks at the cursor meanwhile. */
   #elderRows(elder: Sequence): number {
-    return this.#hasLiveBeside(elder) ? Math.ceil(this.#chunkTokens / ELDER_SHARE) : this.#chunkTokens;
+    return this.#hasLiveBeside(elder) ? this.#leastRows : this.#chunkTokens;
   }
 
   #hasLiveBeside(elder: Sequence): boolean {
     return [...this.#places.running, ...this.#places.waiting].some((one) => one.rank === 0 && one !== elder);
   }
 
-  /** Admits a sequence, if need be in the place of others. False: it has to wait. */
-  #makePlace(sequence: Sequence, { step, elder }: Plan): boolean {
+  /** Admits a sequence, if need be in the place of others, but not of those with rows under way. False: it has to wait. */
+  #makePlace(sequence: Sequence, { step, elder, progress }: Plan): boolean {
     while (!this.#places.admit(sequence)) {
+      if (progress !== Progress.now) return false;
       const victim = this.#places.victimOf(sequence, elder);
       if (!victim) return false;
       this.#places.preempt(victim);

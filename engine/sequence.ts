@@ -122,11 +122,6 @@ export class Sequence implements Disposable {
     return this.#tokenIds.length - this.promptLength;
   }
 
-  /** Tokens between it and its next draw, as far as is known. */
-  get numToGo(): number {
-    return this.state === "waiting" ? this.numExpected : this.numUncomputed;
-  }
-
   get numUncomputed(): number {
     return this.#tokenIds.length - this.numComputed;
   }

@@ -1,5 +1,6 @@
 // The rows of a step, and what a sequence's next rows take of its limits. Pure; knows no other sequence.
 import type { BlockCopy } from "../kernels/step.ts";
+import type { Reached } from "./progress.ts";
 import type { LogitAdjustment, Sequence } from "./sequence.ts";
 
 /** The rows that one sequence contributes to a step. */
@@ -42,15 +43,19 @@ export interface StepBudget {
 
 /**
  * Adds as many of the sequence's next tokens to the step as the budget allows, at most `most`.
+ * @param reached where they begin; undefined = there are none
  * @returns how many, perhaps none
  */
 export function take(
   sequence: Sequence,
   budget: StepBudget,
   step: ScheduledSequence[],
+  reached: Reached | undefined,
   most = Infinity,
 ): number {
-  const start = sequence.numComputed;
+  if (!reached) return 0;
+  if (reached.drawnBy !== undefined) return takeDrawn(sequence, budget, step, reached);
+  const { start } = reached;
   const scoreStart = Math.max(start, sequence.numScored);
   const scoreLimit = Math.max(scoreStart, sequence.promptLength - 1);
   let end = Math.min(sequence.numTokens, start + Math.min(budget.tokens, most));
@@ -75,7 +80,7 @@ export function take(
   budget.adjustments -= adjustments.length;
   const mask = draws && allowed instanceof Uint32Array ? { allowed } : {};
   if (mask.allowed) budget.masks--;
-  const copy = sequence.pendingCopy ? { copy: sequence.pendingCopy } : {};
+  const copy = sequence.pendingCopy && !reached.copied ? { copy: sequence.pendingCopy } : {};
   const drafts: readonly Draft[] = [];
   step.push({
     sequence,
@@ -90,6 +95,23 @@ export function take(
     ...mask,
   });
   return end - start;
+}
+
+/** The row of a token that is not known yet. */
+function takeDrawn(
+  sequence: Sequence,
+  budget: StepBudget,
+  step: ScheduledSequence[],
+  { start, drawnBy }: Reached,
+): number {
+  if (budget.tokens < 1 || budget.samples < 1) return 0;
+  budget.tokens--;
+  budget.samples--;
+  step.push({
+    ...{ sequence, start, numTokens: 1, drawnBy: drawnBy!, draws: true, drafts: [] },
+    ...{ scoreStart: start, scoreEnd: start, adjustments: [] },
+  });
+  return 1;
 }
 
 /**

@@ -33,7 +33,7 @@ export class StepsInFlight {
     return this.#rejects.size < this.#runner.stepsInFlight;
   }
 
-  begin(step: readonly ScheduledSequence[], moves?: HostMoves): StepInFlight {
+  begin(step: readonly ScheduledSequence[], moves: HostMoves): StepInFlight {
     const { promise: result, resolve, reject } = Promise.withResolvers<StepResult>();
     this.#rejects.add(reject);
     const ended = () => this.#rejects.delete(reject);
@@ -44,7 +44,7 @@ export class StepsInFlight {
   }
 
   /** What is thrown before the runner has the step is the step's failure, too. */
-  async #run(step: readonly ScheduledSequence[], moves: HostMoves | undefined): Promise<StepResult> {
+  async #run(step: readonly ScheduledSequence[], moves: HostMoves): Promise<StepResult> {
     return await this.#runner.step(packBatch(step, moves));
   }
 

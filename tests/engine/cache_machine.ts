@@ -75,6 +75,7 @@ export class Machine {
         this.#rows[block * BLOCK_SIZE + row] = this.#parked[slot][row];
       }
     }
+    this.cache.beginMoves();
     this.cache.settle();
     return moves;
   }

@@ -8,6 +8,12 @@ import { compute, Machine, numbers } from "./cache_machine.ts";
 import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";
 import { complete, openFakeEngine, request, textPrompt } from "./fake_model.ts";
 
+/** The second time it is found in the cache. */
+function computeTwice(machine: Machine, tokens: number[]) {
+  compute(machine, tokens);
+  compute(machine, tokens);
+}
+
 Deno.test("PrefixCache parks what has to give way, and brings it back for whoever needs it", () => {
   const machine = new Machine(4, 8), { cache } = machine;
   compute(machine, numbers(40));
@@ -34,11 +40,31 @@ Deno.test("PrefixCache parks what has to give way, and brings it back for whoeve
 
 Deno.test("PrefixCache forgets what was parked longest ago, ends before beginnings", () => {
   const machine = new Machine(3, 3);
-  for (const first of [0, 100, 200]) compute(machine, numbers(40, first));
-  const found = () => [0, 100, 200].map((first) => numTokensOf(machine.find("", numbers(40, first))));
-  assert.deepEqual(found(), [0, 40, 40]);
+  for (const first of [0, 100, 200]) computeTwice(machine, numbers(33, first));
+  const found = () => [0, 100, 200].map((first) => numTokensOf(machine.find("", numbers(33, first))));
+  assert.deepEqual(found(), [16, 32, 33]);
   compute(machine, numbers(17, 100));
-  assert.deepEqual(found(), [0, 17, 40], "what is brought back stays, what followed it gives way");
+  assert.deepEqual(found(), [0, 32, 32], "what is brought back stays");
+});
+
+Deno.test("PrefixCache parks what nobody wanted again where a slot is free, and in nobody's place", () => {
+  const machine = new Machine(4, 4);
+  const found = () => [0, 100, 200, 300].map((first) => numTokensOf(machine.find("", numbers(48, first))));
+  for (const first of [0, 100, 200, 300, 400, 500]) compute(machine, numbers(48, first));
+  assert.deepEqual(
+    found(),
+    [16, 48, 0, 0],
+    "the slots are full with the first two, and those that follow are forgotten",
+  );
+  computeTwice(machine, numbers(48, 600));
+  assert.deepEqual(found(), [16, 48, 0, 0]);
+  compute(machine, numbers(48, 700));
+  assert.equal(numTokensOf(machine.find("", numbers(48, 600))), 48);
+  assert.deepEqual(
+    found(),
+    [0, 32, 0, 0],
+    "what was used twice is parked where another was that was parked longest ago",
+  );
 });
 
 Deno.test("PrefixCache takes a block that was computed again in the place of the parked one", () => {
@@ -95,7 +121,7 @@ Deno.test("Scheduler computes a preempted sequence's rows once where its blocks 
       scheduler.add(new Sequence({ promptIds: numbers(length, length), maxTokens: 60, params }));
     }
     for (let step = scheduler.schedule(); step.length > 0; step = scheduler.schedule()) {
-      const { tokenIds } = runner.stepSync(packBatch(step, scheduler.moves));
+      const { tokenIds } = runner.stepSync(packBatch(step, scheduler.beginMoves()));
       let drawn = 0;
       scheduler.complete(step, step.map(({ draws }) => draws ? [tokenIds[drawn++]] : []), 1);
       for (const { sequence } of step) if (sequence.numGenerated === 60) scheduler.finish(sequence);
