@@ -84,7 +84,7 @@ export function addModelOptions(
     )
     .option(
       "--max-batch-tokens <n>",
-      "token budget of one step, at least --max-sequences (default: 1024 on a GPU, 256 on the CPU)",
+      "token budget of one step, at least --max-sequences (default: 2048 on a GPU, 256 on the CPU)",
       parsePositive,
     )
     .option(

@@ -16,7 +16,7 @@ const GIB = 2 ** 30;
 
 /** Defaults per backend; a GPU's step is bound by reading weights until some hundred rows, a CPU's by arithmetic. */
 const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
-  gpu: { kvBytes: 2 * GIB, maxBatchTokens: 1024, maxSequences: 64 },
+  gpu: { kvBytes: 2 * GIB, maxBatchTokens: 2048, maxSequences: 64 },
   cpu: { kvBytes: GIB / 2, maxBatchTokens: 256, maxSequences: 16 },
 };
 
