@@ -87,6 +87,9 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
   };
 }
 
+/** Tokens up to which a context is short: there the splits of its attention are few enough for a reader to join them. */
+const SHORT_CONTEXT = 1024;
+
 /** The sizes that decide a step's grids. */
 export interface StepShape {
   readonly numTokens: number;
@@ -96,6 +99,8 @@ export interface StepShape {
   /** Most new tokens of one sequence; 1 when the step only decodes. */
   readonly maxQueryLength: number;
   readonly maxContextLength: number;
+  /** Whether that is more than SHORT_CONTEXT. */
+  readonly hasLongContext: boolean;
   readonly numAdjustments: number;
   /** Whether any sample wants log-probabilities. */
   readonly wantsScores: boolean;
@@ -157,6 +162,7 @@ export function packControl(
     numTiles,
     maxQueryLength,
     maxContextLength,
+    hasLongContext: maxContextLength > SHORT_CONTEXT,
     numAdjustments,
     wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
     wantsRandom: batch.samples.some((s) => s.params.temperature > 0 && s.target === undefined),

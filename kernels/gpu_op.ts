@@ -3,7 +3,7 @@
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
-import type { LayerNormNode, Value } from "./graph.ts";
+import type { AttentionNode, LayerNormNode, Value } from "./graph.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
@@ -102,6 +102,8 @@ export interface GpuContext {
   activation(value: Value): GPUBuffer;
   /** The layerNorm that makes `value`, where its readers compute it themselves in steps of few rows. */
   fusedNorm(value: Value): LayerNormNode | undefined;
+  /** The attention that makes `value`, where its reader joins its splits itself in steps in which that pays. */
+  fusedMerge(value: Value): AttentionNode | undefined;
   readonly halfValues: HalfValues;
   /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
   halves(value: Value): Halves | undefined;

@@ -12,6 +12,7 @@ import type { Graph, Node } from "./graph.ts";
 import { lowerLayerNorm } from "./layer_norm/gpu.ts";
 import { lowerLinear } from "./linear/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
+import type { MergeFusion } from "./merge_fusion.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 
@@ -22,6 +23,7 @@ export function contextOf(
   weights: GpuWeights,
   buffers: GpuBuffers,
   fusion: NormFusion,
+  merges: MergeFusion,
   halfValues: HalfValues,
 ): GpuContext {
   return {
@@ -34,6 +36,7 @@ export function contextOf(
     vector: (ref) => weights.vector(ref),
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
+    fusedMerge: (value) => merges.get(value.id),
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),

@@ -14,8 +14,10 @@ import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
 import type { Graph, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
+import { bindsMerge } from "./linear/merge_stage.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
+import { fusedMerges, NO_MERGES } from "./merge_fusion.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall, encodeCall } from "./pipelines.ts";
 import { type PendingResults, ResultReader } from "./result_reader.ts";
@@ -99,13 +101,16 @@ export class GpuPlan implements Disposable {
         (linear) => bindsNorm(linear, weights.matrix(linear.weight), gpu.caps),
       )
       : NO_FUSION;
+    const merges = gpu.profile === "fast"
+      ? fusedMerges(graph, (linear) => bindsMerge(linear, weights.matrix(linear.weight), gpu.caps))
+      : NO_MERGES;
     const halves = gpu.profile === "fast"
       ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))
       : NO_HALF_VALUES;
     const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion);
     const calls = lowerGraph(
       graph,
-      contextOf(gpu, layout, weights, buffers, fusion, halves),
+      contextOf(gpu, layout, weights, buffers, fusion, merges, halves),
       buffers,
       options.sampling?.suppressed,
     );

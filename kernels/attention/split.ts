@@ -6,9 +6,9 @@ import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { attentionWork, type BytesOf, bytesOfValues, movingWork } from "../work.ts";
-import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
-import mergeCode from "./merge.wgsl" with { type: "text" };
+import { attentionWork, type BytesOf } from "../work.ts";
+import { attentionConstants, headQuads, readSnippet, scoreScale } from "./access.ts";
+import { mergeCall } from "./merge.ts";
 import splitCode from "./split.wgsl" with { type: "text" };
 import { matrixSplit } from "./split_matrix.ts";
 import { scoreTurn } from "./tiled.ts";
@@ -54,16 +54,13 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const splitting = context.profile === "fast" ? chooseSplitting(node, context) : undefined;
   if (!splitting) return [];
   const { keys, headGroups } = splitting;
-  const rows = context.layout.limits.maxSequences * node.numHeads * splitting.splits;
-  const partials = context.scratch("attention partials", rows * splitting.quads * 16);
-  const sums = context.scratch("attention sums", rows * 8);
+  const { partials, sums } = splitResults(node, splitting, context);
   const cache = context.kvCache(node.layer);
   const cacheAccess = storesOwn(node, context, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
   const matrix = matrixSplit(node, context, splitting, storesOwn(node, context, splitting));
   const onUnits = ({ numTokens }: StepShape) => matrix !== undefined && numTokens >= FEWEST_HALF_ROWS;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
-  const output = writeSnippet(node, context, 3);
   const splitBindings: Binding[] = [
     { buffer: context.control, access: "read" },
     { buffer: context.activation(node.input), access: "read" },
@@ -97,20 +94,37 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
         grid: (shape: StepShape) => decodes(shape) && onUnits(shape) ? splitGrid(shape) : undefined,
       }]
       : []),
-    {
-      label: `attention ${node.layer} merge`,
-      code: specialise(mergeCode, constants, { output: output.code }),
-      bindings: [
-        { buffer: context.control, access: "read" },
-        { buffer: partials, access: "read" },
-        { buffer: sums, access: "read" },
-        ...output.bindings,
-      ],
-      work: movingWork(partialBytes, bytesOfValues([node.output], context)),
-      grid: (shape) =>
-        decodes(shape) ? [Math.ceil(node.numHeads * splitting.quads / 64), shape.numTokens, 1] : undefined,
-    },
+    mergeCall(
+      node,
+      splitting,
+      partialBytes,
+      (shape) => decodes(shape) && !(readerMerges(shape) && context.fusedMerge(node.output)),
+      context,
+    ),
   ];
+}
+
+/** Whether a linear that can joins the splits itself in such a step. */
+export function readerMerges({ numTokens, hasLongContext }: StepShape): boolean {
+  return numTokens === 1 && !hasLongContext;
+}
+
+/** How the node is split where its reader is to join the splits. */
+export function splittingToMerge(node: AttentionNode, context: GpuContext): Splitting | undefined {
+  return context.profile === "fast" ? chooseSplitting(node, context) : undefined;
+}
+
+/** What splits leave: f32 [tokens][splits][heads][quads * 4], and of each head its largest score and its sum. */
+export function splitResults(
+  node: AttentionNode,
+  { splits, quads }: Splitting,
+  context: GpuContext,
+): { partials: GPUBuffer; sums: GPUBuffer } {
+  const rows = context.layout.limits.maxSequences * node.numHeads * splits;
+  return {
+    partials: context.scratch("attention partials", rows * quads * 16),
+    sums: context.scratch("attention sums", rows * 8),
+  };
 }
 
 function chooseSplitting(node: AttentionNode, context: GpuContext): Splitting | undefined {

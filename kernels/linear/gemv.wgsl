@@ -2,8 +2,9 @@
 // x f32 [rows, row], weight [SHARD_ROWS, row] in f32, f16, i8 or i4 as WORDS_PER_ROW words; both zero beyond their
 // width. A team of LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row's words: lane i of
 // the PARTS * LANES takes words i, i + PARTS * LANES, ... Then each team adds up, through the subgroup or through
-// workgroup memory, and a thread for every output joins the parts. Where x is normalised it is first brought into
-// workgroup memory, while the first words of the weight are on their way.
+// workgroup memory, and a thread for every output joins the parts. Where x has to be made (normalised, joined from an
+// attention's splits, or turned into whole numbers for int4), it is brought into workgroup memory, slice by slice where it
+// does not fit, while the first words of the weight are on their way.
 // Grid: x = ceil(SHARD_ROWS / COLUMNS), THREADS threads. Reference: linearReference, of layerNormReference where fused.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
@@ -11,7 +12,7 @@
 @group(0) @binding(2) var<storage, read> weight: array<Word>;
 //#word
 //#access
-//#norm
+//#stage
 //#epilogue
 
 const TEAMS = THREADS / LANES;
@@ -31,8 +32,7 @@ var<workgroup> sums: array<f32, TEAMS * SUM_SHARES * VALUES>;
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-    //#builtins
+    //#threads
 ) {
     let numRows = control[NUM_ROWS];
     //#place

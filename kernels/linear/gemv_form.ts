@@ -4,6 +4,7 @@ import type { GpuCaps } from "../../device/caps.ts";
 import { type GpuMatrix, rowStride, type StorageType } from "../gpu_op.ts";
 import { teamsOf } from "../layer_norm/held_row.ts";
 import { ELEMENTS_PER_16_BYTES } from "../wgsl.ts";
+import { BYTES_PER_WORD } from "./fixed_point.ts";
 
 /** Most sums of a thread where subgroups cannot add up: four of them at a time pass through workgroup memory. */
 const MOST_SUMS_WITHOUT_SUBGROUPS = 16;
@@ -12,6 +13,10 @@ const MANY_ROWS = 4;
 /** Words of a weight row that a thread takes at most, where more threads can share the row, and at least. */
 const MOST_WORDS = 8;
 const FEWEST_WORDS = 2;
+/** Workgroup memory that a form needs beside x, bytes. */
+export const BESIDE_BYTES = 12 * 1024;
+/** Words of a row whose columns of x are in workgroup memory at once: a few fours a thread. */
+const MOST_WORDS_AT_ONCE = 256;
 
 /** The most rows of x that this form is written for. */
 export type GemvRows = 1 | 2 | 4 | 8;
@@ -37,25 +42,41 @@ export interface GemvForm {
   /** Words of each of its rows that a thread asks for before it needs the first. */
   readonly wordsPerTurn: number;
   readonly wordsPerRow: number;
+  /** Words whose columns of x lie in workgroup memory at once, where x goes through it. */
+  readonly wordsPerSlice: number;
+  /** Whether products are of whole numbers: fixed_point.ts. */
+  readonly fixedPoint: boolean;
+}
+
+/** Whether one row is multiplied by the weight in whole numbers; x has to go through workgroup memory then. */
+export function usesFixedPoint(maxRows: GemvRows, { type }: GpuMatrix, caps: GpuCaps): boolean {
+  return maxRows === 1 && type === "i4" && teamsOf(256, caps).subgroups;
 }
 
 /** Chooses the form for a weight; `staged` where x is brought into workgroup memory. */
 export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps, staged = false): GemvForm {
-  const many = maxRows >= MANY_ROWS;
-  const { threads, lanes, subgroups } = teamsOf(
-    many && caps.subgroups && caps.maxInvocations >= 512 ? 512 : 256,
-    caps,
-  );
+  const many = maxRows >= MANY_ROWS, fixedPoint = staged && usesFixedPoint(maxRows, weight, caps);
+  const large = (many || fixedPoint) && caps.subgroups && caps.maxInvocations >= 512;
+  const { threads, lanes, subgroups } = teamsOf(large ? 512 : 256, caps);
   const wordElements = wordElementsOf(weight.type, many, staged);
   const wordsPerRow = rowStride(weight.columns) / wordElements;
+  const wordsPerSlice = fixedPoint ? sliceOf(wordsPerRow, caps) : wordsPerRow;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);
-  const division = { threads, lanes, teamRows, wordsPerRow };
+  const division = { threads, lanes, teamRows, wordsPerSlice };
   const parts = partsOf(division, weight.rows, maxRows);
-  const wordsPerTurn = Math.min(
-    Math.max(1, (many ? 16 : 8) / teamRows),
-    Math.ceil(wordsPerRow / (parts * lanes)),
-  );
-  return { ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerTurn };
+  const words = Math.ceil(wordsPerSlice / (parts * lanes));
+  const most = Math.min(Math.max(1, (many ? 16 : 8) / teamRows), words);
+  return {
+    ...{ ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerRow, fixedPoint },
+    // Turns as long as each other.
+    wordsPerTurn: Math.ceil(words / Math.ceil(words / most)),
+  };
+}
+
+/** A row is cut into slices as long as each other, as few as there may be. */
+function sliceOf(wordsPerRow: number, { maxWorkgroupBytes }: GpuCaps): number {
+  const most = Math.min(MOST_WORDS_AT_ONCE, Math.floor((maxWorkgroupBytes - BESIDE_BYTES) / BYTES_PER_WORD));
+  return Math.ceil(wordsPerRow / Math.ceil(wordsPerRow / most));
 }
 
 function wordElementsOf(type: StorageType, many: boolean, staged: boolean): number {
@@ -74,13 +95,16 @@ function teamRowsOf(maxRows: GemvRows, weightRows: number, mostSums: number): nu
  * enough workgroups to fill a large GPU; for many rows of x fewer, as each workgroup reads all of x.
  */
 function partsOf(
-  { threads, lanes, teamRows, wordsPerRow }: Pick<GemvForm, "threads" | "lanes" | "teamRows" | "wordsPerRow">,
+  { threads, lanes, teamRows, wordsPerSlice }: Pick<
+    GemvForm,
+    "threads" | "lanes" | "teamRows" | "wordsPerSlice"
+  >,
   weightRows: number,
   maxRows: GemvRows,
 ): number {
   const many = maxRows >= MANY_ROWS;
   const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : many ? 256 : 512;
-  const words = (parts: number) => wordsPerRow / (parts * lanes);
+  const words = (parts: number) => wordsPerSlice / (parts * lanes);
   const workgroups = (parts: number) => weightRows / (threads / (lanes * parts) * teamRows);
   let parts = 1;
   while (

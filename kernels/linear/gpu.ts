@@ -1,6 +1,8 @@
 // Linear on the GPU: one tiled form for any number of rows, and in the fast profile forms for one to eight rows, where
 // reading the weight is all that counts; that for one row also normalises it; and for more rows one on matrix units,
 // where the device has them. The safe profile keeps to the tiled form, so that a row's sums never depend on its batch.
+import { readerMerges, splitResults, splittingToMerge } from "../attention/split.ts";
+import type { StepShape } from "../control.ts";
 import {
   type GpuContext,
   type GpuMatrix,
@@ -9,16 +11,18 @@ import {
   rowStride,
   type StorageType,
 } from "../gpu_op.ts";
-import type { LinearNode, Value } from "../graph.ts";
+import type { LinearNode } from "../graph.ts";
 import { numRowsWord, rowsInStep } from "../grid.ts";
 import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { productWork } from "../work.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
-import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
+import { gemvForm, type GemvRows, gemvWorkgroups, usesFixedPoint } from "./gemv_form.ts";
 import { matrixCalls, onMatrixUnits } from "./matrix.ts";
+import { mergeStage, type Splits } from "./merge_stage.ts";
 import { normStage } from "./norm_stage.ts";
+import { plainStage } from "./row_stage.ts";
 import { weightAccess } from "./weight_access.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
@@ -39,7 +43,7 @@ export function lowerLinear(node: LinearNode, context: GpuContext): KernelCall[]
   const onUnits = onMatrixUnits(weight, context.caps);
   const gemvRows = GEMV_ROWS.filter((rows) => !onUnits || rows < FEWEST_HALF_ROWS);
   return [
-    ...shards.flatMap((shard) => gemvRows.map((rows) => gemvCall(node, weight, shard, context, rows))),
+    ...shards.flatMap((shard) => gemvRows.flatMap((rows) => gemvCalls(node, weight, shard, context, rows))),
     ...(onUnits
       ? matrixCalls(node, weight, context)
       : shards.map((shard) => tiledCall(node, weight, shard, context, MOST_GEMV_ROWS + 1))),
@@ -71,7 +75,7 @@ function tiledCall(
       multiply: unroll(4, multiplyLine),
     }),
     bindings: [
-      ...productBindings(node.input, shard, context),
+      ...productBindings(context.activation(node.input), shard, context),
       { buffer: context.uniform(sizes), access: "uniform" },
       ...access.bindings,
       ...epilogue.bindings,
@@ -105,29 +109,59 @@ function multiplyLine(i: number): string {
 y0 = fma(a${i}.xxxx, b${i}, y0); y1 = fma(a${i}.yyyy, b${i}, y1); y2 = fma(a${i}.zzzz, b${i}, y2); y3 = fma(a${i}.wwww, b${i}, y3);`;
 }
 
+/** Of one row of an attention's output there are two forms: one joins the attention's splits, one reads what is joined. */
+function gemvCalls(
+  node: LinearNode,
+  weight: GpuMatrix,
+  shard: MatrixShard,
+  context: GpuContext,
+  maxRows: GemvRows,
+): KernelCall[] {
+  const attention = maxRows === 1 ? context.fusedMerge(node.input) : undefined;
+  const splitting = attention && splittingToMerge(attention, context);
+  if (!splitting) return [gemvCall(node, weight, shard, context, maxRows, () => true)];
+  return [
+    gemvCall(node, weight, shard, context, maxRows, readerMerges, { attention, splitting }),
+    gemvCall(node, weight, shard, context, maxRows, (shape) => !readerMerges(shape)),
+  ];
+}
+
 function gemvCall(
   node: LinearNode,
   weight: GpuMatrix,
   shard: MatrixShard,
   context: GpuContext,
   maxRows: GemvRows,
+  runs: (shape: StepShape) => boolean,
+  splits?: Splits,
 ): KernelCall {
   const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
-  const form = gemvForm(maxRows, weight, context.caps, norm !== undefined);
-  const access = weightAccess(shard, 3), beforeNorm = 3 + access.bindings.length;
-  const stage = norm && normStage(norm, form, context, beforeNorm);
-  const epilogue = linearEpilogue(node, weight, context, beforeNorm + (stage?.bindings.length ?? 0));
+  const staged = splits !== undefined || norm !== undefined ||
+    usesFixedPoint(maxRows, weight, context.caps);
+  const form = gemvForm(maxRows, weight, context.caps, staged);
+  const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
+  const stage = splits
+    ? mergeStage(splits, form, context, beforeStage)
+    : norm
+    ? normStage(norm, form, context, beforeStage)
+    : staged
+    ? plainStage(form)
+    : undefined;
+  const epilogue = linearEpilogue(node, weight, context, beforeStage + (stage?.bindings.length ?? 0));
   const constants = {
     NUM_ROWS: numRowsWord(node.input.rows),
     SHARD_ROWS: shard.numRows,
     FIRST_COLUMN: shard.firstRow,
     OUTPUT_STRIDE: rowStride(node.output.width),
   };
+  const x = splits
+    ? splitResults(splits.attention, splits.splitting, context).partials
+    : context.activation(norm?.input ?? node.input);
   return {
-    label: `linear ${node.weight.name}, ${maxRows} rows`,
+    label: `linear ${node.weight.name}, ${maxRows} rows${splits ? ", of splits" : ""}`,
     code: gemvCode(form, constants, access, epilogue, stage),
     bindings: [
-      ...productBindings(norm?.input ?? node.input, shard, context),
+      ...productBindings(x, shard, context),
       ...access.bindings,
       ...(stage?.bindings ?? []),
       ...epilogue.bindings,
@@ -135,16 +169,16 @@ function gemvCall(
     work: productWork(node, weight, shard, context, "f32"),
     grid: (shape) => {
       const rows = rowsInStep(node.input.rows, shape);
-      if (rows > maxRows || rows <= maxRows / 2) return undefined;
+      if (rows > maxRows || rows <= maxRows / 2 || !runs(shape)) return undefined;
       return [gemvWorkgroups(form, shard.numRows), 1, 1];
     },
   };
 }
 
-function productBindings(input: Value, shard: MatrixShard, context: GpuContext) {
+function productBindings(x: GPUBuffer, shard: MatrixShard, context: GpuContext) {
   return [
     { buffer: context.control, access: "read" },
-    { buffer: context.activation(input), access: "read" },
+    { buffer: x, access: "read" },
     { buffer: shard.buffer, access: "read" },
   ] as const;
 }

@@ -1,18 +1,17 @@
 // Writes the part of the one-row form of linear that brings x into workgroup memory, normalised: a layerNorm that only
 // linears read then costs no dispatch of its own. Everything it reads is asked for at once, and before the weight.
 import type { GpuCaps } from "../../device/caps.ts";
-import { type Binding, type GpuContext, type GpuMatrix, rowStride } from "../gpu_op.ts";
+import { type GpuContext, type GpuMatrix, rowStride } from "../gpu_op.ts";
 import type { LayerNormNode, LinearNode } from "../graph.ts";
 import { heldRow } from "../layer_norm/held_row.ts";
-import type { GemvForm } from "./gemv_form.ts";
+import { BESIDE_BYTES, type GemvForm } from "./gemv_form.ts";
+import { bringQuad, type RowStage, stagedMemory } from "./row_stage.ts";
 
 /**
  * Columns up to which normalising the row again in every workgroup is quicker than a dispatch of its own: 2048, not 6144,
  * where it halves the rate at which the weight is read.
  */
 const MOST_COLUMNS = 2048;
-/** Workgroup memory that the form needs beside x, bytes. */
-const BESIDE_BYTES = 12 * 1024;
 
 /** The widest row that can be normalised on the way. */
 export function mostNormalisedWidth(caps: GpuCaps): number {
@@ -26,36 +25,20 @@ export function bindsNorm({ bias, residual }: LinearNode, weight: GpuMatrix, cap
   return !residual && 6 + perColumn <= caps.maxStorageBuffers;
 }
 
-export interface NormStage {
-  /** WGSL: bindings from `firstBinding` on, and functions. */
-  readonly code: string;
-  readonly bindings: readonly Binding[];
-  /** WGSL for `main`: asks for x and the norm's vectors. */
-  readonly loads: string;
-  /**
-   * WGSL for `main`: leaves the normalised row in `staged`. The fours of a word lie apart, so that neighbouring words are
-   * neighbours: staged [quads of a word][words].
-   */
-  readonly bring: string;
-}
-
 export function normStage(
   norm: LayerNormNode,
   form: GemvForm,
   context: GpuContext,
   firstBinding: number,
-): NormStage {
+): RowStage {
   const row = heldRow(norm, form, context, firstBinding);
   const rowQuads = rowStride(norm.input.width) / 4;
-  const wordQuads = form.wordElements / 4;
-  const place = (i: number) =>
-    `quad${i} % ${wordQuads}u * ${rowQuads / wordQuads}u + quad${i} / ${wordQuads}u`;
   return {
-    code: `${row.code}\nvar<workgroup> staged: array<vec4<f32>, ${rowQuads}>;`,
+    code: `${row.code}\n${stagedMemory(form, rowQuads)}`,
     bindings: row.bindings,
     loads: row.loads((place) => `x[${place}]`),
     bring: `${row.normalise}
-${row.each((i) => `    if (held${i}) { staged[${place(i)}] = y${i}; }`)}
+${row.each((i) => bringQuad(form, rowQuads, i, `y${i}`, `held${i}`))}
     workgroupBarrier();`,
   };
 }

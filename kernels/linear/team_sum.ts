@@ -12,12 +12,18 @@ export function teamSum(form: GemvForm): TeamSum {
   return form.subgroups ? subgroupSum(form) : workgroupSum(form);
 }
 
-export function teamBuiltins({ subgroups }: GemvForm): string {
-  return subgroups ? "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32," : "";
+/** Parameters of `main`. */
+export function teamThreads({ subgroups }: GemvForm): string {
+  return subgroups
+    ? "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,"
+    : "@builtin(local_invocation_index) thread: u32,";
 }
 
+/** Its first lines: `thread`, `team` and `lane`, of which the threads of a team follow each other. */
 export function teamPlace({ subgroups }: GemvForm): string {
-  return subgroups ? "" : "    let team = thread / LANES;\n    let lane = thread % LANES;";
+  return subgroups
+    ? "    let thread = team * LANES + lane;"
+    : "    let team = thread / LANES;\n    let lane = thread % LANES;";
 }
 
 /**

@@ -26,6 +26,8 @@ export interface DenseCase {
   readonly tolerance: number;
   /** The same where matrix units read activations rounded to f16; undefined = as exact, since all of them fit f16. */
   readonly halvesTolerance?: number;
+  /** The same where single rows are multiplied by int4 in whole numbers; undefined = as exact. */
+  readonly fixedPointTolerance?: number;
   /** Force matrices into shards by a binding limit of this many bytes, where the device knows such a thing. */
   readonly maxBindingBytes?: number;
   build(random: Random): DenseProblem;
@@ -35,6 +37,8 @@ export interface DenseCase {
 const F32_TOLERANCE = 2e-6;
 /** Rounding of activations of about 1 to f16, in chains of a few ops. */
 const HALVES_TOLERANCE = 2e-3;
+/** Rounding of activations to whole numbers, 15 bits of the largest of a group. */
+const FIXED_POINT_TOLERANCE = 3e-5;
 const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8", "I4"];
 
 interface LinearShape {
@@ -103,6 +107,8 @@ const TABLE_SHAPES: readonly TableShape[] = [
 
 export const DENSE_CASES: readonly DenseCase[] = [
   ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
+  // More columns than go through workgroup memory at once, not whole slices of them.
+  linearCase("I4", { rows: 1, inWidth: 8220, outWidth: 33, bias: true }),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
   ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
   layerNormCase(515, 1000),
@@ -129,6 +135,7 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
       deviation ? ` weights of ${deviation}` : ""
     }${maxBindingBytes ? " sharded" : ""}`,
     tolerance: F32_TOLERANCE,
+    ...(storage === "I4" && rows === 1 && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
     ...(maxBindingBytes && { maxBindingBytes }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
@@ -180,6 +187,7 @@ function normedLinearCase(
     name: `layerNorm of ${width}${mean ? ` about ${mean}` : ""}, linears in ${storage}`,
     tolerance: F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
+    ...(storage === "I4" && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
       const outWidth = 37;
@@ -252,6 +260,7 @@ function chainCase(storage: TensorDtype): DenseCase {
     name: `embedding, layerNorm, two linears, gatherRows, head in ${storage}`,
     tolerance: 2 * F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
+    ...(storage === "I4" && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
     build: (random) => {
       const width = 37, inner = 91;
       const source = new MemorySource(), graph = new GraphBuilder();

@@ -49,14 +49,22 @@ async function checkCases(gpu: GpuDevice, cases: readonly DenseCase[]): Promise<
   for (const denseCase of cases) await checkCase(gpu, denseCase, seed);
 }
 
+function toleranceOn({ profile, caps }: GpuDevice, denseCase: DenseCase): number {
+  const { tolerance, halvesTolerance, fixedPointTolerance } = denseCase;
+  if (profile === "safe") return tolerance;
+  return Math.max(
+    tolerance,
+    caps.matrixFragment ? halvesTolerance ?? 0 : 0,
+    caps.subgroups ? fixedPointTolerance ?? 0 : 0,
+  );
+}
+
 async function checkCase(gpu: GpuDevice, denseCase: DenseCase, seed: number): Promise<void> {
   const problem = denseCase.build(new Random(seed));
   const expected = await referenceOutputs(problem);
   const actual = await gpuOutputs(gpu, problem);
   const error = Math.max(...expected.map((output, step) => relativeError(actual[step], output)));
-  const tolerance = gpu.profile === "fast" && gpu.caps.matrixFragment
-    ? denseCase.halvesTolerance ?? denseCase.tolerance
-    : denseCase.tolerance;
+  const tolerance = toleranceOn(gpu, denseCase);
   console.log(`  ${error.toExponential(1)}  ${denseCase.name}`);
   ok(error <= tolerance, `${denseCase.name}: error ${error} exceeds ${tolerance}`);
 }

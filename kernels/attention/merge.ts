@@ -1,0 +1,85 @@
+// Joins the splits of attention of single new tokens: in a dispatch of its own (merge.wgsl), or in WGSL for the linear that
+// reads the output.
+import type { StepShape } from "../control.ts";
+import type { GpuContext, KernelCall } from "../gpu_op.ts";
+import type { AttentionNode } from "../graph.ts";
+import { specialise, unroll } from "../wgsl.ts";
+import { type BytesOf, bytesOfValues, movingWork } from "../work.ts";
+import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
+import mergeCode from "./merge.wgsl" with { type: "text" };
+import { splitResults, type Splitting } from "./split.ts";
+
+/** Splits whose results are asked for at once: those of half a thousand keys. */
+const AT_ONCE = 8;
+
+/**
+ * WGSL `mergedQuad(token, head, quad)`: the sum of the splits' outputs over the sum of their sums, each weighted by
+ * 2^(its largest score - the largest of all). Reads `control`, `splitSums`, and the splits' outputs in `partials`.
+ */
+export function mergedQuad(
+  node: AttentionNode,
+  { splits, keys, quads }: Splitting,
+  context: GpuContext,
+  partials = "partials",
+): string {
+  const heads = node.numHeads;
+  const each = (line: (i: number) => string) => unroll(AT_ONCE, line);
+  const most = Array.from({ length: AT_ONCE }).reduce((rest, _, i) => `max(${rest}, sum${i}.x)`, "most");
+  return `fn mergedQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
+    let splits = control[${context.layout.positions}u + token] / ${keys}u + 1u;
+    let first = token * ${splits * heads}u + head;
+    var most = -1e30f;
+    var total = 0.0;
+    var value = vec4<f32>();
+    for (var split = 0u; split < splits; split += ${AT_ONCE}u) {
+${
+    each((i) =>
+      `        let at${i} = first + min(split + ${i}u, splits - 1u) * ${heads}u;
+        let sum${i} = splitSums[at${i}];
+        let part${i} = ${partials}[at${i} * ${quads}u + quad];`
+    )
+  }
+        let mostNow = ${most};
+        let before = exp2(most - mostNow);
+        total *= before;
+        value *= before;
+        most = mostNow;
+${
+    each((i) =>
+      `        let weight${i} = select(0.0, exp2(sum${i}.x - most), split + ${i}u < splits);
+        total = fma(weight${i}, sum${i}.y, total);
+        value = fma(vec4<f32>(weight${i}), part${i}, value);`
+    )
+  }
+    }
+    return value / total;
+}`;
+}
+
+/** The dispatch of its own. */
+export function mergeCall(
+  node: AttentionNode,
+  splitting: Splitting,
+  partialBytes: BytesOf,
+  runs: (shape: StepShape) => boolean,
+  context: GpuContext,
+): KernelCall {
+  const { partials, sums } = splitResults(node, splitting, context);
+  const output = writeSnippet(node, context, 3);
+  return {
+    label: `attention ${node.layer} merge`,
+    code: specialise(mergeCode, attentionConstants(node, context), {
+      mergedQuad: mergedQuad(node, splitting, context),
+      output: output.code,
+    }),
+    bindings: [
+      { buffer: context.control, access: "read" },
+      { buffer: partials, access: "read" },
+      { buffer: sums, access: "read" },
+      ...output.bindings,
+    ],
+    work: movingWork(partialBytes, bytesOfValues([node.output], context)),
+    grid: (shape) =>
+      runs(shape) ? [Math.ceil(node.numHeads * headQuads(node) / 64), shape.numTokens, 1] : undefined,
+  };
+}

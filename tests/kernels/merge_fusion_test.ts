@@ -1,0 +1,84 @@
+// An attention whose splits the linear after it joins itself, in steps of one row: over short contexts, and over long ones
+// where it reads what a dispatch of its own has joined, against the float64 reference.
+import { ok } from "node:assert/strict";
+import { GraphBuilder } from "../../kernels/graph.ts";
+import { GpuPlan } from "../../kernels/plan.ts";
+import { ReferenceExecutor } from "../../kernels/reference.ts";
+import type { TensorDtype } from "../../kernels/tensor_source.ts";
+import { gpuTest } from "../gpus.ts";
+import { type HeadShape, randomRows, scheduleAttention } from "./attention_cases.ts";
+import { MemorySource } from "./memory_source.ts";
+import { Random, testSeed } from "./random.ts";
+import { relativeError } from "./relative_error.ts";
+
+/** Of the two sequences one goes past 1024 tokens, a token at a time where readers stop to join splits. */
+const SCHEDULE = [
+  [1, 0],
+  [1, 0],
+  [61, 0],
+  [1, 0],
+  [1, 0],
+  [510, 3],
+  [1, 0],
+  [1, 1],
+  [446, 0],
+  [1, 0],
+  [1, 0],
+  [1, 0],
+];
+const CASES: readonly { heads: HeadShape; storage: TensorDtype; bias: boolean; residual: boolean }[] = [
+  { heads: [2, 1, 32], storage: "F16", bias: true, residual: false },
+  { heads: [3, 3, 12], storage: "I8", bias: false, residual: true },
+  { heads: [4, 1, 16], storage: "I4", bias: true, residual: true },
+];
+/** Softmax in f32 over a thousand keys; for int4, of x in whole numbers. */
+const TOLERANCE = 5e-5;
+/** Where matrix units read x in steps of many rows, rounded to f16. */
+const HALVES_TOLERANCE = 2e-3;
+
+gpuTest("A linear joins the splits of the attention before it, and matches the float64 reference", {
+  profile: "fast",
+}, async (gpu) => {
+  const seed = testSeed();
+  console.log(`  HYADES_TEST_SEED=${seed}`);
+  for (const { heads, storage, bias, residual } of CASES) {
+    const random = new Random(seed);
+    const totals = [0, 1].map((s) => SCHEDULE.reduce((sum, counts) => sum + counts[s], 0));
+    const rows = totals.map((total) => randomRows(random, heads, "plain", total));
+    const { limits, steps } = scheduleAttention(heads, rows, SCHEDULE, random);
+    const [numHeads, numKvHeads, headSize] = heads, width = numHeads * headSize;
+    const source = new MemorySource(), builder = new GraphBuilder();
+    const weight = source.add(
+      "weight",
+      [width, width],
+      random.normals(width * width, 0, width ** -0.5),
+      storage,
+    );
+    const x = builder.input("x", (numHeads + 2 * numKvHeads) * headSize);
+    const before = residual ? builder.input("residual", width) : undefined;
+    const attended = builder.attention(x, { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 });
+    const graph = builder.build(builder.linear(attended, weight, {
+      ...(bias && { bias: source.add("bias", [width], random.normals(width)) }),
+      ...(before && { residual: before }),
+    }));
+    const inputsOf = steps.map(({ batch, inputs }) => ({
+      ...inputs,
+      ...(before && { residual: random.normals(batch.tokenIds.length * width) }),
+    }));
+    const reference = await ReferenceExecutor.create(graph, source);
+    using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType: "f32" });
+    let largest = 0;
+    for (const [step, { batch }] of steps.entries()) {
+      const expected = reference.step(batch, inputsOf[step]).output;
+      const actual = (await plan.step(batch, inputsOf[step])).logits!;
+      const error = relativeError(actual, expected);
+      largest = Math.max(largest, error);
+      const manyRows = gpu.caps.matrixFragment && batch.tokenIds.length > 4;
+      ok(
+        error <= (manyRows ? HALVES_TOLERANCE : TOLERANCE),
+        `${storage}, context ${batch.contextLengths}: error ${error}`,
+      );
+    }
+    console.log(`  ${largest.toExponential(1)}  ${heads} heads, ${storage}`);
+  }
+});
