@@ -102,7 +102,12 @@ export class RunnerSequences {
     const spans = this.#next.slice(0, last).map((id, sequence): Span => {
       return { sequence, tokenIds: [id], start: this.#length, sample: true };
     });
-    const read = { sequence: last, tokenIds: prompt.slice(-chunk), start: prompt.length - chunk, sample: true };
+    const read = {
+      sequence: last,
+      tokenIds: prompt.slice(-chunk),
+      start: prompt.length - chunk,
+      sample: true,
+    };
     return pack([...spans, read], this.#blockTables);
   }
 
