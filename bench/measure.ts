@@ -21,8 +21,8 @@ export interface Effort {
   readonly maxSteps: number;
 }
 
-/** A GPU that was idle takes some fifty milliseconds of work until its clock is up. */
-const WARM_UP_STEPS = 32;
+/** A GPU that was idle takes a while until its clock is up, and the engine of this language until it has compiled. */
+const WARM_UP_MS = 500;
 const MIN_STEPS = 5;
 const PREFILLS = 2;
 
@@ -32,7 +32,7 @@ export async function measure(
   { batch, context }: Case,
   effort: Effort,
 ): Promise<Timing> {
-  const sequences = new RunnerSequences(runner, promptsOf(batch, context), WARM_UP_STEPS + effort.maxSteps);
+  const sequences = new RunnerSequences(runner, promptsOf(batch, context), effort.maxSteps);
   const prefillMs = await timePrefill(sequences);
   const decodeMs = await timeDecode(sequences, effort);
   await sequences.settle();
@@ -53,7 +53,8 @@ async function timePrefill(sequences: RunnerSequences): Promise<number> {
 }
 
 async function timeDecode(sequences: RunnerSequences, { seconds, maxSteps }: Effort): Promise<number> {
-  for (let i = 0; i < WARM_UP_STEPS; i++) await sequences.decode();
+  const warm = performance.now() + WARM_UP_MS;
+  do await sequences.rehearse(); while (performance.now() < warm);
   const durations: number[] = [];
   const deadline = performance.now() + seconds * 1000;
   while (durations.length < maxSteps && (durations.length < MIN_STEPS || performance.now() < deadline)) {

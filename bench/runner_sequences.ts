@@ -71,6 +71,13 @@ export class RunnerSequences {
     this.#next = [...tokenIds];
   }
 
+  /** Runs the step that decode() would run, as many at once as the runner takes; what they draw is dropped. */
+  async rehearse(): Promise<void> {
+    await this.settle();
+    const step = this.decodeBatch();
+    await Promise.all(Array.from({ length: this.#runner.stepsInFlight }, () => this.#runner.step(step)));
+  }
+
   /** Waits for what `decode` has begun beforehand; its tokens are dropped. */
   async settle(): Promise<void> {
     const ahead = this.#ahead;

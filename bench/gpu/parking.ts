@@ -98,7 +98,7 @@ async function ask(runner: ModelRunner, scheduler: Scheduler, promptIds: readonl
   let seconds = 0;
   while (ids.length < NEW_TOKENS) {
     const step = scheduler.schedule();
-    const { tokenIds } = await runner.step(packBatch(step, scheduler.moves));
+    const { tokenIds } = await runner.step(packBatch(step, scheduler.beginMoves()));
     const drawn = [...tokenIds];
     scheduler.complete(step, [drawn], 0);
     if (drawn.length > 0 && ids.length === 0) seconds = (performance.now() - began) / 1000;
