@@ -11,6 +11,7 @@ import type { GpuWeights } from "./gpu_weights.ts";
 import type { Graph, Node } from "./graph.ts";
 import { lowerLayerNorm } from "./layer_norm/gpu.ts";
 import { lowerLinear } from "./linear/gpu.ts";
+import { lowerLongConvolution } from "./long_convolution/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
@@ -74,6 +75,8 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLinear(node, context);
     case "attention":
       return lowerAttention(node, context);
+    case "longConvolution":
+      return lowerLongConvolution(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
     default:
