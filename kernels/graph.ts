@@ -249,7 +249,7 @@ export class GraphBuilder {
     options: { bias?: WeightRef; gate?: Value | Columns } = {},
   ): Value {
     const columns = allOf(input), { width } = columns;
-    requireShape(filter, filter.shape[0], width);
+    requireShape(filter, Math.max(2, filter.shape[0]), width);
     if (options.bias) requireShape(options.bias, width);
     return this.#add({
       op: "shortConvolution",

@@ -15,6 +15,7 @@ import { lowerLongConvolution } from "./long_convolution/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
+import { lowerShortConvolution } from "./short_convolution/gpu.ts";
 
 /** What lowerings may use, of a plan's parts. */
 export function contextOf(
@@ -77,6 +78,8 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerAttention(node, context);
     case "longConvolution":
       return lowerLongConvolution(node, context);
+    case "shortConvolution":
+      return lowerShortConvolution(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
     default:
