@@ -37,7 +37,11 @@ function weightsOfNode(node: Node): WeightUse[] {
     case "shortConvolution":
       return vectors(node.filter, node.bias);
     case "diagonalSsm":
-      return vectors(node.poles, node.residues, node.skip);
+      return [
+        { ref: node.poles, role: "filter" },
+        { ref: node.residues, role: "filter" },
+        ...vectors(node.skip),
+      ];
     default:
       return [];
   }

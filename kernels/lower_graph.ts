@@ -3,6 +3,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { lowerAttention } from "./attention/gpu.ts";
 import type { ControlLayout } from "./control.ts";
+import { lowerDiagonalSsm } from "./diagonal_ssm/gpu.ts";
 import { lowerEmbedding } from "./embedding/gpu.ts";
 import { lowerGatherRows } from "./gather_rows/gpu.ts";
 import type { GpuBuffers } from "./gpu_buffers.ts";
@@ -80,9 +81,9 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLongConvolution(node, context);
     case "shortConvolution":
       return lowerShortConvolution(node, context);
+    case "diagonalSsm":
+      return lowerDiagonalSsm(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
-    default:
-      throw new TypeError(`Cannot lower graph: op "${node.op}" has no GPU form yet`);
   }
 }
