@@ -14,7 +14,7 @@ import { MOST_TILE_ROWS } from "./linear/matrix_form.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { SCORE_WORDS } from "./sampling/scores.ts";
 import { maskWords, MAX_MASKS } from "./sampling/token_mask.ts";
-import { BLOCK_SIZE, type StepLimits } from "./step.ts";
+import { BLOCK_SIZE, requireRoomForStates, type StepLimits } from "./step.ts";
 
 export class GpuBuffers implements Disposable {
   readonly control: GPUBuffer;
@@ -172,10 +172,7 @@ export class GpuBuffers implements Disposable {
   }
 
   #createState({ floats }: StateLayer, index: number): GPUBuffer {
-    const { numStateSlots = 0 } = this.#limits, bytes = numStateSlots * floats * 4;
-    if (numStateSlots === 0) {
-      throw new RangeError("Cannot load model: it has recurrent layers, so numStateSlots must be at least 1");
-    }
+    const bytes = requireRoomForStates(this.#limits.numStateSlots ?? 0) * floats * 4;
     if (bytes > this.#gpu.caps.maxBindingBytes) {
       throw new RangeError(
         `Cannot load model: a layer's recurrent states of ${bytes} bytes are more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); serve fewer sequences at once`,

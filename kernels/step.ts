@@ -139,3 +139,17 @@ export interface StepResult {
   /** [numSamples * vocabSize], where asked for */
   readonly logits?: Float32Array;
 }
+
+/** @throws {TypeError} when a batch does not name a slot for the recurrent state of each of its sequences */
+export function requireStateSlots({ stateSlots, contextLengths }: StepBatch): void {
+  if (stateSlots?.length === contextLengths.length) return;
+  throw new TypeError(
+    "Cannot run step: the model has recurrent layers, so every sequence needs a state slot",
+  );
+}
+
+/** @throws {RangeError} when a model with recurrent layers has no slots for their states */
+export function requireRoomForStates(numStateSlots: number): number {
+  if (numStateSlots > 0) return numStateSlots;
+  throw new RangeError("Cannot load model: it has recurrent layers, so numStateSlots must be at least 1");
+}
