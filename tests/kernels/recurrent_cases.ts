@@ -31,6 +31,13 @@ const MIXED: Schedule = [
   [3, 64, 1, 16, 2, 63],
 ];
 
+/** A hundred tokens, after a prompt of some, the rest at once; then one more. */
+const SPLITS: Schedule = [
+  [1, 5, 62, 63, 64, 65, 80],
+  [99, 95, 38, 37, 36, 35, 20],
+  [1, 1, 1, 1, 1, 1, 1],
+];
+
 const SHORT_CASES = [
   shortConvolution(1, 2, [[1], [1], [2], [1]], {}),
   shortConvolution(5, 3, MIXED, { bias: true }),
@@ -54,7 +61,8 @@ const SSM_CASES = [
 export const RECURRENT_CASES: readonly RecurrentCase[] = [
   ...SHORT_CASES,
   ...SSM_CASES,
-  h3Mixer(),
+  h3Mixer("mixed steps", MIXED),
+  h3Mixer("prompts split anywhere", SPLITS),
   hyenaMixer(),
 ];
 
@@ -130,9 +138,9 @@ function addModes(source: MemorySource, width: number, modes: number, random: Ra
 }
 
 /** One product for q, k and v, the shift SSM gated by v, the diagonal SSM gated by q, and the product that follows. */
-function h3Mixer(): RecurrentCase {
+function h3Mixer(what: string, schedule: Schedule): RecurrentCase {
   return {
-    name: "H3 mixer of 24 channels",
+    name: `H3 mixer of 24 channels, ${what}`,
     tolerance: RECURRENCE_TOLERANCE,
     build: (random) => {
       const width = 24, source = new MemorySource(), builder = new GraphBuilder();
@@ -150,7 +158,7 @@ function h3Mixer(): RecurrentCase {
         skip: source.add("skip", [width], random.normals(width)),
       }, { gate: columnsOf(qkv, 0, width) });
       const output = builder.linear(y, matrix(source, "out", width, width, random));
-      return problem(builder, output, source, MIXED, random);
+      return problem(builder, output, source, schedule, random);
     },
   };
 }
