@@ -121,7 +121,7 @@ export const MOST_QUERY_ROWS = 8;
 
 /**
  * Of SHORT_CONVOLUTION, DIAGONAL_SSM and LONG_CONVOLUTION, beside IN_WIDTH: columns of activations by the address of their
- * first row's first, 0 where there are none, and the stride of their rows. GATE_STRIDE is in floats, as all are.
+ * first row's first, 0 where there are none, and the stride of their rows.
  */
 export const GATE = 164;
 export const GATE_STRIDE = 168;
@@ -139,7 +139,7 @@ export const SKIP = 180;
 export const RESIDUES = 184;
 export const MODE_STRIDE = 188;
 
-/** Of LONG_CONVOLUTION, which keeps nothing; GATE is what comes after it. ROWS_PER_TASK has the stride of CARRIED. */
+/** Of LONG_CONVOLUTION, which keeps nothing; GATE is what comes after it. In the place of ROWS_PER_TASK, which tasks of channels do not have, is a stride. */
 export const BEFORE = 160;
 export const BEFORE_STRIDE = 180;
 export const CARRIED = 188;

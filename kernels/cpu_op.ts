@@ -1,6 +1,7 @@
 // What an op's CPU lowering gets and gives: addresses in, calls out. Pure data; cpu_plan.ts writes the calls into the
 // memory that the kernels share, and replays them every step.
-import type { Columns, Value } from "./graph.ts";
+import type { Columns } from "./columns.ts";
+import type { Value } from "./graph.ts";
 import { PANEL } from "./cpu_layout.ts";
 import type { Int8Form } from "./linear/int8_form.ts";
 import type { WeightRef } from "./tensor_source.ts";

@@ -1,6 +1,7 @@
 // The vocabulary in which a network is written once: a list of ops over values. Knows no device. Two lowerings
 // (plan.ts for WebGPU, onnx.ts for the CPU) and the float64 reference (reference.ts) execute the same graph.
-import type { WeightRef } from "./tensor_source.ts";
+import { allOf, type Columns, sameWidth, valuesOf } from "./columns.ts";
+import { requireShape, type WeightRef } from "./tensor_source.ts";
 
 /** How many rows a value has in a step: one per new token, or one per token to be sampled. */
 export type Rows = "tokens" | "samples";
@@ -9,13 +10,6 @@ export type Rows = "tokens" | "samples";
 export interface Value {
   readonly id: number;
   readonly rows: Rows;
-  readonly width: number;
-}
-
-/** Neighbouring columns of a value. */
-export interface Columns {
-  readonly value: Value;
-  readonly first: number;
   readonly width: number;
 }
 
@@ -303,31 +297,6 @@ export class GraphBuilder {
   }
 }
 
-/** Columns `first` to `first + width - 1` of a value. */
-export function columnsOf(value: Value, first: number, width: number): Columns {
-  if (first + width > value.width) {
-    throw new RangeError(
-      `Cannot build graph: columns ${first} to ${first + width - 1} are beyond width ${value.width}`,
-    );
-  }
-  return { value, first, width };
-}
-
-function allOf(input: Value | Columns): Columns {
-  return "value" in input ? input : columnsOf(input, 0, input.width);
-}
-
-function sameWidth(input: Value | Columns, width: number): Columns {
-  const columns = allOf(input);
-  if (columns.width === width) return columns;
-  throw new RangeError(`Cannot build graph: a gate must have width ${width}, received ${columns.width}`);
-}
-
-function requireShape({ name, shape }: WeightRef, ...wanted: number[]): void {
-  if (shape.length === wanted.length && wanted.every((n, i) => n === shape[i])) return;
-  throw new RangeError(`Cannot build graph: "${name}" must have shape [${wanted}], received [${shape}]`);
-}
-
 /** The values a node reads. */
 export function inputsOf(node: Node): Value[] {
   switch (node.op) {
@@ -344,8 +313,4 @@ export function inputsOf(node: Node): Value[] {
     default:
       return [node.input];
   }
-}
-
-function valuesOf(...columns: (Columns | undefined)[]): Value[] {
-  return [...new Set(columns.flatMap((some) => some ? [some.value] : []))];
 }

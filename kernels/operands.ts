@@ -1,6 +1,6 @@
 // How kernels read columns of several activations, some of which may be absent: one binding and one function each.
 import { type Binding, type GpuContext, rowStride } from "./gpu_op.ts";
-import type { Columns } from "./graph.ts";
+import type { Columns } from "./columns.ts";
 
 export interface Operands {
   /** WGSL: for each that is there a binding and `fn NAME(row: u32, column: u32) -> f32`. */

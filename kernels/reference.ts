@@ -3,7 +3,8 @@ import { attentionReference, type ReferenceKvCache } from "./attention/reference
 import { embeddingReference } from "./embedding/reference.ts";
 import { gatherRowsReference } from "./gather_rows/reference.ts";
 import { diagonalSsmReference } from "./diagonal_ssm/reference.ts";
-import type { Columns, Graph, Node } from "./graph.ts";
+import type { Columns } from "./columns.ts";
+import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { layerNormReference } from "./layer_norm/reference.ts";
 import { linearReference } from "./linear/reference.ts";

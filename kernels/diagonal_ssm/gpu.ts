@@ -44,8 +44,8 @@ export function lowerDiagonalSsm(node: DiagonalSsmNode, context: GpuContext): Ke
 }
 
 /**
- * WGSL: the first chunk state of a sequence of several chunks. Such a one has at least as many tokens as half of its
- * chunks rounded up would, so that twice the whole chunks before it leave room for all of theirs.
+ * WGSL: the first chunk state of a sequence of several chunks. One of n > 1 chunks has n - 1 whole ones, and 2 (n - 1) is
+ * at least n: so where each begins at twice the whole chunks before its first row, none reaches into the next one's.
  */
 const FIRST_CHUNK = "fn firstChunk(sequenceRow: u32) -> u32 { return 2u * (sequenceRow / CHUNK); }";
 

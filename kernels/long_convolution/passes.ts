@@ -3,7 +3,7 @@
 import type { GpuCaps } from "../../device/caps.ts";
 import { controlConstants } from "../control.ts";
 import { FilterSpectra, rowProduct } from "../filters/filter_spectrum.ts";
-import type { GpuContext, Grid, KernelCall } from "../gpu_op.ts";
+import type { Binding, GpuContext, KernelCall } from "../gpu_op.ts";
 import type { LongConvolutionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { movingWork } from "../work.ts";
@@ -52,6 +52,16 @@ export function passesFor(
   return { columnPoints, rowPoints, rowCount: columnPoints / 2 + 1, fft: workgroupFft(rowPoints, caps)! };
 }
 
+/** What the dispatches of all slices share. */
+interface Shared {
+  readonly signal: Signal;
+  readonly rows: GPUBuffer;
+  /** Of columns, and of rows. */
+  readonly turns: GPUBuffer;
+  readonly twiddles: GPUBuffer;
+  readonly forms: ReturnType<typeof passForms>;
+}
+
 /** Three dispatches for each slice of channels. */
 export function passCalls(
   node: LongConvolutionNode,
@@ -60,68 +70,66 @@ export function passCalls(
   size: SizeClass,
   passes: Passes,
 ): KernelCall[] {
-  const channelBytes = 8 * passes.rowCount * passes.rowPoints;
-  const places = Math.floor(context.layout.limits.maxTokens / size.fewest);
-  const mostBytes = Math.min(SLICE_BYTES, context.caps.maxBindingBytes);
-  const slices = channelSlices(node.input.width, channelBytes * places, mostBytes);
-  const rows = context.scratch("long convolution rows", slices[0].count * channelBytes * places);
-  const turns = context.table(`turns of ${size.most}`, () => turnTable(size.most, passes.rowPoints));
-  const forms = passForms(context, signal, size, passes);
-  return slices.flatMap((slice) => {
-    const channels = context.uniform([slice.first, slice.count]);
-    const products = context.table(
-      `${node.filter.name}, ${size.most}, from ${slice.first}`,
-      () => productTable(context.filter(node.filter), node.input.width, slice, size.most, passes),
-    );
-    const label = `longConvolution ${node.filter.name}, ${size.most}`;
-    const columnGrid: Grid = [passes.rowPoints / COLUMN_THREADS, slice.count, 1];
-    const columnWork = movingWork((batch) => {
-      const { tokens, sequences } = classTokens(size, batch);
-      return slice.count * (4 * tokens + sequences * channelBytes);
-    });
-    const gridOf = ([x, y]: Grid): KernelCall["grid"] => (shape) =>
-      mayHave(size, shape) ? [x, y, shape.numSequences] : undefined;
-    return [{
-      label: `${label} columns`,
-      code: forms.columns,
-      bindings: [
-        { buffer: context.control, access: "read" },
-        { buffer: signal.buffer, access: "read" },
-        { buffer: rows, access: "readWrite" },
-        { buffer: channels, access: "uniform" },
-        { buffer: turns, access: "read" },
-      ],
-      work: columnWork,
-      grid: gridOf(columnGrid),
-    }, {
-      label: `${label} rows`,
-      code: forms.rows,
-      bindings: [
-        { buffer: context.control, access: "read" },
-        { buffer: rows, access: "readWrite" },
-        { buffer: products, access: "read" },
-        { buffer: channels, access: "uniform" },
-        {
-          buffer: context.table(`twiddles of ${passes.rowPoints}`, () => twiddleTable(passes.rowPoints)),
-          access: "read",
-        },
-      ],
-      work: convolutionWork(size, slice.count, channelBytes, (sequences) => sequences * 2 * channelBytes),
-      grid: gridOf([passes.rowCount, slice.count, 1]),
-    }, {
-      label: `${label} inverse columns`,
-      code: forms.inverseColumns,
-      bindings: [
-        { buffer: context.control, access: "read" },
-        { buffer: signal.buffer, access: "readWrite" },
-        { buffer: rows, access: "read" },
-        { buffer: channels, access: "uniform" },
-        { buffer: turns, access: "read" },
-      ],
-      work: columnWork,
-      grid: gridOf(columnGrid),
-    }];
+  const { rowPoints } = passes, places = Math.floor(context.layout.limits.maxTokens / size.fewest);
+  const sliceBytes = Math.min(SLICE_BYTES, context.caps.maxBindingBytes);
+  const slices = channelSlices(node.input.width, channelBytes(passes) * places, sliceBytes);
+  const shared: Shared = {
+    signal,
+    rows: context.scratch("long convolution rows", slices[0].count * channelBytes(passes) * places),
+    turns: context.table(`turns of ${size.most}`, () => turnTable(size.most, rowPoints)),
+    twiddles: context.table(`twiddles of ${rowPoints}`, () => twiddleTable(rowPoints)),
+    forms: passForms(context, signal, size, passes),
+  };
+  return slices.flatMap((slice) => sliceCalls(node, context, size, passes, slice, shared));
+}
+
+function channelBytes({ rowCount, rowPoints }: Passes): number {
+  return 8 * rowCount * rowPoints;
+}
+
+function sliceCalls(
+  { filter, input }: LongConvolutionNode,
+  context: GpuContext,
+  size: SizeClass,
+  passes: Passes,
+  slice: ChannelSlice,
+  { signal, rows, turns, twiddles, forms }: Shared,
+): KernelCall[] {
+  const control: Binding = { buffer: context.control, access: "read" };
+  const channels: Binding = { buffer: context.uniform([slice.first, slice.count]), access: "uniform" };
+  const products = context.table(
+    `${filter.name}, ${size.most}, from ${slice.first}`,
+    () => productTable(context.filter(filter), input.width, slice, size.most, passes),
+  );
+  const bytes = channelBytes(passes), label = `longConvolution ${filter.name}, ${size.most}`;
+  const columnWork = movingWork((batch) => {
+    const { tokens, sequences } = classTokens(size, batch);
+    return slice.count * (4 * tokens + sequences * bytes);
   });
+  const gridOf = (x: number): KernelCall["grid"] => (shape) =>
+    mayHave(size, shape) ? [x, slice.count, shape.numSequences] : undefined;
+  const columnGrid = gridOf(passes.rowPoints / COLUMN_THREADS);
+  const read = (buffer: GPUBuffer): Binding => ({ buffer, access: "read" });
+  const written = (buffer: GPUBuffer): Binding => ({ buffer, access: "readWrite" });
+  return [{
+    label: `${label} columns`,
+    code: forms.columns,
+    bindings: [control, read(signal.buffer), written(rows), channels, read(turns)],
+    work: columnWork,
+    grid: columnGrid,
+  }, {
+    label: `${label} rows`,
+    code: forms.rows,
+    bindings: [control, written(rows), read(products), channels, read(twiddles)],
+    work: convolutionWork(size, slice.count, bytes, (sequences) => sequences * 2 * bytes),
+    grid: gridOf(passes.rowCount),
+  }, {
+    label: `${label} inverse columns`,
+    code: forms.inverseColumns,
+    bindings: [control, written(signal.buffer), read(rows), channels, read(turns)],
+    work: columnWork,
+    grid: columnGrid,
+  }];
 }
 
 /** e^(-πi column / most), what neighbouring rows of a column are turned by. */

@@ -3,7 +3,8 @@
 import { ok } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
 import { tapsByLag } from "../../kernels/filters/shift_filter.ts";
-import { columnsOf, type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import { columnsOf } from "../../kernels/columns.ts";
+import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
