@@ -8,29 +8,38 @@ import {
   ATTENTION,
   CALL_BYTES,
   CALLS,
+  DIAGONAL_SSM,
   EMBEDDING,
   GATHER_ROWS,
   KIND,
   LAYER_NORM,
   LINEAR_F32,
   LINEAR_I8,
+  LONG_CHANNELS,
+  LONG_CONVOLUTION,
   NUM_CALLS,
   NUM_TASKS,
   QUANTIZE_ROWS,
   ROWS_PER_TASK,
+  SHORT_CHANNELS,
+  SHORT_CONVOLUTION,
   SLEEPERS,
+  SSM_CHANNELS,
   STEP_NUMBER,
   STOPPED,
   STORE_KV,
   UNFINISHED,
   UNTAKEN,
 } from "./cpu_layout";
-import { ceilDiv, numRows, word } from "./cpu_step.wasm";
+import { ceilDiv, channelTasks, numRows, word } from "./cpu_step.wasm";
+import { diagonalSsm } from "./diagonal_ssm/diagonal_ssm.wasm";
 import { embedding } from "./embedding/embedding.wasm";
 import { gatherRows } from "./gather_rows/gather_rows.wasm";
 import { layerNorm } from "./layer_norm/layer_norm.wasm";
 import { linearF32, linearI8, linearTasks } from "./linear/linear.wasm";
 import { quantizeRows } from "./linear/quantize_rows.wasm";
+import { longConvolution } from "./long_convolution/long_convolution.wasm";
+import { shortConvolution } from "./short_convolution/short_convolution.wasm";
 
 export { multiplyBytes, multiplyFloats } from "./linear/int8_form.wasm";
 
@@ -115,6 +124,9 @@ function numTasks(call: usize): u32 {
   const kind = word(call, KIND);
   if (kind == LINEAR_I8 || kind == LINEAR_F32) return linearTasks(call);
   if (kind == ATTENTION) return attentionTasks(call);
+  if (kind == SHORT_CONVOLUTION) return channelTasks(call, SHORT_CHANNELS);
+  if (kind == DIAGONAL_SSM) return channelTasks(call, SSM_CHANNELS);
+  if (kind == LONG_CONVOLUTION) return channelTasks(call, LONG_CHANNELS);
   return ceilDiv(numRows(call), word(call, ROWS_PER_TASK));
 }
 
@@ -126,6 +138,12 @@ function runTask(call: usize, task: u32, thread: u32): void {
       return linearF32(call, task, thread);
     case ATTENTION:
       return attention(call, task, thread);
+    case SHORT_CONVOLUTION:
+      return shortConvolution(call, task);
+    case DIAGONAL_SSM:
+      return diagonalSsm(call, task, thread);
+    case LONG_CONVOLUTION:
+      return longConvolution(call, task, thread);
     default: {
       const count = word(call, ROWS_PER_TASK), end = min((task + 1) * count, numRows(call));
       for (let row = task * count; row < end; row++) runRow(call, row);

@@ -30,6 +30,8 @@ export const SAMPLE_ROWS = 248;
 /** A piece of working memory for each thread. */
 export const SCRATCH = 252;
 export const SCRATCH_BYTES = 256;
+/** u32 [numSequences]: slots of what recurrent layers keep. */
+export const STATE_SLOTS = 260;
 export const HEADER_BYTES = 320;
 
 /**
@@ -61,6 +63,9 @@ export const LINEAR_F32 = 5;
 export const STORE_KV = 6;
 export const ATTENTION = 7;
 export const GATHER_ROWS = 8;
+export const SHORT_CONVOLUTION = 9;
+export const DIAGONAL_SSM = 10;
+export const LONG_CONVOLUTION = 11;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
@@ -113,3 +118,35 @@ export const SCORE_SCALE = 180;
 export const SCORE_STRIDE = 184;
 /** Query rows that one attention task takes at most. */
 export const MOST_QUERY_ROWS = 8;
+
+/**
+ * Of SHORT_CONVOLUTION, DIAGONAL_SSM and LONG_CONVOLUTION, beside IN_WIDTH: columns of activations by the address of their
+ * first row's first, 0 where there are none, and the stride of their rows.
+ */
+export const GATE = 164;
+export const GATE_STRIDE = 168;
+/** f32 [slots][floats]: what is kept of a sequence. */
+export const STATES = 160;
+/** f32 [taps][FILTER_STRIDE] by lag, or of LONG_CONVOLUTION [channels][FILTER_STRIDE]; BIAS as of a linear. */
+export const FILTER = 156;
+export const NUM_TAPS = 176;
+export const FILTER_STRIDE = 184;
+
+/** f32 [channels][MODE_STRIDE] of pairs of real and imaginary part; f32 [channels] or 0. */
+export const POLES = 156;
+export const NUM_MODES = 176;
+export const SKIP = 180;
+export const RESIDUES = 184;
+export const MODE_STRIDE = 188;
+
+/** Of LONG_CONVOLUTION, which keeps nothing; GATE is what comes after it. In the place of ROWS_PER_TASK, which tasks of channels do not have, is a stride. */
+export const BEFORE = 160;
+export const BEFORE_STRIDE = 180;
+export const CARRIED = 188;
+export const CARRIED_STRIDE = 152;
+
+/** Channels of a sequence that are a task. */
+export const SHORT_CHANNELS = 64;
+export const SSM_CHANNELS = 16;
+/** One in each lane of a vector. */
+export const LONG_CHANNELS = 4;

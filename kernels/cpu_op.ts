@@ -1,5 +1,6 @@
 // What an op's CPU lowering gets and gives: addresses in, calls out. Pure data; cpu_plan.ts writes the calls into the
 // memory that the kernels share, and replays them every step.
+import type { Columns } from "./columns.ts";
 import type { Value } from "./graph.ts";
 import { PANEL } from "./cpu_layout.ts";
 import type { Int8Form } from "./linear/int8_form.ts";
@@ -51,6 +52,10 @@ export interface CpuContext {
   /** Room for the quantised rows of a matrix of this width; shared by all ops, so never live across two. */
   limbs(width: number): CpuLimbs;
   kvCache(layer: number): CpuKvCache;
+  /** Address of f32 [numStateSlots][floats] of the graph's state layer. */
+  recurrentState(layer: number): number;
+  /** Most new tokens of a sequence in a step. */
+  readonly maxQueryLength: number;
   /** Longest context, rounded up to whole blocks. */
   readonly scoreStride: number;
   /** Tells how much working memory each thread needs. */
@@ -60,6 +65,18 @@ export interface CpuContext {
 /** Floats from one row of a matrix to the next, for rows of `width`: whole panels, since a linear writes such. */
 export function rowStride(width: number): number {
   return Math.ceil(width / PANEL) * PANEL;
+}
+
+/** The address of a value's columns and their stride under two fields of a call; without columns both are 0. */
+export function columnsCall(
+  columns: Columns | undefined,
+  address: number,
+  stride: number,
+  context: CpuContext,
+): CpuCall {
+  if (!columns) return { [address]: 0, [stride]: 0 };
+  const activation = context.activation(columns.value);
+  return { [address]: activation.address + 4 * columns.first, [stride]: activation.stride };
 }
 
 /** Rows of `width` that are worth a task: some 2 us. */

@@ -17,6 +17,7 @@ import { loadCpuModule, productRatesOf } from "./cpu_module.ts";
 import { type CpuActivation, type CpuCall, type CpuContext, type CpuKvCache, rowStride } from "./cpu_op.ts";
 import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
+import { lowerDiagonalSsm } from "./diagonal_ssm/cpu.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
 import type { Graph, Node } from "./graph.ts";
@@ -25,7 +26,17 @@ import type { HostPlan, OnRow, PlanInputs } from "./host_plan.ts";
 import { lowerLayerNorm } from "./layer_norm/cpu.ts";
 import { lowerLinear } from "./linear/cpu.ts";
 import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
-import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "./step.ts";
+import { lowerLongConvolution } from "./long_convolution/cpu.ts";
+import { mostQueryLength } from "./long_convolution/sizes.ts";
+import { lowerShortConvolution } from "./short_convolution/cpu.ts";
+import {
+  BLOCK_SIZE,
+  type BlockCopy,
+  requireRoomForStates,
+  requireStateSlots,
+  type StepBatch,
+  type StepLimits,
+} from "./step.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface CpuPlanOptions {
@@ -74,6 +85,7 @@ export class CpuPlan implements HostPlan {
     const weights = new CpuWeights(weightsOf(graph), source, arena);
     const activations = placeActivations(graph, limits, arena);
     const kvCaches = placeKvCaches(graph, limits, arena);
+    const states = placeStates(graph, limits, arena);
     let scratchBytes = 0;
     const context: CpuContext = {
       int8Form: options.int8Form ?? fasterInt8Form(await productRatesOf(module)),
@@ -82,6 +94,8 @@ export class CpuPlan implements HostPlan {
       activation: (value) => activations.get(value.id)!,
       limbs: placeLimbs(graph, limits, arena),
       kvCache: (layer) => kvCaches[layer],
+      recurrentState: (layer) => states[layer],
+      maxQueryLength: mostQueryLength(limits),
       scoreStride: limits.maxBlocksPerSequence * BLOCK_SIZE,
       needScratch: (bytes) => scratchBytes = Math.max(scratchBytes, Math.ceil(bytes / 64) * 64),
     };
@@ -112,6 +126,7 @@ export class CpuPlan implements HostPlan {
   /** @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then */
   // deno-lint-ignore require-await -- the interface of all plans
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
+    if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
     this.#step.write(batch);
     for (const copy of batch.copies ?? []) this.#copyBlock(copy);
     this.#writeInputs(inputs);
@@ -167,6 +182,12 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerAttention(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
+    case "longConvolution":
+      return lowerLongConvolution(node, context);
+    case "shortConvolution":
+      return lowerShortConvolution(node, context);
+    case "diagonalSsm":
+      return lowerDiagonalSsm(node, context);
   }
 }
 
@@ -200,6 +221,10 @@ function placeKvCaches(graph: Graph, limits: StepLimits, arena: CpuArena): CpuKv
       values: arena.take(limits.numBlocks * bytes.values),
     };
   });
+}
+
+function placeStates(graph: Graph, { numStateSlots = 0 }: StepLimits, arena: CpuArena): number[] {
+  return graph.stateLayers.map(({ floats }) => arena.take(requireRoomForStates(numStateSlots) * floats * 4));
 }
 
 function writeCalls(words: Uint32Array, address: number, calls: readonly CpuCall[]): void {

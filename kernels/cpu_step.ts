@@ -12,6 +12,7 @@ import {
   QUERY_START,
   SAMPLE_ROWS,
   SLOT_MAPPING,
+  STATE_SLOTS,
   TOKEN_IDS,
 } from "./cpu_layout.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
@@ -32,6 +33,7 @@ export class CpuStep {
       [SLOT_MAPPING]: take(maxTokens),
       [QUERY_START]: take(maxSequences + 1),
       [CONTEXT_LENGTHS]: take(maxSequences),
+      [STATE_SLOTS]: take(maxSequences),
       [BLOCK_TABLES]: take(maxSequences * maxBlocksPerSequence),
       [SAMPLE_ROWS]: take(maxSamples),
     };
@@ -62,6 +64,7 @@ export class CpuStep {
     this.#set(SLOT_MAPPING, batch.slotMapping);
     this.#set(QUERY_START, batch.queryStart);
     this.#set(CONTEXT_LENGTHS, batch.contextLengths);
+    if (batch.stateSlots) this.#set(STATE_SLOTS, batch.stateSlots);
     this.#set(SAMPLE_ROWS, Uint32Array.from(batch.samples, ({ row }) => row));
     batch.blockTables.forEach((table, i) => {
       const numBlocks = Math.ceil(batch.contextLengths[i] / BLOCK_SIZE);

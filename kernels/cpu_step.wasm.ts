@@ -1,5 +1,14 @@
 // What every CPU kernel asks of its call and of the step. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
-import { NUM_SAMPLES, NUM_TOKENS, ROWS } from "./cpu_layout";
+import {
+  IN_WIDTH,
+  NUM_SAMPLES,
+  NUM_SEQUENCES,
+  NUM_TOKENS,
+  QUERY_START,
+  ROWS,
+  SCRATCH,
+  SCRATCH_BYTES,
+} from "./cpu_layout";
 
 /** A field of a call. */
 @inline
@@ -22,4 +31,28 @@ export function rowAt(call: usize, matrix: usize, stride: usize, row: u32): usiz
 @inline
 export function ceilDiv(a: u32, b: u32): u32 {
   return (a + b - 1) / b;
+}
+
+/** Tasks of a call whose tasks are so many channels of a sequence; task t is of sequence t % numSequences. */
+@inline
+export function channelTasks(call: usize, channels: u32): u32 {
+  return load<u32>(NUM_SEQUENCES) * ceilDiv(word(call, IN_WIDTH), channels);
+}
+
+/** First row of sequence `s`, or, of that behind the last, the number of rows. */
+@inline
+export function firstRowOf(s: u32): u32 {
+  return load<u32>(<usize>load<u32>(QUERY_START) + (<usize>s << 2));
+}
+
+/** Element `s` of the array of u32 that header field `field` points to. */
+@inline
+export function elementOf(field: usize, s: u32): u32 {
+  return load<u32>(<usize>load<u32>(field) + (<usize>s << 2));
+}
+
+/** The thread's piece of working memory. */
+@inline
+export function scratchOf(thread: u32): usize {
+  return <usize>load<u32>(SCRATCH) + <usize>thread * <usize>load<u32>(SCRATCH_BYTES);
 }

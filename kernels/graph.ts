@@ -1,6 +1,7 @@
 // The vocabulary in which a network is written once: a list of ops over values. Knows no device. Two lowerings
 // (plan.ts for WebGPU, onnx.ts for the CPU) and the float64 reference (reference.ts) execute the same graph.
-import type { WeightRef } from "./tensor_source.ts";
+import { allOf, type Columns, sameWidth, valuesOf } from "./columns.ts";
+import { requireShape, type WeightRef } from "./tensor_source.ts";
 
 /** How many rows a value has in a step: one per new token, or one per token to be sampled. */
 export type Rows = "tokens" | "samples";
@@ -67,6 +68,55 @@ export interface AttentionNode {
   readonly output: Value;
 }
 
+/**
+ * y = after * (filter conv (before * x) + carried) along time, per channel and causal, over a sequence's rows of this step
+ * alone: what its earlier rows contribute is the caller's to carry. The filter [width, taps] is by lag; what the input
+ * itself is added with belongs to its lag 0. All columns are as wide as the input.
+ */
+export interface LongConvolutionNode {
+  readonly op: "longConvolution";
+  readonly input: Columns;
+  readonly before?: Columns;
+  readonly after?: Columns;
+  readonly carried?: Columns;
+  readonly filter: WeightRef;
+  readonly output: Value;
+}
+
+/**
+ * y[t] = gate[t] * (sum over i of filter[i] x[t - i] + bias), per channel; filter [taps, width] by lag. Inputs before a
+ * sequence's first row are zero; those of earlier steps come from its state, which keeps the last taps - 1.
+ */
+export interface ShortConvolutionNode {
+  readonly op: "shortConvolution";
+  readonly input: Columns;
+  readonly filter: WeightRef;
+  readonly bias?: WeightRef;
+  readonly gate?: Columns;
+  /** Index of the state in the graph. */
+  readonly state: number;
+  readonly output: Value;
+}
+
+/**
+ * A diagonal state-space model in modal form, per channel: s[n] <- poles[n] s[n] + x[t], then
+ * y[t] = gate[t] * (Re sum over n of residues[n] s[n] + skip x[t]). Poles and residues [width, 2 * modes] are complex, as
+ * pairs of real and imaginary part. The state begins at zero and is kept from step to step.
+ */
+export interface DiagonalSsmNode {
+  readonly op: "diagonalSsm";
+  readonly input: Columns;
+  readonly poles: WeightRef;
+  readonly residues: WeightRef;
+  /** [width] */
+  readonly skip?: WeightRef;
+  readonly gate?: Columns;
+  readonly modes: number;
+  /** Index of the state in the graph. */
+  readonly state: number;
+  readonly output: Value;
+}
+
 /** Keeps the rows whose next token is wanted: "tokens" rows in, "samples" rows out. */
 export interface GatherRowsNode {
   readonly op: "gatherRows";
@@ -74,7 +124,16 @@ export interface GatherRowsNode {
   readonly output: Value;
 }
 
-export type Node = InputNode | EmbeddingNode | LayerNormNode | LinearNode | AttentionNode | GatherRowsNode;
+export type Node =
+  | InputNode
+  | EmbeddingNode
+  | LayerNormNode
+  | LinearNode
+  | AttentionNode
+  | LongConvolutionNode
+  | ShortConvolutionNode
+  | DiagonalSsmNode
+  | GatherRowsNode;
 
 /** The K/V rows that one attention layer keeps per token. */
 export interface KvLayer {
@@ -82,16 +141,23 @@ export interface KvLayer {
   readonly headSize: number;
 }
 
+/** What one recurrent layer keeps of a sequence, whatever its length: f32 [floats]. */
+export interface StateLayer {
+  readonly floats: number;
+}
+
 /** A network: nodes in execution order. `output` holds the logits when the graph is a language model. */
 export interface Graph {
   readonly nodes: readonly Node[];
   readonly kvLayers: readonly KvLayer[];
+  readonly stateLayers: readonly StateLayer[];
   readonly output: Value;
 }
 
 export class GraphBuilder {
   #nodes: Node[] = [];
   #kvLayers: KvLayer[] = [];
+  #stateLayers: StateLayer[] = [];
   #nextId = 0;
 
   input(name: string, width: number, rows: Rows = "tokens"): Value {
@@ -153,12 +219,72 @@ export class GraphBuilder {
     });
   }
 
+  longConvolution(
+    input: Value | Columns,
+    filter: WeightRef,
+    options: { before?: Value | Columns; after?: Value | Columns; carried?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    requireShape(filter, width, filter.shape[1]);
+    return this.#add({
+      op: "longConvolution",
+      input: columns,
+      filter,
+      ...(options.before && { before: sameWidth(options.before, width) }),
+      ...(options.after && { after: sameWidth(options.after, width) }),
+      ...(options.carried && { carried: sameWidth(options.carried, width) }),
+      output: this.#value("tokens", width),
+    });
+  }
+
+  shortConvolution(
+    input: Value | Columns,
+    filter: WeightRef,
+    options: { bias?: WeightRef; gate?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    requireShape(filter, Math.max(2, filter.shape[0]), width);
+    if (options.bias) requireShape(options.bias, width);
+    return this.#add({
+      op: "shortConvolution",
+      input: columns,
+      filter,
+      ...(options.bias && { bias: options.bias }),
+      ...(options.gate && { gate: sameWidth(options.gate, width) }),
+      state: this.#stateLayers.push({ floats: (filter.shape[0] - 1) * width }) - 1,
+      output: this.#value("tokens", width),
+    });
+  }
+
+  diagonalSsm(
+    input: Value | Columns,
+    weights: { poles: WeightRef; residues: WeightRef; skip?: WeightRef },
+    options: { gate?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    const { poles, residues, skip } = weights, modes = poles.shape[1] / 2;
+    requireShape(poles, width, 2 * Math.floor(modes));
+    requireShape(residues, width, 2 * modes);
+    if (skip) requireShape(skip, width);
+    return this.#add({
+      op: "diagonalSsm",
+      input: columns,
+      poles,
+      residues,
+      ...(skip && { skip }),
+      ...(options.gate && { gate: sameWidth(options.gate, width) }),
+      modes,
+      state: this.#stateLayers.push({ floats: 2 * modes * width }) - 1,
+      output: this.#value("tokens", width),
+    });
+  }
+
   gatherRows(input: Value): Value {
     return this.#add({ op: "gatherRows", input, output: this.#value("samples", input.width) });
   }
 
   build(output: Value): Graph {
-    return { nodes: this.#nodes, kvLayers: this.#kvLayers, output };
+    return { nodes: this.#nodes, kvLayers: this.#kvLayers, stateLayers: this.#stateLayers, output };
   }
 
   #value(rows: Rows, width: number): Value {
@@ -179,6 +305,11 @@ export function inputsOf(node: Node): Value[] {
       return [];
     case "linear":
       return node.residual ? [node.input, node.residual] : [node.input];
+    case "longConvolution":
+      return valuesOf(node.input, node.before, node.after, node.carried);
+    case "shortConvolution":
+    case "diagonalSsm":
+      return valuesOf(node.input, node.gate);
     default:
       return [node.input];
   }

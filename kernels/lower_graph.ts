@@ -3,6 +3,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { lowerAttention } from "./attention/gpu.ts";
 import type { ControlLayout } from "./control.ts";
+import { lowerDiagonalSsm } from "./diagonal_ssm/gpu.ts";
 import { lowerEmbedding } from "./embedding/gpu.ts";
 import { lowerGatherRows } from "./gather_rows/gpu.ts";
 import type { GpuBuffers } from "./gpu_buffers.ts";
@@ -11,10 +12,12 @@ import type { GpuWeights } from "./gpu_weights.ts";
 import type { Graph, Node } from "./graph.ts";
 import { lowerLayerNorm } from "./layer_norm/gpu.ts";
 import { lowerLinear } from "./linear/gpu.ts";
+import { lowerLongConvolution } from "./long_convolution/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { MergeFusion } from "./merge_fusion.ts";
 import type { NormFusion } from "./norm_fusion.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
+import { lowerShortConvolution } from "./short_convolution/gpu.ts";
 
 /** What lowerings may use, of a plan's parts. */
 export function contextOf(
@@ -34,13 +37,16 @@ export function contextOf(
     tokens: buffers.tokens,
     matrix: (ref) => weights.matrix(ref),
     vector: (ref) => weights.vector(ref),
+    filter: (ref) => weights.filter(ref),
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
     fusedMerge: (value) => merges.get(value.id),
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
+    recurrentState: (layer) => buffers.recurrentState(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
+    table: (name, values) => buffers.table(name, values),
     uniform: (words) => buffers.uniform(words),
   };
 }
@@ -74,6 +80,12 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLinear(node, context);
     case "attention":
       return lowerAttention(node, context);
+    case "longConvolution":
+      return lowerLongConvolution(node, context);
+    case "shortConvolution":
+      return lowerShortConvolution(node, context);
+    case "diagonalSsm":
+      return lowerDiagonalSsm(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
   }

@@ -22,7 +22,14 @@ import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
 import { compileCalls, type CompiledCall, encodeCall } from "./pipelines.ts";
 import { type PendingResults, ResultReader } from "./result_reader.ts";
 import { writeMasks } from "./sampling/gpu.ts";
-import { BLOCK_SIZE, type HostMoves, type StepBatch, type StepLimits, type StepResult } from "./step.ts";
+import {
+  BLOCK_SIZE,
+  type HostMoves,
+  requireStateSlots,
+  type StepBatch,
+  type StepLimits,
+  type StepResult,
+} from "./step.ts";
 import { emptyCall, profileCalls, type StepProfile } from "./step_profile.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -114,6 +121,7 @@ export class GpuPlan implements Disposable {
       buffers,
       options.sampling?.suppressed,
     );
+    weights.forgetFilters();
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
     const plan = new GpuPlan(gpu, graph, layout, weights, buffers, compiled);
@@ -185,6 +193,7 @@ export class GpuPlan implements Disposable {
   }
 
   #writeControl(batch: StepBatch): StepShape {
+    if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
     const { shape, used } = packControl(this.#layout, batch, this.#words);
     for (const { first, count } of used) {
       this.#gpu.device.queue.writeBuffer(this.#buffers.control, 4 * first, this.#words, first, count);

@@ -18,6 +18,8 @@ export interface StepLimits {
   readonly numBlocks: number;
   /** Slots in host memory that a block can be parked in; ids are 0 .. numHostBlocks - 1. Without it there are none. */
   readonly numHostBlocks?: number;
+  /** Slots for what recurrent layers keep of a sequence; ids are 0 .. numStateSlots - 1. Without it there are none. */
+  readonly numStateSlots?: number;
 }
 
 /**
@@ -112,6 +114,11 @@ export interface StepBatch {
   readonly contextLengths: Uint32Array;
   /** [numSequences] block ids in order, as many as contextLengths needs */
   readonly blockTables: readonly Uint32Array[];
+  /**
+   * [numSequences] slot of what recurrent layers keep of the sequence; needed where a graph has such layers. A sequence
+   * whose first row in the step has position 0 starts from nothing, whatever its slot holds.
+   */
+  readonly stateSlots?: Uint32Array;
   readonly samples: readonly SampleRequest[];
   /** Tests and evaluation only: also return the logits of the sampled rows. */
   readonly readLogits?: boolean;
@@ -131,4 +138,18 @@ export interface StepResult {
   readonly scores: readonly (TokenScore | undefined)[];
   /** [numSamples * vocabSize], where asked for */
   readonly logits?: Float32Array;
+}
+
+/** @throws {TypeError} when a batch does not name a slot for the recurrent state of each of its sequences */
+export function requireStateSlots({ stateSlots, contextLengths }: StepBatch): void {
+  if (stateSlots?.length === contextLengths.length) return;
+  throw new TypeError(
+    "Cannot run step: the model has recurrent layers, so every sequence needs a state slot",
+  );
+}
+
+/** @throws {RangeError} when a model with recurrent layers has no slots for their states */
+export function requireRoomForStates(numStateSlots: number): number {
+  if (numStateSlots > 0) return numStateSlots;
+  throw new RangeError("Cannot load model: it has recurrent layers, so numStateSlots must be at least 1");
 }

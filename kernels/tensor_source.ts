@@ -36,6 +36,12 @@ export interface WeightRef {
   readonly rowOrder?: Uint32Array;
 }
 
+/** @throws {RangeError} when a graph names a weight of another shape than its op takes */
+export function requireShape({ name, shape }: WeightRef, ...wanted: number[]): void {
+  if (shape.length === wanted.length && wanted.every((n, i) => n === shape[i])) return;
+  throw new RangeError(`Cannot build graph: "${name}" must have shape [${wanted}], received [${shape}]`);
+}
+
 /** Converts stored bytes to f32, without scales: F32 and F16 as they are, BF16 by a 16-bit shift, I8 to its integers. */
 export function toFloat32(
   bytes: Uint8Array<ArrayBuffer>,

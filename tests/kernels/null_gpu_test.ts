@@ -19,8 +19,10 @@ import {
 } from "../../kernels/tensor_source.ts";
 import { ATTENTION_CASES, buildAttention } from "./attention_cases.ts";
 import { DENSE_CASES } from "./dense_cases.ts";
+import { buildLongConvolution, LONG_CONVOLUTION_CASES, LONGEST_CASES } from "./long_convolution_cases.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
+import { RECURRENT_CASES } from "./recurrent_cases.ts";
 
 const H200: GpuCaps = {
   provider: "dawn",
@@ -78,6 +80,24 @@ Deno.test("No kernel binds more buffers than the device allows", async () => {
   const greedy = modules.filter((module) => numBound(module) > maxStorageBuffers);
   deepStrictEqual(greedy.map(({ label }) => label), []);
   ok(modules.some((module) => numBound(module) === maxStorageBuffers));
+});
+
+Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight buffers at most", async () => {
+  const { gpu, modules } = await openNullGpu(H200, "fast");
+  using _ = gpu;
+  const problems = [
+    ...RECURRENT_CASES.map(({ build }) => build(new Random(1))),
+    ...[...LONG_CONVOLUTION_CASES, ...LONGEST_CASES].map((c) => buildLongConvolution(c, new Random(1))),
+  ];
+  for (const { graph, source, limits } of problems) {
+    await compilePlan(gpu, graph, source, { limits, kvType: "f32" });
+  }
+  const numBound = ({ code }: Module) => code.split("var<storage").length - 1;
+  deepStrictEqual(modules.filter((module) => numBound(module) > 8).map(({ label }) => label), []);
+  const labels = modules.map(({ label }) => label!);
+  for (const form of ["whole 8192", "65536 rows", "single tokens", "chunks' beginnings", "scan"]) {
+    ok(labels.some((label) => label.includes(form)), `no kernel for ${form}`);
+  }
 });
 
 for (const storage of ["F16", "I8", "I4"] as const) {
