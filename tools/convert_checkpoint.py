@@ -225,13 +225,14 @@ def convert_h3(tensors: dict, path: Path, options: argparse.Namespace) -> tuple:
     rotary = {rotary_dims(reader, f"backbone.layers.{i}.mixer", width // heads) for i in attention}
     if len(rotary) > 1:
         raise ConversionError(f"{path}: some attention layers have rotary_emb.inv_freq, others not; it is cut short")
+    states = state_size(reader)
     inner = take_shared(reader, rows, width, layers)
     for i in range(layers):
         at = f"backbone.layers.{i}.mixer"
         if i in attention:
             reader.take_linear(f"{at}.Wqkv", 3 * width, width)
         else:
-            take_h3_mixer(reader, at, width)
+            take_h3_mixer(reader, at, width, states)
         reader.take_linear(f"{at}.out_proj", width, width)
     config = {
         "model_type": "h3",
@@ -242,6 +243,7 @@ def convert_h3(tensors: dict, path: Path, options: argparse.Namespace) -> tuple:
         "attention_layers": attention,
         "num_attention_heads": heads,
         "rotary_dims": next(iter(rotary), 0),
+        "state_size": states,
         "max_position_embeddings": options.context or H3_CONTEXT,
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": "lm_head.weight" not in reader.taken,
@@ -276,7 +278,13 @@ def rotary_dims(reader: Reader, mixer: str, head_size: int) -> int:
     return 2 * half
 
 
-def take_h3_mixer(reader: Reader, at: str, width: int) -> None:
+def state_size(reader: Reader) -> int:
+    """Real states a channel: taps of the shift SSM, and twice the modes of the diagonal one, stored by conjugate pairs."""
+    name = next(name for name in reader.left if name.endswith(".mixer.kernel.kernel.C"))
+    return 2 * reader.shape(name)[-2]
+
+
+def take_h3_mixer(reader: Reader, at: str, width: int, states: int) -> None:
     channels = reader.shape(f"{at}.D")[0]
     if channels != width:
         raise ConversionError(
@@ -286,9 +294,9 @@ def take_h3_mixer(reader: Reader, at: str, width: int) -> None:
         stack_projections(reader, at, width)
     else:
         reader.take_linear(f"{at}.Wqkv", 3 * width, width)
-    taps, modes = reader.shape(f"{at}.ssm_k_kernel.kernel.B")[-1], reader.shape(f"{at}.kernel.kernel.A_imag")[-1]
-    reader.take(f"{at}.ssm_k_kernel.kernel.B", width, taps)
-    reader.take(f"{at}.ssm_k_kernel.kernel.C", 1, width, taps)
+    modes = states // 2
+    reader.take(f"{at}.ssm_k_kernel.kernel.B", width, states)
+    reader.take(f"{at}.ssm_k_kernel.kernel.C", 1, width, states)
     reader.take(f"{at}.ssm_k_D", width)
     reader.take(f"{at}.kernel.kernel.log_dt", width)
     for name in ("inv_A_real", "A_imag"):
