@@ -1,6 +1,8 @@
-import { ok } from "node:assert/strict";
+import { deepStrictEqual, ok } from "node:assert/strict";
 import { fromPairs } from "../../models/complex_array.ts";
+import { modalTaps } from "../../models/h3_ssm.ts";
 import { decayRates, evaluateFilter, positionFeatures } from "../../models/hyena_filter.ts";
+import { stripedRowOrder } from "../../models/striped_hyena.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import {
   ExactConvolution,
@@ -8,6 +10,7 @@ import {
   type HyenaWeights,
   type LongConvolution,
   ModalConvolution,
+  type ModalState,
 } from "./hyena_reference.ts";
 import { fill, GOLDEN, GOLDEN_TOLERANCE, goldenError, relativeError } from "./long_conv_cases.ts";
 
@@ -151,4 +154,34 @@ Deno.test("Hyena's reference: a token changes no row before it", () => {
     relativeError(other.subarray(40 * width), y.subarray(40 * width)) > 1e-3,
     "rows after the change do not",
   );
+});
+
+/** Rows as Hyena has them, of rows as StripedHyena stores them. */
+function striped(rows: Float64Array, numHeads: number): Float64Array {
+  const order = stripedRowOrder(WIDTH, numHeads), size = rows.length / order.length;
+  return rows.map((_, at) => rows[order[Math.floor(at / size)] * size + at % size]);
+}
+
+Deno.test("StripedHyena's mixer is Hyena in modal form once its rows are in order: the golden rows and state", () => {
+  const modal = { poles: fromPairs(fill(WIDTH * 4, 5)), residues: fromPairs(fill(WIDTH * 4, 6)) };
+  const convolution = new ModalConvolution(modal, fill(WIDTH, 4)), golden = GOLDEN.striped;
+  const mixer = new HyenaMixer({
+    in: { weight: striped(fill(12 * WIDTH, 0), 2), bias: striped(fill(12, 1), 2) },
+    short: { weight: striped(fill(12 * 3, 2), 2), bias: striped(fill(12, 3), 2) },
+    out: { weight: fill(WIDTH * WIDTH, 7), bias: fill(WIDTH, 8) },
+  }, [convolution]);
+  check("filter", modalTaps(modal, WIDTH, 5).subarray(0, 5), golden.h0);
+  const x = fill(6 * WIDTH, 20, 1);
+  for (const y of [mixer.forward(x), stepwise(mixer, x, WIDTH)]) {
+    check("row 0", row(y, 0), golden.y0);
+    check("row 5", row(y, 5), golden.y5);
+  }
+  const state = mixer.newState();
+  mixer.advance(x, state);
+  const { modes } = state.convolutions[0] as ModalState;
+  check("state", [modes.re[0], modes.im[0], modes.re[1], modes.im[1]], golden.state0.flat());
+});
+
+Deno.test("stripedRowOrder() takes each head's three parts apart", () => {
+  deepStrictEqual([...stripedRowOrder(4, 2)], [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
 });
