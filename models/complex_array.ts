@@ -20,6 +20,11 @@ export function fromPairs(pairs: ArrayLike<number>): ComplexArray {
   return numbers;
 }
 
+/** To [..., 2]. */
+export function toPairs({ re, im }: ComplexArray): Float64Array {
+  return new Float64Array(2 * re.length).map((_, i) => (i % 2 === 0 ? re : im)[i >> 1]);
+}
+
 /** Element by element. */
 export function multiplyComplex(a: ComplexArray, b: ComplexArray): ComplexArray {
   return {
