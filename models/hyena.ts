@@ -33,6 +33,7 @@ const configSchema = z.object({
   use_bias: z.literal(true, "must be true").default(true),
   filter_window: z.boolean().default(true),
   filter_shift: z.number().optional(),
+  filter_modes: count(1024).optional(),
   layer_norm_epsilon: z.number().positive().max(1).default(1e-5),
   tie_word_embeddings: z.boolean().optional(),
 });
@@ -64,6 +65,8 @@ export interface HyenaConfig {
   /** Whether filters decay. */
   readonly window: boolean;
   readonly shift: number;
+  /** Complex modes of a filter where they stand in its place (models/distil.ts); undefined where filters are exact. */
+  readonly numModes: number | undefined;
 }
 
 /** @throws {TypeError} naming the field at fault */
@@ -85,6 +88,7 @@ export function parseHyenaConfig(json: unknown): HyenaConfig {
     numInnerLayers: config.num_inner_mlps,
     window: config.filter_window,
     shift: config.filter_shift ?? shift,
+    numModes: config.filter_modes,
   };
 }
 
@@ -94,18 +98,29 @@ export interface HyenaMixerRefs {
   /** [channels, 1, taps], the last tap for the newest token, and [channels]: channels of `in`. */
   readonly short: LinearRefs;
   readonly out: LinearRefs;
-  /** The share of what goes into the long convolution that is added to what comes out, [channels]. */
-  readonly skip: WeightRef;
-  readonly filter: HyenaFilterRefs;
+  readonly long: HyenaFilterRefs | HyenaModalRefs;
 }
 
 export interface HyenaFilterRefs {
+  readonly form: "filter";
+  /** The share of what goes into the long convolution that is added to what comes out, [width]. */
+  readonly skip: WeightRef;
   readonly frequency: WeightRef;
   readonly sineLayers: readonly LinearRefs[];
   readonly output: WeightRef;
   /** Undefined where they are to be computed. */
   readonly positions: WeightRef | undefined;
   readonly decay: WeightRef | undefined;
+}
+
+/** Distilled: s <- poles s + u, y = Re sum of residues s + skip u. */
+export interface HyenaModalRefs {
+  readonly form: "modal";
+  /** [width, 2 modes]: real and imaginary part in turn. */
+  readonly poles: WeightRef;
+  readonly residues: WeightRef;
+  /** [width] */
+  readonly skip: WeightRef;
 }
 
 export interface HyenaLayout extends DecoderLayout {
@@ -136,8 +151,18 @@ function mixerRefs(config: HyenaConfig, source: TensorSource, at: string): Hyena
       bias: { name: `${at}.short_filter.bias`, shape: [3 * width] },
     },
     out: linearRefs(`${at}.out_proj`, width, width),
-    skip: { name: `${at}.filter_fn.bias`, shape: [width] },
-    filter: filterRefs(config, source, `${at}.filter_fn`),
+    long: config.numModes === undefined
+      ? filterRefs(config, source, `${at}.filter_fn`)
+      : modalRefs(width, config.numModes, at),
+  };
+}
+
+export function modalRefs(width: number, numModes: number, at: string): HyenaModalRefs {
+  return {
+    form: "modal",
+    poles: { name: `${at}.modal.poles`, shape: [width, 2 * numModes] },
+    residues: { name: `${at}.modal.residues`, shape: [width, 2 * numModes] },
+    skip: { name: `${at}.modal.skip`, shape: [width] },
   };
 }
 
@@ -145,6 +170,8 @@ function filterRefs(config: HyenaConfig, source: TensorSource, at: string): Hyen
   const { width, filterWidth, numInnerLayers, contextLength } = config, net = `${at}.implicit_filter`;
   const optional = (name: string, shape: number[]) => source.find(name) ? { name, shape } : undefined;
   return {
+    form: "filter",
+    skip: { name: `${at}.bias`, shape: [width] },
     frequency: { name: frequencyName(source, net, numInnerLayers), shape: [1, filterWidth] },
     sineLayers: Array.from(
       { length: numInnerLayers + 1 },
@@ -166,26 +193,26 @@ function frequencyName(source: TensorSource, net: string, numInnerLayers: number
 export async function loadHyenaFilter(
   config: HyenaConfig,
   source: TensorSource,
-  { filter, skip }: HyenaMixerRefs,
+  refs: HyenaFilterRefs,
 ): Promise<Float64Array> {
   const read = (ref: WeightRef) => loadFloat32(source, ref);
   const { contextLength: length, width } = config;
-  const decay = filter.decay ? await read(filter.decay) : decayRates(width);
+  const decay = refs.decay ? await read(refs.decay) : decayRates(width);
   const taps = evaluateFilter({
-    positions: filter.positions
-      ? await read(filter.positions)
+    positions: refs.positions
+      ? await read(refs.positions)
       : positionFeatures(length, config.positionFeatures),
     length,
-    frequency: await read(filter.frequency),
+    frequency: await read(refs.frequency),
     sineLayers: await Promise.all(
-      filter.sineLayers.map(async ({ weight, bias }) => ({
+      refs.sineLayers.map(async ({ weight, bias }) => ({
         weight: await read(weight),
         bias: await read(bias),
       })),
     ),
-    output: await read(filter.output),
+    output: await read(refs.output),
     ...(config.window && { window: { decay, shift: config.shift } }),
   });
-  (await read(skip)).forEach((share, c) => taps[c * length] += share);
+  (await read(refs.skip)).forEach((share, c) => taps[c * length] += share);
   return taps;
 }

@@ -2,13 +2,24 @@
 // in float64, kept in f32.
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
 import { DerivedSource, type DerivedTensor, transposed } from "./derived_source.ts";
-import { type HyenaConfig, type HyenaLayout, type HyenaMixerRefs, loadHyenaFilter } from "./hyena.ts";
+import {
+  type HyenaConfig,
+  type HyenaFilterRefs,
+  type HyenaLayout,
+  type HyenaModalRefs,
+  loadHyenaFilter,
+} from "./hyena.ts";
 
 export interface HyenaStepRefs {
   /** [taps, 3 width] by lag. */
   readonly shortTaps: WeightRef;
   /** [3 width] */
   readonly shortBias: WeightRef;
+  readonly long: HyenaLongRefs | HyenaModalRefs;
+}
+
+export interface HyenaLongRefs {
+  readonly form: "filter";
   /** [width, contextLength] by lag, with the input's own share in lag 0. */
   readonly filter: WeightRef;
 }
@@ -22,9 +33,13 @@ export interface DerivedHyena {
 export function deriveHyena(config: HyenaConfig, layout: HyenaLayout, source: TensorSource): DerivedHyena {
   const derived: DerivedTensor[] = [];
   const steps = layout.mixers.map((refs) => {
-    const shortTaps = tapsByLag(config, refs.short.weight, source), filter = longFilter(config, refs, source);
-    derived.push(shortTaps, filter);
-    return { shortTaps, shortBias: refs.short.bias, filter };
+    const shortTaps = tapsByLag(config, refs.short.weight, source),
+      short = { shortTaps, shortBias: refs.short.bias };
+    derived.push(shortTaps);
+    if (refs.long.form === "modal") return { ...short, long: refs.long };
+    const filter = longFilter(config, refs.long, source);
+    derived.push(filter);
+    return { ...short, long: { form: "filter" as const, filter } };
   });
   return { source: new DerivedSource(source, derived), steps };
 }
@@ -48,7 +63,7 @@ function tapsByLag(
   };
 }
 
-function longFilter(config: HyenaConfig, refs: HyenaMixerRefs, source: TensorSource): DerivedTensor {
+function longFilter(config: HyenaConfig, refs: HyenaFilterRefs, source: TensorSource): DerivedTensor {
   return {
     name: refs.skip.name.replace(/bias$/, "taps"),
     shape: [config.width, config.contextLength],

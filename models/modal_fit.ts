@@ -26,8 +26,14 @@ export interface DistilledFilters extends ModalSsm {
 /**
  * @param taps [channels, length]
  * @param numModes complex modes a channel may have; those that need fewer get modes of zero
+ * @param onChannel called after each
  */
-export function distilFilters(taps: Float64Array, channels: number, numModes: number): DistilledFilters {
+export function distilFilters(
+  taps: Float64Array,
+  channels: number,
+  numModes: number,
+  onChannel: () => void = () => {},
+): DistilledFilters {
   const length = taps.length / channels;
   const poles = complexZeros(channels * numModes), residues = complexZeros(channels * numModes);
   const skip = new Float64Array(channels), errors = new Float64Array(channels);
@@ -42,6 +48,7 @@ export function distilFilters(taps: Float64Array, channels: number, numModes: nu
     skip[c] = filter[0] - fitted[0];
     fitted[0] = filter[0];
     errors[c] = relativeDistance(fitted, filter);
+    onChannel();
   }
   return { poles, residues, skip, errors };
 }
@@ -57,6 +64,10 @@ const RANK_TOLERANCE = 1e-12;
 const LEAST_POLE = 1e-2;
 /** What poles that would grow are pulled back to. */
 const MOST_POLE = 0.9999;
+/** Poles that are no farther from the real axis are on it, but for rounding. */
+const LEAST_IMAGINARY = 1e-7;
+/** A mode that is kept in f32 is off by that much. */
+const F32_ROUNDING = 2 ** -24;
 
 /** At most `numModes` modes for taps 1 and later. */
 function fitModes(filter: Float64Array, numModes: number): ModalSsm {
@@ -164,7 +175,7 @@ function polesOf(basis: readonly Float64Array[]): ComplexArray {
 function usablePoles({ re, im }: ComplexArray): ComplexArray {
   const kept: [re: number, im: number][] = [];
   re.forEach((real, i) => {
-    const size = Math.hypot(real, im[i]), isReal = Math.abs(im[i]) <= 1e-10 * size;
+    const size = Math.hypot(real, im[i]), isReal = Math.abs(im[i]) <= LEAST_IMAGINARY;
     if (size < LEAST_POLE || (im[i] < 0 && !isReal)) return;
     const factor = size >= 1 ? MOST_POLE / size : 1;
     kept.push([real * factor, isReal ? 0 : im[i] * factor]);
@@ -172,17 +183,26 @@ function usablePoles({ re, im }: ComplexArray): ComplexArray {
   return { re: Float64Array.from(kept, ([x]) => x), im: Float64Array.from(kept, ([, y]) => y) };
 }
 
-/** Nearest to taps 1 and later; Re (a + ib) z is a Re z - b Im z, linear in both. */
+/**
+ * Nearest to taps 1 and later; Re (a + ib) z is a Re z - b Im z, linear in both. Each residue counts as well by what
+ * rounding its pole to f32 moves the taps: without that, poles that nearly meet have residues that cancel, and grow
+ * without bounds.
+ */
 function fitResidues(poles: ComplexArray, filter: Float64Array): ComplexArray {
-  const count = poles.re.length, target = filter.subarray(1);
-  const columns = Array.from({ length: 2 * count }, () => new Float64Array(target.length));
-  for (let t = 1; t < filter.length; t++) {
+  const count = poles.re.length, numTaps = filter.length - 1;
+  const columns = Array.from({ length: 2 * count }, () => new Float64Array(numTaps + 2 * count));
+  const rounding = new Float64Array(count);
+  for (let t = 1; t <= numTaps; t++) {
     const power = complexPower(poles, t);
     for (let m = 0; m < count; m++) {
       columns[2 * m][t - 1] = power.re[m];
       columns[2 * m + 1][t - 1] = -power.im[m];
+      rounding[m] += t ** 2 * (power.re[m] ** 2 + power.im[m] ** 2);
     }
   }
+  columns.forEach((column, i) => column[numTaps + i] = F32_ROUNDING * Math.sqrt(rounding[i >> 1]));
+  const target = new Float64Array(numTaps + 2 * count);
+  target.set(filter.subarray(1));
   const solution = leastSquares(columns, target);
   return {
     re: new Float64Array(count).map((_, m) => solution[2 * m]),

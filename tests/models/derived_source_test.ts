@@ -82,8 +82,10 @@ Deno.test("deriveHyena() gives both filters by lag", async () => {
   using opened = await openCase("hyena-dna-hf");
   const config = parseHyenaConfig(opened.config), layout = hyenaLayout(config, opened.source);
   const { source, steps } = deriveHyena(config, layout, opened.source), channels = 3 * config.width;
-  const filter = await loadFloat32(source, steps[1].filter);
-  deepStrictEqual(filter, Float32Array.from(await loadHyenaFilter(config, opened.source, layout.mixers[1])));
+  const stored = layout.mixers[1].long, { long } = steps[1];
+  ok(stored.form === "filter" && long.form === "filter");
+  const filter = await loadFloat32(source, long.filter);
+  deepStrictEqual(filter, Float32Array.from(await loadHyenaFilter(config, opened.source, stored)));
   const weight = await loadFloat32(opened.source, layout.mixers[1].short.weight);
   const taps = await loadFloat32(source, steps[1].shortTaps);
   // By its definition: the last stored tap meets the current token.

@@ -1,14 +1,15 @@
 // Float64 reference of the Hyena operator of any order, its long convolution either exact, by a filter and the cached
 // inputs, or in modal form, by a recurrence of fixed size (distilled filters, StripedHyena).
-import { loadFloat32, type TensorSource } from "../../kernels/tensor_source.ts";
+import { loadFloat32, type TensorSource, type WeightRef } from "../../kernels/tensor_source.ts";
 import {
   type ComplexArray,
   complexPower,
   complexZeros,
+  fromPairs,
   multiplyComplex,
 } from "../../models/complex_array.ts";
 import { type ModalSsm, modalTaps } from "../../models/h3_ssm.ts";
-import { type HyenaConfig, hyenaLayout, loadHyenaFilter } from "../../models/hyena.ts";
+import { type HyenaConfig, type HyenaLayout, hyenaLayout, loadHyenaFilter } from "../../models/hyena.ts";
 import {
   addTo,
   applyLinear,
@@ -35,9 +36,22 @@ export async function loadHyenaReference(
         bias: await loadFloat32(source, refs.short.bias),
       },
       out: await loadLinear(source, refs.out),
-    }, [new ExactConvolution(await loadHyenaFilter(config, source, refs), config.width)])
+    }, [await loadConvolution(config, source, refs.long)])
   ));
   return DecoderReference.load(source, layout, config.epsilon, mixers);
+}
+
+async function loadConvolution(
+  config: HyenaConfig,
+  source: TensorSource,
+  refs: HyenaLayout["mixers"][number]["long"],
+): Promise<LongConvolution> {
+  if (refs.form === "filter") {
+    return new ExactConvolution(await loadHyenaFilter(config, source, refs), config.width);
+  }
+  const read = (ref: WeightRef) => loadFloat32(source, ref);
+  const modal = { poles: fromPairs(await read(refs.poles)), residues: fromPairs(await read(refs.residues)) };
+  return new ModalConvolution(modal, await read(refs.skip));
 }
 
 /** A causal convolution of rows [tokens, width] that goes on where its state ends. */

@@ -143,7 +143,9 @@ for (const [name, fixture, change, rename = (stored: string) => stored] of MUTAT
 Deno.test("loadHyenaFilter() has a filter for every channel, and f32 keeps it to 1e-7", async () => {
   using opened = await openCase("hyena-lm");
   const config = parseHyenaConfig(opened.config);
-  const taps = await loadHyenaFilter(config, opened.source, hyenaLayout(config, opened.source).mixers[1]);
+  const { long } = hyenaLayout(config, opened.source).mixers[1];
+  ok(long.form === "filter");
+  const taps = await loadHyenaFilter(config, opened.source, long);
   equal(taps.length, config.width * config.contextLength);
   ok(relativeError(Float32Array.from(taps), taps) < 1e-7);
 });
@@ -163,6 +165,7 @@ Deno.test("parseHyenaConfig() reads the small language model's configuration", (
     numInnerLayers: 2,
     window: false,
     shift: 0,
+    numModes: undefined,
   });
 });
 
@@ -185,6 +188,7 @@ const WRONG_CONFIGS: readonly [name: string, change: Record<string, unknown>, er
   ["no positions", { max_seq_len: 0 }, /"max_seq_len".*received 0/],
   ["another model", { model_type: "h3" }, /"model_type".*received "h3"/],
   ["a window in words", { filter_window: "on" }, /"filter_window".*received "on"/],
+  ["no modes", { filter_modes: 0 }, /"filter_modes".*received 0/],
   ["layers without end", { n_layer: 1e9 }, /"n_layer".*received 1000000000/],
 ];
 
