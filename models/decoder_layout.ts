@@ -76,17 +76,19 @@ function normRefs(name: string, width: number): NormRefs {
 }
 
 /**
- * Checks every weight that is anywhere in `layout`, a tree of references.
+ * Checks every weight of a layout.
  * @throws {TypeError} naming the first that the source lacks or has in another shape
  */
 export function requireLayout(source: TensorSource, layout: object): void {
-  if (isWeightRef(layout)) {
-    requireTensor(source, layout);
-    return;
-  }
-  for (const part of Object.values(layout)) {
-    if (typeof part === "object" && part !== null) requireLayout(source, part);
-  }
+  for (const ref of weightRefsOf(layout)) requireTensor(source, ref);
+}
+
+/** Every weight that is anywhere in `layout`, a tree of references; a tied head twice. */
+export function weightRefsOf(layout: object): WeightRef[] {
+  if (isWeightRef(layout)) return [layout];
+  return Object.values(layout).flatMap((part) =>
+    typeof part === "object" && part !== null ? weightRefsOf(part) : []
+  );
 }
 
 function isWeightRef(layout: object): layout is WeightRef {

@@ -115,10 +115,15 @@ export interface H3Layout extends DecoderLayout {
  */
 export function h3Layout(config: H3Config, source: TensorSource): H3Layout {
   refuseUnconverted(source);
-  const mixers = Array.from({ length: config.numLayers }, (_, i) => mixerRefs(config, i));
-  const layout = { ...decoderLayout(config, "backbone."), mixers };
+  const layout = h3Refs(config);
   requireLayout(source, layout);
   return layout;
+}
+
+/** The same, of a model that nobody has opened. */
+export function h3Refs(config: H3Config): H3Layout {
+  const mixers = Array.from({ length: config.numLayers }, (_, i) => mixerRefs(config, i));
+  return { ...decoderLayout(config, "backbone."), mixers };
 }
 
 function refuseUnconverted(source: TensorSource): void {

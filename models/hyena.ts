@@ -132,14 +132,19 @@ export interface HyenaLayout extends DecoderLayout {
  * @throws {TypeError} naming one that is missing or misshapen
  */
 export function hyenaLayout(config: HyenaConfig, source: TensorSource): HyenaLayout {
+  const layout = hyenaRefs(config, source);
+  requireLayout(source, layout);
+  return layout;
+}
+
+/** The same, unchecked; the source is asked only which of the names that differ between files it has. */
+export function hyenaRefs(config: HyenaConfig, source: TensorSource): HyenaLayout {
   const prefix = source.find("hyena.backbone.ln_f.weight") ? "hyena.backbone." : "backbone.";
   const mixers = Array.from(
     { length: config.numLayers },
     (_, i) => mixerRefs(config, source, `${prefix}layers.${i}.mixer`),
   );
-  const layout = { ...decoderLayout(config, prefix), mixers };
-  requireLayout(source, layout);
-  return layout;
+  return { ...decoderLayout(config, prefix), mixers };
 }
 
 function mixerRefs(config: HyenaConfig, source: TensorSource, at: string): HyenaMixerRefs {

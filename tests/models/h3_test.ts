@@ -1,10 +1,11 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import type { TensorSource } from "../../kernels/tensor_source.ts";
-import { h3Layout, loadH3Tables, parseH3Config } from "../../models/h3.ts";
+import { h3Layout, h3Refs, loadH3Tables, parseH3Config } from "../../models/h3.ts";
 import { loadH3Reference } from "./h3_reference.ts";
 import {
   bestToken,
   caseFolder,
+  countElements,
   H3_CASES,
   loadReference,
   openCase,
@@ -141,6 +142,35 @@ Deno.test("parseH3Config() reads a released model's configuration", () => {
     numModes: 32,
   });
 });
+
+/** Width, layers, layers that attend and heads of the released models, and their parameters in millions. */
+const RELEASED: readonly [
+  name: string,
+  width: number,
+  layers: number,
+  attention: number[],
+  heads: number,
+  millions: number,
+][] = [
+  ["H3-125M", 768, 12, [6], 12, 126.4],
+  ["H3-355M", 1024, 24, [8, 16], 16, 361.1],
+  ["H3-1.3B", 2048, 24, [8, 16], 16, 1326.1],
+  ["H3-2.7B with three attention layers", 2560, 32, [8, 16, 24], 20, 2670.3],
+  ["H3-2.7B with two", 2560, 32, [10, 21], 20, 2671.1],
+];
+
+for (const [name, width, layers, attention, heads, millions] of RELEASED) {
+  Deno.test(`h3Refs() of ${name} has its number of parameters`, () => {
+    const sizes = { hidden_size: width, num_hidden_layers: layers, intermediate_size: 4 * width };
+    const config = parseH3Config({
+      ...H3_125M,
+      ...sizes,
+      attention_layers: attention,
+      num_attention_heads: heads,
+    });
+    equal((countElements(h3Refs(config)) / 1e6).toFixed(1), millions.toFixed(1));
+  });
+}
 
 const WRONG_CONFIGS: readonly [name: string, change: Record<string, unknown>, error: RegExp][] = [
   [

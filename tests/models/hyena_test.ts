@@ -1,10 +1,11 @@
 import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
 import type { TensorSource } from "../../kernels/tensor_source.ts";
-import { hyenaLayout, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
+import { hyenaLayout, hyenaRefs, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
   bestToken,
   caseFolder,
+  countElements,
   HYENA_CASES,
   loadReference,
   type LongConvCase,
@@ -178,6 +179,17 @@ Deno.test("parseHyenaConfig() gives DNA models their padded vocabulary, own head
     shift: 0.05,
   });
   equal(parseHyenaConfig({ ...DNA_1K, filter_shift: 0 }).shift, 0);
+});
+
+Deno.test("hyenaRefs() of the small language model has its number of parameters, with trained positions and without", () => {
+  const config = parseHyenaConfig(SMALL_150B),
+    stores = (suffix: string): TensorSource => ({
+      find: (name) => suffix !== "" && name.endsWith(suffix) ? { name, dtype: "F32", shape: [] } : undefined,
+      readRows: () => Promise.reject(new Error("nothing to read")),
+      readRowsInto: () => Promise.reject(new Error("nothing to read")),
+    });
+  equal((countElements(hyenaRefs(config, stores(""))) / 1e6).toFixed(2), "152.48");
+  equal((countElements(hyenaRefs(config, stores(".pos_emb.z"))) / 1e6).toFixed(2), "153.70");
 });
 
 const WRONG_CONFIGS: readonly [name: string, change: Record<string, unknown>, error: RegExp][] = [

@@ -2,6 +2,7 @@
 // values of their mixers with the rule by which the weights are filled (fixtures/long_conv_reference/check_golden.py).
 import { fileURLToPath } from "node:url";
 import { readJson } from "../../models/checkpoint.ts";
+import { weightRefsOf } from "../../models/decoder_layout.ts";
 import { parseH3Config } from "../../models/h3.ts";
 import { parseHyenaConfig } from "../../models/hyena.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
@@ -67,4 +68,10 @@ export const GOLDEN_TOLERANCE = 1e-10;
 /** Largest difference as a share of the largest expected magnitude. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   return logitError(actual, expected, expected.length).largest;
+}
+
+/** Elements of all weights of a layout, a tied head counted once. */
+export function countElements(layout: object): number {
+  const shapes = new Map(weightRefsOf(layout).map(({ name, shape }) => [name, shape]));
+  return shapes.values().reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
