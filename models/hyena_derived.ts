@@ -1,6 +1,7 @@
 // What kernels read of a Hyena layer's convolutions, as tensors beside those of the checkpoint. Long filters are computed
 // in float64, kept in f32.
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
+import type { LinearRefs } from "./decoder_layout.ts";
 import { DerivedSource, type DerivedTensor, transposed } from "./derived_source.ts";
 import {
   type HyenaConfig,
@@ -10,11 +11,19 @@ import {
   loadHyenaFilter,
 } from "./hyena.ts";
 
+/** A short convolution's weights. */
+export interface ShortRefs {
+  /** [taps, channels] by lag. */
+  readonly taps: WeightRef;
+  /** [channels] */
+  readonly bias: WeightRef;
+}
+
 export interface HyenaStepRefs {
-  /** [taps, 3 width] by lag. */
-  readonly shortTaps: WeightRef;
-  /** [3 width] */
-  readonly shortBias: WeightRef;
+  /** Of the gate after the long convolution, then of that before it: 2 width channels. */
+  readonly gates: ShortRefs;
+  /** Of what is convolved: width channels. */
+  readonly values: ShortRefs;
   readonly long: HyenaLongRefs | HyenaModalRefs;
 }
 
@@ -31,34 +40,45 @@ export interface DerivedHyena {
 }
 
 export function deriveHyena(config: HyenaConfig, layout: HyenaLayout, source: TensorSource): DerivedHyena {
-  const derived: DerivedTensor[] = [];
-  const steps = layout.mixers.map((refs) => {
-    const shortTaps = tapsByLag(config, refs.short.weight, source),
-      short = { shortTaps, shortBias: refs.short.bias };
-    derived.push(shortTaps);
-    if (refs.long.form === "modal") return { ...short, long: refs.long };
-    const filter = longFilter(config, refs.long, source);
+  const derived: DerivedTensor[] = [], { width } = config;
+  const steps = layout.mixers.map(({ short, long }) => {
+    const gates = shortTensors(config, short, source, "gates", 0, 2 * width);
+    const values = shortTensors(config, short, source, "values", 2 * width, 3 * width);
+    derived.push(gates.taps, gates.bias, values.taps, values.bias);
+    if (long.form === "modal") return { gates, values, long };
+    const filter = longFilter(config, long, source);
     derived.push(filter);
-    return { ...short, long: { form: "filter" as const, filter } };
+    return { gates, values, long: { form: "filter" as const, filter } };
   });
   return { source: new DerivedSource(source, derived), steps };
 }
 
-/** Stored [channels, 1, taps], the newest token's tap last. */
-function tapsByLag(
-  { width, shortTaps }: HyenaConfig,
-  weight: WeightRef,
+/** Channels [start, end) of what is stored [channels, 1, taps], the newest token's tap last. */
+function shortTensors(
+  { shortTaps }: HyenaConfig,
+  { weight, bias }: LinearRefs,
   source: TensorSource,
-): DerivedTensor {
-  const channels = 3 * width;
+  part: string,
+  start: number,
+  end: number,
+): { taps: DerivedTensor; bias: DerivedTensor } {
+  const channels = end - start;
   return {
-    name: weight.name.replace(/weight$/, "taps"),
-    shape: [shortTaps, channels],
-    compute: async () => {
-      const byTime = transposed(await loadFloat32(source, weight), shortTaps);
-      return byTime.map((_, at) =>
-        byTime[(shortTaps - 1 - Math.floor(at / channels)) * channels + at % channels]
-      );
+    taps: {
+      name: weight.name.replace(/weight$/, `${part}.taps`),
+      shape: [shortTaps, channels],
+      compute: async () => {
+        const stored = (await loadFloat32(source, weight)).subarray(start * shortTaps, end * shortTaps);
+        const byTime = transposed(stored, shortTaps);
+        return byTime.map((_, at) =>
+          byTime[(shortTaps - 1 - Math.floor(at / channels)) * channels + at % channels]
+        );
+      },
+    },
+    bias: {
+      name: bias.name.replace(/bias$/, `${part}.bias`),
+      shape: [channels],
+      compute: async () => (await loadFloat32(source, bias)).slice(start, end),
     },
   };
 }

@@ -1,14 +1,14 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { loadFloat32, type WeightRef } from "../../kernels/tensor_source.ts";
 import { fromPairs } from "../../models/complex_array.ts";
-import { DerivedSource } from "../../models/derived_source.ts";
+import { DerivedSource, transposed } from "../../models/derived_source.ts";
 import { h3Layout, loadH3Tables, parseH3Config } from "../../models/h3.ts";
 import { deriveH3 } from "../../models/h3_derived.ts";
 import { hyenaLayout, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
 import { deriveHyena } from "../../models/hyena_derived.ts";
 import { MemorySource } from "../kernels/memory_source.ts";
 import { Random, testSeed } from "../kernels/random.ts";
-import { causalConvolution } from "./decoder_reference.ts";
+import { causalConvolution, columns } from "./decoder_reference.ts";
 import { ModalConvolution } from "./hyena_reference.ts";
 import { openCase, relativeError } from "./long_conv_cases.ts";
 
@@ -78,27 +78,31 @@ function recurrence(
   });
 }
 
-Deno.test("deriveHyena() gives both filters by lag", async () => {
+Deno.test("deriveHyena() gives filters by lag, the short one of gates and of values apart", async () => {
   using opened = await openCase("hyena-dna-hf");
   const config = parseHyenaConfig(opened.config), layout = hyenaLayout(config, opened.source);
-  const { source, steps } = deriveHyena(config, layout, opened.source), channels = 3 * config.width;
-  const stored = layout.mixers[1].long, { long } = steps[1];
+  const { source, steps } = deriveHyena(config, layout, opened.source),
+    { width } = config,
+    channels = 3 * width;
+  const stored = layout.mixers[1].long, { long, gates, values } = steps[1];
   ok(stored.form === "filter" && long.form === "filter");
   const filter = await loadFloat32(source, long.filter);
   deepStrictEqual(filter, Float32Array.from(await loadHyenaFilter(config, opened.source, stored)));
   const weight = await loadFloat32(opened.source, layout.mixers[1].short.weight);
-  const taps = await loadFloat32(source, steps[1].shortTaps);
+  const bias = await loadFloat32(opened.source, layout.mixers[1].short.bias);
   // By its definition: the last stored tap meets the current token.
   const x = Float64Array.from(new Random(testSeed()).normals(5 * channels));
-  const byChannel = Float64Array.from(
-    { length: taps.length },
-    (_, at) => taps[at % 3 * channels + Math.floor(at / 3)],
-  );
   const wanted = x.map((_, at) => {
-    let sum = 0;
+    let sum = bias[at % channels];
     for (let i = 0; i < 3; i++) sum += weight[at % channels * 3 + i] * (x[at - (2 - i) * channels] ?? 0);
     return sum;
   });
-  const error = relativeError(causalConvolution(byChannel, x, channels), wanted);
-  ok(error < 1e-14, `off by ${error}`);
+  for (const [refs, start, end] of [[gates, 0, 2 * width], [values, 2 * width, channels]] as const) {
+    const taps = transposed(await loadFloat32(source, refs.taps), end - start);
+    const own = await loadFloat32(source, refs.bias);
+    const y = causalConvolution(Float64Array.from(taps), columns(x, channels, start, end), end - start)
+      .map((value, at) => value + own[at % own.length]);
+    const error = relativeError(y, columns(wanted, channels, start, end));
+    ok(error < 1e-14, `channels ${start} to ${end}: off by ${error}`);
+  }
 });
