@@ -28,6 +28,8 @@ export interface ControlLayout {
   readonly rowSequence: number;
   readonly queryStart: number;
   readonly contextLengths: number;
+  /** Slot of a sequence's recurrent state. */
+  readonly stateSlots: number;
   readonly tiles: number;
   readonly samples: number;
   /** [numSequences][maxBlocksPerSequence] */
@@ -54,6 +56,7 @@ export function controlLayout(limits: StepLimits, tileTokens: number): ControlLa
     rowSequence: take(maxTokens),
     queryStart: take(maxSequences + 1),
     contextLengths: take(maxSequences),
+    stateSlots: take(maxSequences),
     tiles: take((maxSequences + Math.ceil(maxTokens / tileTokens)) * TILE_WORDS),
     samples: take(maxSamples * SAMPLE_WORDS),
     blockTables: take(maxSequences * maxBlocksPerSequence),
@@ -76,6 +79,7 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
     ROW_SEQUENCE: layout.rowSequence,
     QUERY_START: layout.queryStart,
     CONTEXT_LENGTHS: layout.contextLengths,
+    STATE_SLOTS: layout.stateSlots,
     TILES: layout.tiles,
     TILE_WORDS,
     SAMPLES: layout.samples,
@@ -128,6 +132,7 @@ export function packControl(
   words.set(batch.slotMapping, layout.slotMapping);
   words.set(batch.queryStart, layout.queryStart);
   words.set(batch.contextLengths, layout.contextLengths);
+  if (batch.stateSlots) words.set(batch.stateSlots, layout.stateSlots);
   let numTiles = 0, maxQueryLength = 0, maxContextLength = 0;
   for (let s = 0; s < numSequences; s++) {
     const start = batch.queryStart[s], end = batch.queryStart[s + 1];

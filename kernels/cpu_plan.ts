@@ -167,6 +167,8 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerAttention(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
+    default:
+      throw new TypeError(`Cannot lower graph: op "${node.op}" has no CPU form yet; take another device`);
   }
 }
 

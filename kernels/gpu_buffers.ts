@@ -7,7 +7,7 @@ import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowBytes, type KvType } from "./attention/kv_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuKvCache, type Halves, rowStride } from "./gpu_op.ts";
-import type { Graph, Value } from "./graph.ts";
+import type { Graph, StateLayer, Value } from "./graph.ts";
 import { mostRows } from "./grid.ts";
 import { halvesWords } from "./half_values.ts";
 import { MOST_TILE_ROWS } from "./linear/matrix_form.ts";
@@ -34,7 +34,9 @@ export class GpuBuffers implements Disposable {
   /** By the f32 buffer of the same slot, as far as they are asked for. */
   readonly #halves = new Map<GPUBuffer, Halves>();
   readonly #kvCaches: readonly GpuKvCache[];
+  readonly #recurrentStates: readonly GPUBuffer[];
   readonly #scratch = new Map<string, GPUBuffer>();
+  readonly #tables = new Map<string, GPUBuffer>();
 
   /** @throws {RangeError} when one layer's cache is larger than the adapter can bind. */
   constructor(
@@ -69,6 +71,7 @@ export class GpuBuffers implements Disposable {
         value: this.#create(`value[${i}]`, bytes, copied),
       };
     });
+    this.#recurrentStates = graph.stateLayers.map((layer, i) => this.#createState(layer, i));
     this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
     const { numHostBlocks = 0 } = layout.limits;
     this.hostBlocks = numHostBlocks > 0
@@ -96,6 +99,27 @@ export class GpuBuffers implements Disposable {
 
   kvCache(layer: number): GpuKvCache {
     return this.#kvCaches[layer];
+  }
+
+  recurrentState(layer: number): GPUBuffer {
+    return this.#recurrentStates[layer];
+  }
+
+  table(name: string, values: () => Float32Array): GPUBuffer {
+    const existing = this.#tables.get(name);
+    if (existing) return existing;
+    const made = values();
+    const buffer = this.#gpu.device.createBuffer({
+      label: name,
+      size: made.byteLength,
+      usage: GPUBufferUsage.STORAGE,
+      mappedAtCreation: true,
+    });
+    this.#owned.push(buffer);
+    new Float32Array(buffer.getMappedRange()).set(made);
+    buffer.unmap();
+    this.#tables.set(name, buffer);
+    return buffer;
   }
 
   scratch(name: string, bytes: number): GPUBuffer {
@@ -145,6 +169,19 @@ export class GpuBuffers implements Disposable {
     }
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     return this.#create(`${kind} x ${width}`, bytes, usage);
+  }
+
+  #createState({ floats }: StateLayer, index: number): GPUBuffer {
+    const { numStateSlots = 0 } = this.#limits, bytes = numStateSlots * floats * 4;
+    if (numStateSlots === 0) {
+      throw new RangeError("Cannot load model: it has recurrent layers, so numStateSlots must be at least 1");
+    }
+    if (bytes > this.#gpu.caps.maxBindingBytes) {
+      throw new RangeError(
+        `Cannot load model: a layer's recurrent states of ${bytes} bytes are more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); serve fewer sequences at once`,
+      );
+    }
+    return this.#create(`state[${index}]`, bytes, GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST);
   }
 
   #create(label: string, bytes: number, usage = 0): GPUBuffer {

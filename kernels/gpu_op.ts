@@ -98,6 +98,8 @@ export interface GpuContext {
   matrix(ref: WeightRef): GpuMatrix;
   /** f32, tightly packed. */
   vector(ref: WeightRef): GPUBuffer;
+  /** A filter's taps, in host memory. */
+  filter(ref: WeightRef): Float32Array;
   /** f32 [rows, rowStride(width)]; the padding is zero and must stay so. */
   activation(value: Value): GPUBuffer;
   /** The layerNorm that makes `value`, where its readers compute it themselves in steps of few rows. */
@@ -106,8 +108,12 @@ export interface GpuContext {
   /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
   halves(value: Value): Halves | undefined;
   kvCache(layer: number): GpuKvCache;
+  /** f32 [numStateSlots][floats] of the graph's state layer. */
+  recurrentState(layer: number): GPUBuffer;
   /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */
   scratch(name: string, bytes: number): GPUBuffer;
+  /** A buffer that is only read, holding `values`; the same for all calls that name it. */
+  table(name: string, values: () => Float32Array): GPUBuffer;
   /** A small uniform buffer holding `words`, made once. */
   uniform(words: ArrayLike<number>): GPUBuffer;
 }

@@ -50,6 +50,7 @@ export class GpuWeights implements Disposable {
   readonly #gpu: GpuDevice;
   readonly #matrices = new Map<string, GpuMatrix>();
   readonly #vectors = new Map<string, GPUBuffer>();
+  readonly #filters = new Map<string, Float32Array>();
 
   private constructor(gpu: GpuDevice) {
     this.#gpu = gpu;
@@ -73,6 +74,10 @@ export class GpuWeights implements Disposable {
           weights.#vectors.set(ref.name, weights.#upload(ref.name, await loadFloat32(source, ref)));
           return report(storedBytes(source, ref));
         }
+        if (role === "filter") {
+          weights.#filters.set(ref.name, await loadFloat32(source, ref));
+          return report(storedBytes(source, ref));
+        }
         const type = storageOf(requireTensor(source, ref).dtype, role, options.storage);
         weights.#matrices.set(ref.name, await weights.#uploadMatrix({ type, source, ref, uploads, report }));
       });
@@ -89,6 +94,15 @@ export class GpuWeights implements Disposable {
 
   vector(ref: WeightRef): GPUBuffer {
     return required(this.#vectors, ref);
+  }
+
+  /** In host memory, until `forgetFilters`. */
+  filter(ref: WeightRef): Float32Array {
+    return required(this.#filters, ref);
+  }
+
+  forgetFilters(): void {
+    this.#filters.clear();
   }
 
   [Symbol.dispose](): void {

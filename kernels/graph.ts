@@ -12,6 +12,13 @@ export interface Value {
   readonly width: number;
 }
 
+/** Neighbouring columns of a value. */
+export interface Columns {
+  readonly value: Value;
+  readonly first: number;
+  readonly width: number;
+}
+
 /** GELU in its tanh form or exact, by the error function. */
 export type Activation = "gelu_tanh" | "gelu_erf";
 
@@ -67,6 +74,55 @@ export interface AttentionNode {
   readonly output: Value;
 }
 
+/**
+ * y = after * (filter conv (before * x) + carried) along time, per channel and causal, over a sequence's rows of this step
+ * alone: what its earlier rows contribute is the caller's to carry. The filter [width, taps] is by lag; what the input
+ * itself is added with belongs to its lag 0. All columns are as wide as the input.
+ */
+export interface LongConvolutionNode {
+  readonly op: "longConvolution";
+  readonly input: Columns;
+  readonly before?: Columns;
+  readonly after?: Columns;
+  readonly carried?: Columns;
+  readonly filter: WeightRef;
+  readonly output: Value;
+}
+
+/**
+ * y[t] = gate[t] * (sum over i of filter[i] x[t - i] + bias), per channel; filter [taps, width] by lag. Inputs before a
+ * sequence's first row are zero; those of earlier steps come from its state, which keeps the last taps - 1.
+ */
+export interface ShortConvolutionNode {
+  readonly op: "shortConvolution";
+  readonly input: Columns;
+  readonly filter: WeightRef;
+  readonly bias?: WeightRef;
+  readonly gate?: Columns;
+  /** Index of the state in the graph. */
+  readonly state: number;
+  readonly output: Value;
+}
+
+/**
+ * A diagonal state-space model in modal form, per channel: s[n] <- poles[n] s[n] + x[t], then
+ * y[t] = gate[t] * (Re sum over n of residues[n] s[n] + skip x[t]). Poles and residues [width, 2 * modes] are complex, as
+ * pairs of real and imaginary part. The state begins at zero and is kept from step to step.
+ */
+export interface DiagonalSsmNode {
+  readonly op: "diagonalSsm";
+  readonly input: Columns;
+  readonly poles: WeightRef;
+  readonly residues: WeightRef;
+  /** [width] */
+  readonly skip?: WeightRef;
+  readonly gate?: Columns;
+  readonly modes: number;
+  /** Index of the state in the graph. */
+  readonly state: number;
+  readonly output: Value;
+}
+
 /** Keeps the rows whose next token is wanted: "tokens" rows in, "samples" rows out. */
 export interface GatherRowsNode {
   readonly op: "gatherRows";
@@ -74,7 +130,16 @@ export interface GatherRowsNode {
   readonly output: Value;
 }
 
-export type Node = InputNode | EmbeddingNode | LayerNormNode | LinearNode | AttentionNode | GatherRowsNode;
+export type Node =
+  | InputNode
+  | EmbeddingNode
+  | LayerNormNode
+  | LinearNode
+  | AttentionNode
+  | LongConvolutionNode
+  | ShortConvolutionNode
+  | DiagonalSsmNode
+  | GatherRowsNode;
 
 /** The K/V rows that one attention layer keeps per token. */
 export interface KvLayer {
@@ -82,16 +147,23 @@ export interface KvLayer {
   readonly headSize: number;
 }
 
+/** What one recurrent layer keeps of a sequence, whatever its length: f32 [floats]. */
+export interface StateLayer {
+  readonly floats: number;
+}
+
 /** A network: nodes in execution order. `output` holds the logits when the graph is a language model. */
 export interface Graph {
   readonly nodes: readonly Node[];
   readonly kvLayers: readonly KvLayer[];
+  readonly stateLayers: readonly StateLayer[];
   readonly output: Value;
 }
 
 export class GraphBuilder {
   #nodes: Node[] = [];
   #kvLayers: KvLayer[] = [];
+  #stateLayers: StateLayer[] = [];
   #nextId = 0;
 
   input(name: string, width: number, rows: Rows = "tokens"): Value {
@@ -153,12 +225,72 @@ export class GraphBuilder {
     });
   }
 
+  longConvolution(
+    input: Value | Columns,
+    filter: WeightRef,
+    options: { before?: Value | Columns; after?: Value | Columns; carried?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    requireShape(filter, width, filter.shape[1]);
+    return this.#add({
+      op: "longConvolution",
+      input: columns,
+      filter,
+      ...(options.before && { before: sameWidth(options.before, width) }),
+      ...(options.after && { after: sameWidth(options.after, width) }),
+      ...(options.carried && { carried: sameWidth(options.carried, width) }),
+      output: this.#value("tokens", width),
+    });
+  }
+
+  shortConvolution(
+    input: Value | Columns,
+    filter: WeightRef,
+    options: { bias?: WeightRef; gate?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    requireShape(filter, filter.shape[0], width);
+    if (options.bias) requireShape(options.bias, width);
+    return this.#add({
+      op: "shortConvolution",
+      input: columns,
+      filter,
+      ...(options.bias && { bias: options.bias }),
+      ...(options.gate && { gate: sameWidth(options.gate, width) }),
+      state: this.#stateLayers.push({ floats: (filter.shape[0] - 1) * width }) - 1,
+      output: this.#value("tokens", width),
+    });
+  }
+
+  diagonalSsm(
+    input: Value | Columns,
+    weights: { poles: WeightRef; residues: WeightRef; skip?: WeightRef },
+    options: { gate?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    const { poles, residues, skip } = weights, modes = poles.shape[1] / 2;
+    requireShape(poles, width, 2 * Math.floor(modes));
+    requireShape(residues, width, 2 * modes);
+    if (skip) requireShape(skip, width);
+    return this.#add({
+      op: "diagonalSsm",
+      input: columns,
+      poles,
+      residues,
+      ...(skip && { skip }),
+      ...(options.gate && { gate: sameWidth(options.gate, width) }),
+      modes,
+      state: this.#stateLayers.push({ floats: 2 * modes * width }) - 1,
+      output: this.#value("tokens", width),
+    });
+  }
+
   gatherRows(input: Value): Value {
     return this.#add({ op: "gatherRows", input, output: this.#value("samples", input.width) });
   }
 
   build(output: Value): Graph {
-    return { nodes: this.#nodes, kvLayers: this.#kvLayers, output };
+    return { nodes: this.#nodes, kvLayers: this.#kvLayers, stateLayers: this.#stateLayers, output };
   }
 
   #value(rows: Rows, width: number): Value {
@@ -171,6 +303,31 @@ export class GraphBuilder {
   }
 }
 
+/** Columns `first` to `first + width - 1` of a value. */
+export function columnsOf(value: Value, first: number, width: number): Columns {
+  if (first + width > value.width) {
+    throw new RangeError(
+      `Cannot build graph: columns ${first} to ${first + width - 1} are beyond width ${value.width}`,
+    );
+  }
+  return { value, first, width };
+}
+
+function allOf(input: Value | Columns): Columns {
+  return "value" in input ? input : columnsOf(input, 0, input.width);
+}
+
+function sameWidth(input: Value | Columns, width: number): Columns {
+  const columns = allOf(input);
+  if (columns.width === width) return columns;
+  throw new RangeError(`Cannot build graph: a gate must have width ${width}, received ${columns.width}`);
+}
+
+function requireShape({ name, shape }: WeightRef, ...wanted: number[]): void {
+  if (shape.length === wanted.length && wanted.every((n, i) => n === shape[i])) return;
+  throw new RangeError(`Cannot build graph: "${name}" must have shape [${wanted}], received [${shape}]`);
+}
+
 /** The values a node reads. */
 export function inputsOf(node: Node): Value[] {
   switch (node.op) {
@@ -179,7 +336,16 @@ export function inputsOf(node: Node): Value[] {
       return [];
     case "linear":
       return node.residual ? [node.input, node.residual] : [node.input];
+    case "longConvolution":
+      return valuesOf(node.input, node.before, node.after, node.carried);
+    case "shortConvolution":
+    case "diagonalSsm":
+      return valuesOf(node.input, node.gate);
     default:
       return [node.input];
   }
+}
+
+function valuesOf(...columns: (Columns | undefined)[]): Value[] {
+  return [...new Set(columns.flatMap((some) => some ? [some.value] : []))];
 }

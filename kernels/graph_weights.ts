@@ -2,10 +2,13 @@
 import type { Graph, Node } from "./graph.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
-/** A weight by the role it plays: all but vectors are matrices on the device; quantisation compresses some of them. */
+/**
+ * A weight by the role it plays: all but vectors and filters are matrices on the device; quantisation compresses some of
+ * them. Filters stay with the host, which makes from them what the device multiplies by.
+ */
 export interface WeightUse {
   readonly ref: WeightRef;
-  readonly role: "matrix" | "embedding" | "positions" | "vector";
+  readonly role: "matrix" | "embedding" | "positions" | "vector" | "filter";
 }
 
 /** All weights of a graph, each once however many nodes use it, in the order of first use. */
@@ -29,7 +32,17 @@ function weightsOfNode(node: Node): WeightUse[] {
       const weight: WeightUse = { ref: node.weight, role: "matrix" };
       return node.bias ? [weight, { ref: node.bias, role: "vector" }] : [weight];
     }
+    case "longConvolution":
+      return [{ ref: node.filter, role: "filter" }];
+    case "shortConvolution":
+      return vectors(node.filter, node.bias);
+    case "diagonalSsm":
+      return vectors(node.poles, node.residues, node.skip);
     default:
       return [];
   }
+}
+
+function vectors(...refs: (WeightRef | undefined)[]): WeightUse[] {
+  return refs.flatMap((ref) => ref ? [{ ref, role: "vector" as const }] : []);
 }

@@ -32,12 +32,15 @@ export function contextOf(
     tokens: buffers.tokens,
     matrix: (ref) => weights.matrix(ref),
     vector: (ref) => weights.vector(ref),
+    filter: (ref) => weights.filter(ref),
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
+    recurrentState: (layer) => buffers.recurrentState(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
+    table: (name, values) => buffers.table(name, values),
     uniform: (words) => buffers.uniform(words),
   };
 }
@@ -73,5 +76,7 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerAttention(node, context);
     case "gatherRows":
       return lowerGatherRows(node, context);
+    default:
+      throw new TypeError(`Cannot lower graph: op "${node.op}" has no GPU form yet`);
   }
 }

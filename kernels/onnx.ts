@@ -96,6 +96,8 @@ function lowerNode(context: OnnxContext, node: Node): void {
       return attentionToOnnx(context, node);
     case "gatherRows":
       return gatherRowsToOnnx(context, node);
+    default:
+      throw new TypeError(`Cannot lower graph: op "${node.op}" has no ONNX form; take another device`);
   }
 }
 

@@ -109,6 +109,7 @@ export class GpuPlan implements Disposable {
       buffers,
       options.sampling?.suppressed,
     );
+    weights.forgetFilters();
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
     const plan = new GpuPlan(gpu, graph, layout, weights, buffers, compiled);
@@ -180,6 +181,11 @@ export class GpuPlan implements Disposable {
   }
 
   #writeControl(batch: StepBatch): StepShape {
+    if (this.#graph.stateLayers.length > 0 && batch.stateSlots?.length !== batch.contextLengths.length) {
+      throw new TypeError(
+        "Cannot run step: the model has recurrent layers, so every sequence needs a state slot",
+      );
+    }
     const { shape, used } = packControl(this.#layout, batch, this.#words);
     for (const { first, count } of used) {
       this.#gpu.device.queue.writeBuffer(this.#buffers.control, 4 * first, this.#words, first, count);

@@ -2,10 +2,14 @@
 import { attentionReference, type ReferenceKvCache } from "./attention/reference.ts";
 import { embeddingReference } from "./embedding/reference.ts";
 import { gatherRowsReference } from "./gather_rows/reference.ts";
-import type { Graph, Node } from "./graph.ts";
+import { diagonalSsmReference } from "./diagonal_ssm/reference.ts";
+import type { Columns, Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { layerNormReference } from "./layer_norm/reference.ts";
 import { linearReference } from "./linear/reference.ts";
+import { longConvolutionReference } from "./long_convolution/reference.ts";
+import type { ReferenceStates } from "./reference_states.ts";
+import { shortConvolutionReference } from "./short_convolution/reference.ts";
 import type { StepBatch } from "./step.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "./tensor_source.ts";
 
@@ -19,16 +23,18 @@ export interface ReferenceStep {
   readonly output: Float64Array;
 }
 
-/** Executes a sequence of steps, keeping K and V by slot from one to the next as the paged cache does. */
+/** Executes a sequence of steps, keeping K and V and recurrent states by slot from one to the next as the paged cache does. */
 export class ReferenceExecutor {
   readonly #graph: Graph;
   readonly #weights: ReadonlyMap<string, Float32Array>;
   readonly #caches: readonly ReferenceKvCache[];
+  readonly #states: readonly ReferenceStates[];
 
   private constructor(graph: Graph, weights: ReadonlyMap<string, Float32Array>) {
     this.#graph = graph;
     this.#weights = weights;
     this.#caches = graph.kvLayers.map(() => new Map());
+    this.#states = graph.stateLayers.map(() => new Map());
   }
 
   /**
@@ -79,6 +85,38 @@ export class ReferenceExecutor {
         });
       case "attention":
         return attentionReference(values.get(node.input.id)!, node, batch, this.#caches[node.layer]);
+      case "longConvolution":
+        return longConvolutionReference({
+          input: readColumns(values, node.input),
+          filter: weight(node.filter),
+          ...(node.before && { before: readColumns(values, node.before) }),
+          ...(node.after && { after: readColumns(values, node.after) }),
+          ...(node.carried && { carried: readColumns(values, node.carried) }),
+        }, batch);
+      case "shortConvolution":
+        return shortConvolutionReference(
+          {
+            input: readColumns(values, node.input),
+            filter: weight(node.filter),
+            ...(node.bias && { bias: weight(node.bias) }),
+            ...(node.gate && { gate: readColumns(values, node.gate) }),
+          },
+          batch,
+          this.#states[node.state],
+        );
+      case "diagonalSsm":
+        return diagonalSsmReference(
+          {
+            input: readColumns(values, node.input),
+            poles: weight(node.poles),
+            residues: weight(node.residues),
+            ...(node.skip && { skip: weight(node.skip) }),
+            ...(node.gate && { gate: readColumns(values, node.gate) }),
+          },
+          node.input.width,
+          batch,
+          this.#states[node.state],
+        );
       case "gatherRows": {
         const rows = batch.samples.map((sample) => sample.row);
         return gatherRowsReference(values.get(node.input.id)!, rows, node.input.width);
@@ -89,6 +127,17 @@ export class ReferenceExecutor {
 
 function rowsIn(batch: StepBatch, rows: "tokens" | "samples"): number {
   return rows === "tokens" ? batch.tokenIds.length : batch.samples.length;
+}
+
+function readColumns(values: Map<number, Float64Array>, { value, first, width }: Columns): Float64Array {
+  const all = values.get(value.id)!;
+  if (width === value.width) return all;
+  const rows = all.length / value.width, columns = new Float64Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    const start = row * value.width + first;
+    columns.set(all.subarray(start, start + width), row * width);
+  }
+  return columns;
 }
 
 function readInput(inputs: ReferenceInputs, name: string, length: number): Float64Array {

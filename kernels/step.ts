@@ -18,6 +18,8 @@ export interface StepLimits {
   readonly numBlocks: number;
   /** Slots in host memory that a block can be parked in; ids are 0 .. numHostBlocks - 1. Without it there are none. */
   readonly numHostBlocks?: number;
+  /** Slots for what recurrent layers keep of a sequence; ids are 0 .. numStateSlots - 1. Without it there are none. */
+  readonly numStateSlots?: number;
 }
 
 /**
@@ -112,6 +114,11 @@ export interface StepBatch {
   readonly contextLengths: Uint32Array;
   /** [numSequences] block ids in order, as many as contextLengths needs */
   readonly blockTables: readonly Uint32Array[];
+  /**
+   * [numSequences] slot of what recurrent layers keep of the sequence; needed where a graph has such layers. A sequence
+   * whose first row in the step has position 0 starts from nothing, whatever its slot holds.
+   */
+  readonly stateSlots?: Uint32Array;
   readonly samples: readonly SampleRequest[];
   /** Tests and evaluation only: also return the logits of the sampled rows. */
   readonly readLogits?: boolean;
