@@ -1,10 +1,5 @@
-// Complex numbers side by side, in float64: what state-space models have for parameters and states.
-
-/** Numbers re[i] + i im[i]. */
-export interface ComplexArray {
-  readonly re: Float64Array;
-  readonly im: Float64Array;
-}
+// Arithmetic of complex numbers side by side, in float64: what state-space models have for parameters and states.
+import type { ComplexArray } from "../kernels/filters/fourier.ts";
 
 export function complexZeros(length: number): ComplexArray {
   return { re: new Float64Array(length), im: new Float64Array(length) };

@@ -1,6 +1,7 @@
 // Small dense linear algebra in float64, as fitting modes needs it: a matrix is an array of its columns. Golub, Van Loan,
 // "Matrix Computations" (4th ed., 2013): 5.2 (modified Gram-Schmidt), 8.5 (Jacobi), 7.4 and 7.5 (Hessenberg form, QR).
-import { type ComplexArray, complexZeros } from "./complex_array.ts";
+import type { ComplexArray } from "../kernels/filters/fourier.ts";
+import { complexZeros } from "./complex_array.ts";
 
 export type Columns = readonly Float64Array[];
 

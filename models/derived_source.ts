@@ -60,9 +60,3 @@ export function once<Result>(compute: () => Promise<Result>): () => Promise<Resu
   let result: Promise<Result> | undefined;
   return () => result ??= compute();
 }
-
-/** [columns, rows] of [rows, columns]. */
-export function transposed(values: ArrayLike<number>, columns: number): Float32Array<ArrayBuffer> {
-  const rows = values.length / columns;
-  return new Float32Array(values.length).map((_, at) => values[at % rows * columns + Math.floor(at / rows)]);
-}

@@ -2,8 +2,11 @@
 // Fu, Dao et al., "Hungry Hungry Hippos: Towards Language Modeling with State Space Models" (2022). Here: the
 // configuration, the names of the tensors as tools/convert_checkpoint.py writes them, and what is computed of them once.
 import { z } from "zod";
+import { type DiscreteSsm, discretise } from "../kernels/filters/diagonal_filter.ts";
+import type { ComplexArray } from "../kernels/filters/fourier.ts";
+import { shiftFilter } from "../kernels/filters/shift_filter.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
-import { fromPairs } from "./complex_array.ts";
+import { complexZeros, fromPairs } from "./complex_array.ts";
 import { parseConfig } from "./config.ts";
 import {
   type DecoderLayout,
@@ -12,7 +15,6 @@ import {
   linearRefs,
   requireLayout,
 } from "./decoder_layout.ts";
-import { type DiagonalSsm, discretise, shiftTaps } from "./h3_ssm.ts";
 
 const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
@@ -163,23 +165,65 @@ function ssmRefs({ width, numTaps, numModes }: H3Config, at: string): H3SsmRefs 
 export interface H3Tables {
   /** [channels, taps] by lag, the skip of k in lag 0. */
   readonly taps: Float64Array;
-  readonly ssm: DiagonalSsm;
+  /** Each [channels, modes]. */
+  readonly ssm: DiscreteSsm;
   /** [channels] */
   readonly skip: Float64Array;
 }
 
+/** A layer's state-space parameters, [channels, taps or modes] but for those that every channel has one of. */
+export interface H3Parameters {
+  readonly shiftB: ArrayLike<number>;
+  readonly shiftC: ArrayLike<number>;
+  readonly shiftSkip: ArrayLike<number>;
+  readonly logDt: ArrayLike<number>;
+  readonly invAReal: ArrayLike<number>;
+  readonly aImag: ArrayLike<number>;
+  readonly b: ComplexArray;
+  readonly c: ComplexArray;
+  readonly skip: ArrayLike<number>;
+}
+
 /** Reads a layer's state-space parameters and makes its tables of them, in float64. */
 export async function loadH3Tables(source: TensorSource, refs: H3SsmRefs): Promise<H3Tables> {
-  const read = (ref: WeightRef) => loadFloat32(source, ref);
-  return {
-    taps: shiftTaps(await read(refs.shiftB), await read(refs.shiftC), await read(refs.shiftSkip)),
-    ssm: discretise({
-      logDt: await read(refs.logDt),
-      invAReal: await read(refs.invAReal),
-      aImag: await read(refs.aImag),
-      b: fromPairs(await read(refs.b)),
-      c: fromPairs(await read(refs.c)),
-    }),
-    skip: Float64Array.from(await read(refs.skip)),
-  };
+  const read = async (ref: WeightRef) => Float64Array.from(await loadFloat32(source, ref));
+  return h3Tables({
+    shiftB: await read(refs.shiftB),
+    shiftC: await read(refs.shiftC),
+    shiftSkip: await read(refs.shiftSkip),
+    logDt: await read(refs.logDt),
+    invAReal: await read(refs.invAReal),
+    aImag: await read(refs.aImag),
+    b: fromPairs(await read(refs.b)),
+    c: fromPairs(await read(refs.c)),
+    skip: await read(refs.skip),
+  });
+}
+
+export function h3Tables(parameters: H3Parameters): H3Tables {
+  const { shiftB, shiftC, shiftSkip, logDt, invAReal, aImag, b, c, skip } = parameters;
+  const channels = skip.length, numTaps = shiftC.length / channels, numModes = aImag.length / channels;
+  const taps = new Float64Array(shiftC.length), total = aImag.length;
+  const ssm = { poles: complexZeros(total), inputs: complexZeros(total), residues: complexZeros(total) };
+  for (let channel = 0; channel < channels; channel++) {
+    const ofTaps = (values: ArrayLike<number>) => part(values, channel * numTaps, numTaps);
+    const ofModes = (values: ArrayLike<number>) => part(values, channel * numModes, numModes);
+    taps.set(shiftFilter(ofTaps(shiftB), ofTaps(shiftC), shiftSkip[channel]), channel * numTaps);
+    const discrete = discretise({
+      logDt: logDt[channel],
+      invAReal: ofModes(invAReal),
+      aImag: ofModes(aImag),
+      b: { re: ofModes(b.re), im: ofModes(b.im) },
+      c: { re: ofModes(c.re), im: ofModes(c.im) },
+    });
+    for (const name of ["poles", "inputs", "residues"] as const) {
+      ssm[name].re.set(discrete[name].re, channel * numModes);
+      ssm[name].im.set(discrete[name].im, channel * numModes);
+    }
+  }
+  return { taps, ssm, skip: Float64Array.from(skip) };
+}
+
+function part(values: ArrayLike<number>, start: number, length: number): Float64Array {
+  return new Float64Array(length).map((_, i) => values[start + i]);
 }

@@ -1,10 +1,10 @@
 // What kernels read of an H3 layer's state-space models, as tensors beside those of the checkpoint. Computed in float64,
 // kept in f32.
+import { tapsByLag } from "../kernels/filters/shift_filter.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { toPairs } from "./complex_array.ts";
-import { DerivedSource, type DerivedTensor, once, transposed } from "./derived_source.ts";
+import { DerivedSource, type DerivedTensor, once } from "./derived_source.ts";
 import { type H3Config, type H3Layout, type H3SsmRefs, loadH3Tables } from "./h3.ts";
-import { modalForm } from "./h3_ssm.ts";
 
 /** The shift SSM as a filter, the diagonal one in modal form: s <- poles s + w, y = Re sum of residues s + skip w. */
 export interface H3StepRefs {
@@ -41,22 +41,21 @@ function stepTensors(
   at: string,
 ) {
   const tables = once(() => loadH3Tables(source, ssm));
-  const modal = once(async () => modalForm((await tables()).ssm));
   return {
     taps: {
       name: `${at}.shift_taps`,
       shape: [numTaps, width],
-      compute: async () => transposed((await tables()).taps, numTaps),
+      compute: async () => tapsByLag((await tables()).taps, width, "lag"),
     },
     poles: {
       name: `${at}.poles`,
       shape: [width, 2 * numModes],
-      compute: async () => Float32Array.from(toPairs((await modal()).poles)),
+      compute: async () => Float32Array.from(toPairs((await tables()).ssm.poles)),
     },
     residues: {
       name: `${at}.residues`,
       shape: [width, 2 * numModes],
-      compute: async () => Float32Array.from(toPairs((await modal()).residues)),
+      compute: async () => Float32Array.from(toPairs((await tables()).ssm.residues)),
     },
   };
 }

@@ -3,6 +3,7 @@
 // "HyenaDNA" (2023). Here: the configuration, the names of the tensors as tools/convert_checkpoint.py writes them and as
 // HyenaDNA's Hugging Face port does, and the filters.
 import { z } from "zod";
+import { decayDeltas, implicitFilter, positionFeatures } from "../kernels/filters/implicit_filter.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
 import {
@@ -12,7 +13,6 @@ import {
   linearRefs,
   requireLayout,
 } from "./decoder_layout.ts";
-import { decayRates, evaluateFilter, positionFeatures } from "./hyena_filter.ts";
 
 const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
@@ -202,22 +202,21 @@ export async function loadHyenaFilter(
 ): Promise<Float64Array> {
   const read = (ref: WeightRef) => loadFloat32(source, ref);
   const { contextLength: length, width } = config;
-  const decay = refs.decay ? await read(refs.decay) : decayRates(width);
-  const taps = evaluateFilter({
-    positions: refs.positions
+  const deltas = refs.decay ? await read(refs.decay) : decayDeltas(width);
+  const taps = implicitFilter({
+    features: refs.positions
       ? await read(refs.positions)
-      : positionFeatures(length, config.positionFeatures),
-    length,
-    frequency: await read(refs.frequency),
+      : positionFeatures(length, (config.positionFeatures - 1) / 2),
+    frequencies: await read(refs.frequency),
     sineLayers: await Promise.all(
       refs.sineLayers.map(async ({ weight, bias }) => ({
         weight: await read(weight),
         bias: await read(bias),
       })),
     ),
-    output: await read(refs.output),
-    ...(config.window && { window: { decay, shift: config.shift } }),
-  });
+    lastLayer: { weight: await read(refs.output) },
+    ...(config.window && { deltas, shift: config.shift }),
+  }, length);
   (await read(refs.skip)).forEach((share, c) => taps[c * length] += share);
   return taps;
 }

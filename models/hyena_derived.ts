@@ -1,8 +1,9 @@
 // What kernels read of a Hyena layer's convolutions, as tensors beside those of the checkpoint. Long filters are computed
 // in float64, kept in f32.
+import { tapsByLag } from "../kernels/filters/shift_filter.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
 import type { LinearRefs } from "./decoder_layout.ts";
-import { DerivedSource, type DerivedTensor, transposed } from "./derived_source.ts";
+import { DerivedSource, type DerivedTensor } from "./derived_source.ts";
 import {
   type HyenaConfig,
   type HyenaFilterRefs,
@@ -69,10 +70,7 @@ function shortTensors(
       shape: [shortTaps, channels],
       compute: async () => {
         const stored = (await loadFloat32(source, weight)).subarray(start * shortTaps, end * shortTaps);
-        const byTime = transposed(stored, shortTaps);
-        return byTime.map((_, at) =>
-          byTime[(shortTaps - 1 - Math.floor(at / channels)) * channels + at % channels]
-        );
+        return tapsByLag(stored, channels, "time");
       },
     },
     bias: {

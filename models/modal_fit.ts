@@ -3,7 +3,9 @@
 // al., "Laughing Hyena Distillery" (2023), section 3, fit both by descent. Refining them together (Levenberg, Marquardt) was
 // tried and left out: of smooth filters little was gained, and of rough ones poles met in pairs whose residues cancel and grow
 // without bounds.
-import { type ComplexArray, complexPower, complexZeros } from "./complex_array.ts";
+import { type ModalFilter, modalTaps } from "../kernels/filters/diagonal_filter.ts";
+import { type ComplexArray, Fourier } from "../kernels/filters/fourier.ts";
+import { complexPower, complexZeros } from "./complex_array.ts";
 import {
   combine,
   dot,
@@ -12,11 +14,9 @@ import {
   orthonormalBasis,
   symmetricEigen,
 } from "./dense_algebra.ts";
-import { Fourier } from "./fourier.ts";
-import { type ModalSsm, modalTaps } from "./h3_ssm.ts";
 
-/** Modes that stand for filters: h[0] is kept by the skip, h[t] is Re sum of residues poles^t for t > 0. */
-export interface DistilledFilters extends ModalSsm {
+/** Modes that stand for filters, [channels, modes]: h[0] is kept by the skip, h[t] is Re sum of residues poles^t for t > 0. */
+export interface DistilledFilters extends ModalFilter {
   /** [channels] */
   readonly skip: Float64Array;
   /** [channels]: L2 norm of what the taps are off by, as a share of that of the taps. */
@@ -44,7 +44,7 @@ export function distilFilters(
     poles.im.set(modes.poles.im, at);
     residues.re.set(modes.residues.re, at);
     residues.im.set(modes.residues.im, at);
-    const fitted = modalTaps(modes, 1, length);
+    const fitted = modalTaps(modes, length);
     skip[c] = filter[0] - fitted[0];
     fitted[0] = filter[0];
     errors[c] = relativeDistance(fitted, filter);
@@ -70,7 +70,7 @@ const LEAST_IMAGINARY = 1e-7;
 const F32_ROUNDING = 2 ** -24;
 
 /** At most `numModes` modes for taps 1 and later. */
-function fitModes(filter: Float64Array, numModes: number): ModalSsm {
+function fitModes(filter: Float64Array, numModes: number): ModalFilter {
   const { values, vectors } = hankelSubspace(filter.subarray(1), 2 * numModes);
   const significant = values.findIndex((value) => Math.abs(value) <= RANK_TOLERANCE * Math.abs(values[0]));
   // Pairs of conjugate poles are one mode, and so is each real pole: how many there are is seen once they are known.

@@ -3,7 +3,7 @@
 import { layerNormReference } from "../../kernels/layer_norm/reference.ts";
 import { linearReference } from "../../kernels/linear/reference.ts";
 import { loadFloat32, type TensorSource } from "../../kernels/tensor_source.ts";
-import type { ComplexArray } from "../../models/complex_array.ts";
+import type { ComplexArray } from "../../kernels/filters/fourier.ts";
 import {
   BLOCK_EPSILON,
   type DecoderLayout,

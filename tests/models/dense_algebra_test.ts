@@ -1,5 +1,6 @@
 import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
-import { type ComplexArray, complexPower } from "../../models/complex_array.ts";
+import type { ComplexArray } from "../../kernels/filters/fourier.ts";
+import { complexPower } from "../../models/complex_array.ts";
 import {
   type Columns,
   combine,

@@ -1,7 +1,7 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { loadFloat32, type WeightRef } from "../../kernels/tensor_source.ts";
 import { fromPairs } from "../../models/complex_array.ts";
-import { DerivedSource, transposed } from "../../models/derived_source.ts";
+import { DerivedSource } from "../../models/derived_source.ts";
 import { h3Layout, loadH3Tables, parseH3Config } from "../../models/h3.ts";
 import { deriveH3 } from "../../models/h3_derived.ts";
 import { hyenaLayout, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
@@ -59,20 +59,25 @@ Deno.test("deriveH3() gives the filter of taps by lag and the modal form that H3
   ok(error < F32_TOLERANCE, `off by ${error}`);
 });
 
-/** As H3 defines it: s <- a s + b w, y = 2 Re sum of c s + skip w. */
+/** As H3 defines it, in float64: s <- poles s + inputs w, y = Re sum of (residues / inputs) s + skip w. */
 function recurrence(
-  { ssm: { a, b, c }, skip }: Awaited<ReturnType<typeof loadH3Tables>>,
+  { ssm: { poles, inputs, residues }, skip }: Awaited<ReturnType<typeof loadH3Tables>>,
   w: Float64Array,
   width: number,
 ): Float64Array {
-  const re = new Float64Array(a.re.length), im = new Float64Array(a.re.length), numModes = re.length / width;
+  const re = new Float64Array(poles.re.length),
+    im = new Float64Array(re.length),
+    numModes = re.length / width;
   return w.map((input, at) => {
     let y = skip[at % width] * input;
     for (let i = at % width * numModes; i < (at % width + 1) * numModes; i++) {
-      const next = a.re[i] * re[i] - a.im[i] * im[i] + b.re[i] * input;
-      im[i] = a.re[i] * im[i] + a.im[i] * re[i] + b.im[i] * input;
+      const next = poles.re[i] * re[i] - poles.im[i] * im[i] + inputs.re[i] * input;
+      im[i] = poles.re[i] * im[i] + poles.im[i] * re[i] + inputs.im[i] * input;
       re[i] = next;
-      y += 2 * (c.re[i] * re[i] - c.im[i] * im[i]);
+      const square = inputs.re[i] ** 2 + inputs.im[i] ** 2;
+      const cRe = (residues.re[i] * inputs.re[i] + residues.im[i] * inputs.im[i]) / square;
+      const cIm = (residues.im[i] * inputs.re[i] - residues.re[i] * inputs.im[i]) / square;
+      y += cRe * re[i] - cIm * im[i];
     }
     return y;
   });
@@ -98,9 +103,9 @@ Deno.test("deriveHyena() gives filters by lag, the short one of gates and of val
     return sum;
   });
   for (const [refs, start, end] of [[gates, 0, 2 * width], [values, 2 * width, channels]] as const) {
-    const taps = transposed(await loadFloat32(source, refs.taps), end - start);
-    const own = await loadFloat32(source, refs.bias);
-    const y = causalConvolution(Float64Array.from(taps), columns(x, channels, start, end), end - start)
+    const byLag = await loadFloat32(source, refs.taps), own = await loadFloat32(source, refs.bias);
+    const taps = Float64Array.from(byLag, (_, at) => byLag[at % 3 * own.length + Math.floor(at / 3)]);
+    const y = causalConvolution(taps, columns(x, channels, start, end), end - start)
       .map((value, at) => value + own[at % own.length]);
     const error = relativeError(y, columns(wanted, channels, start, end));
     ok(error < 1e-14, `channels ${start} to ${end}: off by ${error}`);

@@ -3,11 +3,10 @@ import { loadFloat32 } from "../../kernels/tensor_source.ts";
 import { readJson } from "../../models/checkpoint.ts";
 import { fromPairs } from "../../models/complex_array.ts";
 import { distilCheckpoint } from "../../models/distil.ts";
-import { modalTaps } from "../../models/h3_ssm.ts";
 import { type HyenaConfig, hyenaLayout, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
 import { deriveHyena } from "../../models/hyena_derived.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
-import { loadHyenaReference } from "./hyena_reference.ts";
+import { loadHyenaReference, modalFilters } from "./hyena_reference.ts";
 import { caseFolder, loadReference, openCase, relativeError } from "./long_conv_cases.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
@@ -91,7 +90,7 @@ Deno.test("distilCheckpoint() tells what the filters that it wrote are off by, a
       const wanted = await loadHyenaFilter(config, before.source, exact);
       const poles = fromPairs(await loadFloat32(after.source, long.poles));
       const residues = fromPairs(await loadFloat32(after.source, long.residues));
-      const taps = modalTaps({ poles, residues }, width, contextLength);
+      const taps = modalFilters({ poles, residues }, width, contextLength);
       (await loadFloat32(after.source, long.skip)).forEach((share, c) => taps[c * contextLength] += share);
       for (let c = 0; c < width; c++) {
         const error = distance(taps, wanted, c * contextLength, (c + 1) * contextLength);

@@ -1,16 +1,8 @@
 // Float64 references of H3's mixer and of hybrids' attention. H3: a whole text by direct convolution with both filters; a
 // chunk by the filters within it and the state before it; a token by the recurrence that defines the model.
 import type { TensorSource } from "../../kernels/tensor_source.ts";
-import {
-  type ComplexArray,
-  complexPower,
-  complexZeros,
-  multiplyComplex,
-} from "../../models/complex_array.ts";
 import { type H3Config, type H3Layout, h3Layout, type H3Tables, loadH3Tables } from "../../models/h3.ts";
-import { modalForm, modalTaps } from "../../models/h3_ssm.ts";
 import {
-  addTo,
   applyLinear,
   causalConvolution,
   columns,
@@ -21,6 +13,7 @@ import {
   type Mixer,
   product,
 } from "./decoder_reference.ts";
+import { ModalConvolution, modalFilters, type ModalState } from "./hyena_reference.ts";
 
 export async function loadH3Reference(config: H3Config, source: TensorSource): Promise<DecoderReference> {
   const layout = h3Layout(config, source);
@@ -47,114 +40,61 @@ interface Projections {
 export interface H3State {
   /** k of the last tokens, [taps - 1, channels], the newest last; zeros before the text. */
   history: Float64Array;
-  /** [channels, modes] */
-  modes: ComplexArray;
+  /** In modal form: H3's own state is `inputs` times this. */
+  readonly ssm: ModalState;
 }
 
 export class H3Mixer implements Mixer<H3State> {
   readonly #projections: Projections;
   readonly #tables: H3Tables;
+  readonly #ssm: ModalConvolution;
   readonly #width: number;
-  readonly #numModes: number;
   readonly #numTaps: number;
 
   constructor(projections: Projections, tables: H3Tables) {
     this.#projections = projections;
     this.#tables = tables;
+    this.#ssm = new ModalConvolution(tables.ssm, tables.skip);
     this.#width = tables.skip.length;
-    this.#numModes = tables.ssm.a.re.length / this.#width;
     this.#numTaps = tables.taps.length / this.#width;
   }
 
   forward(x: Float64Array): Float64Array {
-    const { q, k, v } = this.#project(x);
-    const w = product(causalConvolution(this.#tables.taps, k, this.#width), v);
-    return this.#finish(q, w, causalConvolution(this.#kernel(rowsOf(x, this.#width)), w, this.#width));
+    const width = this.#width, { q, k, v } = this.#project(x), { taps, ssm, skip } = this.#tables;
+    const w = product(causalConvolution(taps, k, width), v);
+    const kernels = modalFilters(ssm, width, x.length / width);
+    const y = causalConvolution(kernels, w, width).map((value, at) => value + skip[at % width] * w[at]);
+    return applyLinear(this.#projections.out, product(q, y));
   }
 
   newState(): H3State {
-    return {
-      history: new Float64Array((this.#numTaps - 1) * this.#width),
-      modes: complexZeros(this.#width * this.#numModes),
-    };
+    return { history: new Float64Array((this.#numTaps - 1) * this.#width), ssm: this.#ssm.newState() };
   }
 
-  /**
-   * y[i] = sum over j <= i of K[i - j] w[j] + 2 Re sum of c a^(i + 1) s, and the state after n tokens is
-   * a^n s + b sum of a^(n - 1 - j) w[j].
-   */
   advance(x: Float64Array, state: H3State): Float64Array {
-    const width = this.#width, { q, k, v } = this.#project(x), numRows = rowsOf(x, width);
-    const keys = concat(state.history, k);
-    const w = product(causalConvolution(this.#tables.taps, keys, width).subarray(state.history.length), v);
-    const y = causalConvolution(this.#kernel(numRows), w, width);
-    for (let i = 0; i < numRows; i++) {
-      this.#read(this.#decayed(state.modes, i + 1)).forEach((sum, c) => y[i * width + c] += sum);
-    }
-    const next = this.#decayed(state.modes, numRows);
-    for (let j = 0; j < numRows; j++) {
-      const input = this.#inputOf(w.subarray(j * width, (j + 1) * width));
-      addTo(next, this.#decayed(input, numRows - 1 - j));
-    }
-    state.modes = next;
-    state.history = keys.slice(keys.length - state.history.length);
-    return this.#finish(q, w, y);
+    const { q, k, v } = this.#project(x), known = state.history.length, keys = concat(state.history, k);
+    const w = product(causalConvolution(this.#tables.taps, keys, this.#width).subarray(known), v);
+    state.history = keys.slice(keys.length - known);
+    return applyLinear(this.#projections.out, product(q, this.#ssm.advance(w, state.ssm)));
   }
 
   step(x: Float64Array, state: H3State): Float64Array {
-    const { q, k, v } = this.#project(x), width = this.#width, { taps, ssm } = this.#tables;
+    const { q, k, v } = this.#project(x), width = this.#width, numTaps = this.#numTaps;
     const keys = concat(state.history, k), w = new Float64Array(width);
     for (let c = 0; c < width; c++) {
-      for (let lag = 0; lag < this.#numTaps; lag++) {
-        w[c] += taps[c * this.#numTaps + lag] * keys[(this.#numTaps - 1 - lag) * width + c];
+      for (let lag = 0; lag < numTaps; lag++) {
+        w[c] += this.#tables.taps[c * numTaps + lag] * keys[(numTaps - 1 - lag) * width + c];
       }
       w[c] *= v[c];
     }
     state.history = keys.slice(width);
-    state.modes = multiplyComplex(ssm.a, state.modes);
-    addTo(state.modes, this.#inputOf(w));
-    return this.#finish(q, w, this.#read(state.modes));
+    return applyLinear(this.#projections.out, product(q, this.#ssm.step(w, state.ssm)));
   }
 
   #project(x: Float64Array) {
     const qkv = applyLinear(this.#projections.qkv, x), width = this.#width;
     const part = (i: number) => columns(qkv, 3 * width, i * width, (i + 1) * width);
     return { q: part(0), k: part(1), v: part(2) };
-  }
-
-  /** out(q (y + skip w)) */
-  #finish(q: Float64Array, w: Float64Array, y: Float64Array): Float64Array {
-    const { skip } = this.#tables;
-    return applyLinear(
-      this.#projections.out,
-      q.map((value, at) => value * (y[at] + skip[at % skip.length] * w[at])),
-    );
-  }
-
-  #kernel(length: number): Float64Array {
-    return modalTaps(modalForm(this.#tables.ssm), this.#width, length);
-  }
-
-  #decayed(modes: ComplexArray, numTokens: number): ComplexArray {
-    return multiplyComplex(complexPower(this.#tables.ssm.a, numTokens), modes);
-  }
-
-  /** b w */
-  #inputOf(w: Float64Array): ComplexArray {
-    const { b } = this.#tables.ssm;
-    return {
-      re: b.re.map((value, i) => value * w[Math.floor(i / this.#numModes)]),
-      im: b.im.map((value, i) => value * w[Math.floor(i / this.#numModes)]),
-    };
-  }
-
-  /** 2 Re sum over the modes of c s, by channel. */
-  #read(modes: ComplexArray): Float64Array {
-    const sums = new Float64Array(this.#width);
-    multiplyComplex(this.#tables.ssm.c, modes).re.forEach((re, i) =>
-      sums[Math.floor(i / this.#numModes)] += 2 * re
-    );
-    return sums;
   }
 }
 
@@ -231,8 +171,4 @@ class AttentionMixer implements Mixer<AttentionState> {
     }
     return turned;
   }
-}
-
-function rowsOf(x: Float64Array, width: number): number {
-  return x.length / width;
 }

@@ -122,7 +122,7 @@ Deno.test("loadH3Tables() has a tap for every state and the skip of k in the fir
   const layout = h3Layout(parseH3Config(opened.config), opened.source);
   equal(layout.mixers[1].ssm, undefined);
   const { taps, ssm, skip } = await loadH3Tables(opened.source, layout.mixers[0].ssm!);
-  deepStrictEqual([taps.length, ssm.a.re.length, skip.length], [8 * 64, 8 * 32, 8]);
+  deepStrictEqual([taps.length, ssm.poles.re.length, skip.length], [8 * 64, 8 * 32, 8]);
 });
 
 Deno.test("parseH3Config() reads a released model's configuration", () => {

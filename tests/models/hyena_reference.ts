@@ -1,14 +1,9 @@
 // Float64 reference of the Hyena operator of any order, its long convolution either exact, by a filter and the cached
 // inputs, or in modal form, by a recurrence of fixed size (distilled filters, StripedHyena).
+import { type ModalFilter, modalTaps } from "../../kernels/filters/diagonal_filter.ts";
+import type { ComplexArray } from "../../kernels/filters/fourier.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../../kernels/tensor_source.ts";
-import {
-  type ComplexArray,
-  complexPower,
-  complexZeros,
-  fromPairs,
-  multiplyComplex,
-} from "../../models/complex_array.ts";
-import { type ModalSsm, modalTaps } from "../../models/h3_ssm.ts";
+import { complexPower, complexZeros, fromPairs, multiplyComplex } from "../../models/complex_array.ts";
 import { type HyenaConfig, type HyenaLayout, hyenaLayout, loadHyenaFilter } from "../../models/hyena.ts";
 import {
   addTo,
@@ -184,10 +179,10 @@ export interface ModalState {
 
 /** By modes: s <- poles s + u, y = Re sum of residues s + skip u. */
 export class ModalConvolution implements LongConvolution<ModalState> {
-  readonly #modal: ModalSsm;
+  readonly #modal: ModalFilter;
   readonly #skip: ArrayLike<number>;
 
-  constructor(modal: ModalSsm, skip: ArrayLike<number>) {
+  constructor(modal: ModalFilter, skip: ArrayLike<number>) {
     this.#modal = modal;
     this.#skip = skip;
   }
@@ -199,7 +194,7 @@ export class ModalConvolution implements LongConvolution<ModalState> {
   /** By the filter within the rows, and by powers of the poles for the state before them and after them. */
   advance(u: Float64Array, state: ModalState): Float64Array {
     const width = this.#skip.length, numRows = u.length / width;
-    const taps = modalTaps(this.#modal, width, numRows);
+    const taps = modalFilters(this.#modal, width, numRows);
     const y = causalConvolution(taps, u, width).map((value, at) => value + this.#skip[at % width] * u[at]);
     const next = this.#decayed(state.modes, numRows);
     for (let row = 0; row < numRows; row++) {
@@ -236,6 +231,23 @@ export class ModalConvolution implements LongConvolution<ModalState> {
     multiplyComplex(this.#modal.residues, modes).re.forEach((re, i) => sums[Math.floor(i / numModes)] += re);
     return sums;
   }
+}
+
+/** Taps [channels, length] of modes [channels, modes]. */
+export function modalFilters(
+  { poles, residues }: ModalFilter,
+  channels: number,
+  length: number,
+): Float64Array {
+  const taps = new Float64Array(channels * length), numModes = poles.re.length / channels;
+  for (let c = 0; c < channels; c++) {
+    const own = ({ re, im }: ComplexArray) => ({
+      re: re.subarray(c * numModes, (c + 1) * numModes),
+      im: im.subarray(c * numModes, (c + 1) * numModes),
+    });
+    taps.set(modalTaps({ poles: own(poles), residues: own(residues) }, length), c * length);
+  }
+  return taps;
 }
 
 /** Stored convolution weights [channels, taps] have the newest token's tap last. */

@@ -1,16 +1,17 @@
 import { deepStrictEqual, equal, ok } from "node:assert/strict";
-import { type ComplexArray, complexZeros, fromPairs } from "../../models/complex_array.ts";
-import { type ModalSsm, modalTaps } from "../../models/h3_ssm.ts";
-import { decayRates, evaluateFilter, positionFeatures } from "../../models/hyena_filter.ts";
+import { type ModalFilter, modalTaps } from "../../kernels/filters/diagonal_filter.ts";
+import type { ComplexArray } from "../../kernels/filters/fourier.ts";
+import { decayDeltas, implicitFilter, positionFeatures } from "../../kernels/filters/implicit_filter.ts";
+import { complexZeros, fromPairs } from "../../models/complex_array.ts";
 import { distilFilters, type DistilledFilters } from "../../models/modal_fit.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { causalConvolution } from "./decoder_reference.ts";
-import { ModalConvolution } from "./hyena_reference.ts";
+import { ModalConvolution, modalFilters } from "./hyena_reference.ts";
 import { relativeError } from "./long_conv_cases.ts";
 
 /** Taps of distilled filters, [channels, length]. */
 function tapsOf({ skip, ...modal }: DistilledFilters, length: number): Float64Array {
-  const taps = modalTaps(modal, skip.length, length);
+  const taps = modalFilters(modal, skip.length, length);
   skip.forEach((share, c) => taps[c * length] += share);
   return taps;
 }
@@ -20,7 +21,7 @@ function polar(size: number, angle: number): [number, number] {
 }
 
 /** Modes apart from one another, so that which they are is well-posed. */
-function knownModes(random: Random, numModes: number): ModalSsm {
+function knownModes(random: Random, numModes: number): ModalFilter {
   const poles = Array.from(
     { length: numModes },
     (_, m) => polar(0.7 + 0.299 * random.uniform(), Math.PI * (m + 0.2 + 0.6 * random.uniform()) / numModes),
@@ -40,7 +41,7 @@ function byAngle({ re, im }: ComplexArray): [number, number][] {
 Deno.test("distilFilters() finds the modes that a filter was made of", () => {
   const random = new Random(testSeed());
   for (const [numModes, length] of [[1, 64], [4, 300], [8, 512]]) {
-    const modes = knownModes(random, numModes), taps = modalTaps(modes, 1, length);
+    const modes = knownModes(random, numModes), taps = modalTaps(modes, length);
     const distilled = distilFilters(taps, 1, numModes);
     ok(distilled.errors[0] < 1e-8, `${numModes} modes: off by ${distilled.errors[0]}`);
     const wanted = byAngle(modes.poles);
@@ -74,19 +75,18 @@ Deno.test("distilFilters() of filters without an end, without taps, or with the 
 
 /** Filters as Hyena has them before training. */
 function randomFilters(random: Random, channels: number, length: number): Float64Array {
-  const hidden = 16, features = 5;
+  const hidden = 16, bands = 2;
   const layer = (inputs: number) => ({
     weight: random.normals(hidden * inputs, 0, 0.3 / Math.sqrt(inputs)),
     bias: random.normals(hidden, 0, 0.1),
   });
-  return evaluateFilter({
-    positions: positionFeatures(length, features),
-    length,
-    frequency: new Float64Array(hidden).fill(10),
-    sineLayers: [layer(features), layer(hidden), layer(hidden)],
-    output: random.normals(channels * hidden, 0, 0.25),
-    window: { decay: decayRates(channels), shift: 0 },
-  });
+  return implicitFilter({
+    features: positionFeatures(length, bands),
+    frequencies: new Float64Array(hidden).fill(10),
+    sineLayers: [layer(2 * bands + 1), layer(hidden), layer(hidden)],
+    lastLayer: { weight: random.normals(channels * hidden, 0, 0.25) },
+    deltas: decayDeltas(channels),
+  }, length);
 }
 
 Deno.test("distilFilters() tells what it is off by, less with more modes, and reads nothing but the taps", () => {

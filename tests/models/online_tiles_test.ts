@@ -1,6 +1,6 @@
 import { deepStrictEqual, equal, ok } from "node:assert/strict";
 import { fillPoints, outputsWithin, tileAfter, tilePoints } from "../../models/online_tiles.ts";
-import { Fourier } from "../../models/fourier.ts";
+import { Fourier } from "../../kernels/filters/fourier.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { relativeError } from "./long_conv_cases.ts";
 

@@ -1,39 +1,32 @@
 import { ok } from "node:assert/strict";
-import { complexZeros, fromPairs } from "../../models/complex_array.ts";
-import type { H3Tables } from "../../models/h3.ts";
-import { type DiagonalSsm, discretise, modalForm, modalTaps, shiftTaps } from "../../models/h3_ssm.ts";
+import { complexZeros, fromPairs, multiplyComplex } from "../../models/complex_array.ts";
+import { type H3Parameters, h3Tables } from "../../models/h3.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import type { Linear } from "./decoder_reference.ts";
 import { H3Mixer } from "./h3_reference.ts";
+import { modalFilters } from "./hyena_reference.ts";
 import { fill, GOLDEN, GOLDEN_TOLERANCE, goldenError, relativeError } from "./long_conv_cases.ts";
 
 const WIDTH = 4, TAPS = 64, MODES = 32;
 
-function goldenTables(skipInTaps: boolean): H3Tables {
-  const skip = skipInTaps ? fill(WIDTH, 10) : new Float64Array(WIDTH);
-  return {
-    taps: shiftTaps(fill(WIDTH * TAPS, 8), fill(WIDTH * TAPS, 9), skip),
-    ssm: goldenSsm(),
-    skip: fill(WIDTH, 15),
-  };
-}
-
-function goldenSsm(): DiagonalSsm {
-  return discretise({
-    logDt: fill(WIDTH, 11).map((x) => x - 3),
-    invAReal: fill(WIDTH * MODES, 12),
-    aImag: new Float64Array(WIDTH * MODES).map((_, i) => Math.PI * (i % MODES)),
-    b: fromPairs(fill(WIDTH * MODES * 2, 13)),
-    c: fromPairs(fill(WIDTH * MODES * 2, 14)),
-  });
-}
+const GOLDEN_TABLES = h3Tables({
+  shiftB: fill(WIDTH * TAPS, 8),
+  shiftC: fill(WIDTH * TAPS, 9),
+  shiftSkip: fill(WIDTH, 10),
+  logDt: fill(WIDTH, 11).map((x) => x - 3),
+  invAReal: fill(WIDTH * MODES, 12),
+  aImag: new Float64Array(WIDTH * MODES).map((_, i) => Math.PI * (i % MODES)),
+  b: fromPairs(fill(WIDTH * MODES * 2, 13)),
+  c: fromPairs(fill(WIDTH * MODES * 2, 14)),
+  skip: fill(WIDTH, 15),
+});
 
 function goldenMixer(): H3Mixer {
   const rows = [0, 2, 4].map((s) => [...fill(WIDTH * WIDTH, s)]).flat();
   const qkv = { weight: rows, bias: [1, 3, 5].map((s) => [...fill(WIDTH, s)]).flat() };
   return new H3Mixer(
     { qkv, out: { weight: fill(WIDTH * WIDTH, 6), bias: fill(WIDTH, 7) } },
-    goldenTables(true),
+    GOLDEN_TABLES,
   );
 }
 
@@ -42,10 +35,11 @@ function check(name: string, actual: ArrayLike<number>, expected: readonly numbe
   ok(error < GOLDEN_TOLERANCE, `${name} is off by ${error}`);
 }
 
-Deno.test("shiftTaps(), discretise() and modalTaps() give the golden taps and kernels", () => {
-  const { taps, ssm } = goldenTables(false), golden = GOLDEN.h3;
-  check("taps of channel 0", taps.subarray(0, 4), golden.taps0);
-  const kernels = modalTaps(modalForm(ssm), WIDTH, 4);
+Deno.test("h3Tables() gives the golden taps and kernels of every channel", () => {
+  const { taps, ssm } = GOLDEN_TABLES, golden = GOLDEN.h3;
+  const [skip] = fill(WIDTH, 10), [first, ...others] = golden.taps0;
+  check("taps of channel 0", taps.subarray(0, 4), [first + skip, ...others]);
+  const kernels = modalFilters(ssm, WIDTH, 4);
   check("kernel of channel 0", kernels.subarray(0, 4), golden.kernel0);
   check("kernel of channel 3", kernels.subarray(12, 16), golden.kernel3);
 });
@@ -60,86 +54,77 @@ Deno.test("H3's reference gives the golden rows and states, by convolution and s
   }
   const chunked = mixer.newState();
   mixer.advance(x, chunked);
-  for (const { modes } of [state, chunked]) {
-    check("first mode", [modes.re[0], modes.im[0]], golden.state0_0);
-    check("last mode", [modes.re[127], modes.im[127]], golden.state3_31);
+  for (const { ssm: { modes } } of [state, chunked]) {
+    const { re, im } = multiplyComplex(GOLDEN_TABLES.ssm.inputs, modes);
+    check("first mode", [re[0], im[0]], golden.state0_0);
+    check("last mode", [re[127], im[127]], golden.state3_31);
   }
 });
 
-/** Random parameters as models have them at first, [width] channels. */
-function randomMixer(random: Random, width: number): H3Mixer {
-  const linear = (outputs: number): Linear => ({
-    weight: random.normals(outputs * width, 0, 0.5),
-    bias: random.normals(outputs, 0, 0.5),
-  });
-  return new H3Mixer({ qkv: linear(3 * width), out: linear(width) }, {
-    taps: shiftTaps(
-      random.normals(width * TAPS),
-      random.normals(width * TAPS, 0, 0.1),
-      random.normals(width),
-    ),
-    ssm: randomSsm(random, width),
-    skip: Float64Array.from(random.normals(width)),
-  });
-}
-
-function randomSsm(random: Random, width: number): DiagonalSsm {
-  return discretise({
+/** Random parameters as models have them at first. */
+function randomParameters(random: Random, width: number): H3Parameters {
+  return {
+    shiftB: random.normals(width * TAPS),
+    shiftC: random.normals(width * TAPS, 0, 0.1),
+    shiftSkip: random.normals(width),
     logDt: Float64Array.from({ length: width }, () => Math.log(1e-3) + random.uniform() * Math.log(100)),
     invAReal: random.normals(width * MODES, Math.log(0.5)),
     aImag: random.normals(width * MODES).map((x, i) => x + Math.PI * (i % MODES)),
     b: fromPairs(random.normals(width * MODES * 2)),
     c: fromPairs(random.normals(width * MODES * 2)),
-  });
+    skip: random.normals(width),
+  };
 }
 
-Deno.test("shiftTaps() is what the shift SSM's recurrence does, at every length", () => {
-  const random = new Random(testSeed());
-  for (const length of [1, 63, 64, 65, 200]) {
-    const b = random.normals(TAPS), c = random.normals(TAPS), x = random.normals(length);
-    const taps = shiftTaps(b, c, [0]);
-    let state = new Float64Array(TAPS);
-    const byState = Float64Array.from(x, (input) => {
-      state = state.map((_, n) => (n > 0 ? state[n - 1] : 0) + b[n] * input);
-      return state.reduce((sum, s, n) => sum + c[n] * s, 0);
-    });
-    const byTaps = Float64Array.from(x, (_, t) => {
-      let sum = 0;
-      for (let lag = 0; lag <= Math.min(t, TAPS - 1); lag++) sum += taps[lag] * x[t - lag];
-      return sum;
-    });
-    const error = relativeError(byTaps, byState);
-    ok(error < 1e-12, `${length} tokens: off by ${error}`);
-  }
-});
+function randomMixer(random: Random, width: number): H3Mixer {
+  const linear = (outputs: number): Linear => ({
+    weight: random.normals(outputs * width, 0, 0.5),
+    bias: random.normals(outputs, 0, 0.5),
+  });
+  return new H3Mixer(
+    { qkv: linear(3 * width), out: linear(width) },
+    h3Tables(randomParameters(random, width)),
+  );
+}
 
-Deno.test("modalTaps() is the recurrence's response to an impulse", () => {
-  const ssm = randomSsm(new Random(testSeed()), 1), length = 512, { a, b, c } = ssm;
+Deno.test("H3's reference is what the stored parameters say: both states, one token after the other", () => {
+  const random = new Random(testSeed()), parameters = randomParameters(random, 1), length = 200;
+  const { shiftB, shiftC, shiftSkip, skip, b, c, logDt, invAReal, aImag } = parameters;
+  const one = { weight: [1, 1, 1], bias: [0, 0, 0] },
+    mixer = new H3Mixer({ qkv: one, out: { weight: [1], bias: [0] } }, h3Tables(parameters));
+  const x = Float64Array.from(random.normals(length)), dt = Math.exp(logDt[0]);
+  let shift = new Float64Array(TAPS);
   const state = complexZeros(MODES);
-  const response = Float64Array.from({ length }, (_, t) => {
-    let y = 0;
+  const wanted = x.map((input) => {
+    shift = shift.map((_, n) => (n > 0 ? shift[n - 1] : 0) + shiftB[n] * input);
+    const w = (shift.reduce((sum, s, n) => sum + shiftC[n] * s, 0) + shiftSkip[0] * input) * input;
+    let y = skip[0] * w;
     for (let n = 0; n < MODES; n++) {
-      const re = state.re[n], im = state.im[n];
-      state.re[n] = a.re[n] * re - a.im[n] * im + (t === 0 ? b.re[n] : 0);
-      state.im[n] = a.re[n] * im + a.im[n] * re + (t === 0 ? b.im[n] : 0);
+      // (1 - dt A / 2) s' = (1 + dt A / 2) s + dt B w
+      const re = -Math.exp(invAReal[n]) * dt / 2, im = aImag[n] * dt / 2, square = (1 - re) ** 2 + im ** 2;
+      const rightRe = (1 + re) * state.re[n] - im * state.im[n] + dt * b.re[n] * w;
+      const rightIm = (1 + re) * state.im[n] + im * state.re[n] + dt * b.im[n] * w;
+      state.re[n] = (rightRe * (1 - re) - rightIm * im) / square;
+      state.im[n] = (rightIm * (1 - re) + rightRe * im) / square;
       y += 2 * (c.re[n] * state.re[n] - c.im[n] * state.im[n]);
     }
-    return y;
+    return input * y;
   });
-  const error = relativeError(modalTaps(modalForm(ssm), 1, length), response);
+  const error = relativeError(mixer.forward(x), wanted);
   ok(error < 1e-12, `off by ${error}`);
 });
 
-Deno.test("discretise() gives decaying modes for any parameters", () => {
-  const random = new Random(testSeed());
-  const { a } = discretise({
-    logDt: random.normals(200, 0, 2),
-    invAReal: random.normals(200, 0, 2),
-    aImag: random.normals(200, 0, 100),
-    b: complexZeros(200),
-    c: complexZeros(200),
-  });
-  a.re.forEach((re, i) => ok(Math.hypot(re, a.im[i]) < 1, `mode ${i}: |${re} + ${a.im[i]}i| is not below 1`));
+Deno.test("h3Tables() has decaying modes for any parameters", () => {
+  const random = new Random(testSeed()),
+    { ssm: { poles } } = h3Tables({
+      ...randomParameters(random, 10),
+      logDt: random.normals(10, 0, 2),
+      invAReal: random.normals(10 * MODES, 0, 2),
+      aImag: random.normals(10 * MODES, 0, 100),
+    });
+  poles.re.forEach((re, i) =>
+    ok(Math.hypot(re, poles.im[i]) < 1, `mode ${i}: |${re} + ${poles.im[i]}i| is not below 1`)
+  );
 });
 
 Deno.test("H3's reference: convolution = recurrence = chunks of every size, with a ragged last one", () => {
@@ -182,11 +167,7 @@ Deno.test("H3's reference: a token changes no row before it, and delay shifts ro
 
   const qkv = { weight: random.normals(3 * width * width), bias: new Float64Array(3 * width) };
   const out = { weight: random.normals(width * width), bias: new Float64Array(width) };
-  const tables = {
-    taps: new Float64Array(random.normals(width * TAPS)),
-    ssm: randomSsm(random, width),
-    skip: new Float64Array(width),
-  };
+  const tables = h3Tables(randomParameters(random, width));
   const invariant = new H3Mixer({ qkv, out }, tables), delay = 17 * width;
   const delayed = new Float64Array(x.length + delay);
   delayed.set(x, delay);

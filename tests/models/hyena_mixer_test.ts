@@ -1,7 +1,6 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { fromPairs } from "../../models/complex_array.ts";
-import { modalTaps } from "../../models/h3_ssm.ts";
-import { decayRates, evaluateFilter, positionFeatures } from "../../models/hyena_filter.ts";
+import { decayDeltas, implicitFilter, positionFeatures } from "../../kernels/filters/implicit_filter.ts";
 import { stripedRowOrder } from "../../models/striped_hyena.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import {
@@ -10,6 +9,7 @@ import {
   type HyenaWeights,
   type LongConvolution,
   ModalConvolution,
+  modalFilters,
   type ModalState,
 } from "./hyena_reference.ts";
 import { fill, GOLDEN, GOLDEN_TOLERANCE, goldenError, relativeError } from "./long_conv_cases.ts";
@@ -17,18 +17,18 @@ import { fill, GOLDEN, GOLDEN_TOLERANCE, goldenError, relativeError } from "./lo
 const WIDTH = 4, LENGTH = 8, FEATURES = 5, HIDDEN = 3;
 
 function goldenFilter(channels: number, shift: number): Float64Array {
-  return evaluateFilter({
-    positions: positionFeatures(LENGTH, FEATURES),
-    length: LENGTH,
-    frequency: [10, 10, 10],
+  return implicitFilter({
+    features: positionFeatures(LENGTH, (FEATURES - 1) / 2),
+    frequencies: [10, 10, 10],
     sineLayers: [
       { weight: fill(HIDDEN * FEATURES, 7), bias: fill(HIDDEN, 8) },
       { weight: fill(HIDDEN * HIDDEN, 9), bias: fill(HIDDEN, 10) },
       { weight: fill(HIDDEN * HIDDEN, 11), bias: fill(HIDDEN, 12) },
     ],
-    output: fill(channels * HIDDEN, 13),
-    window: { decay: decayRates(channels), shift },
-  });
+    lastLayer: { weight: fill(channels * HIDDEN, 13) },
+    deltas: decayDeltas(channels),
+    shift,
+  }, LENGTH);
 }
 
 function goldenMixer(order: number, shift: number): HyenaMixer {
@@ -62,13 +62,6 @@ function stepwise(mixer: HyenaMixer, x: Float64Array, width: number): Float64Arr
   return y;
 }
 
-Deno.test("positionFeatures() and evaluateFilter() give the golden features and filter", () => {
-  const h = goldenFilter(WIDTH, 0);
-  check("features", positionFeatures(LENGTH, FEATURES).subarray(15, 20), GOLDEN.hyena.z3);
-  check("channel 0", h.subarray(0, LENGTH), GOLDEN.hyena.h0);
-  check("position 3", [0, 1, 2, 3].map((c) => h[c * LENGTH + 3]), GOLDEN.hyena.hRow3);
-});
-
 Deno.test("Hyena's reference gives the golden rows of orders 2 and 3, at once and step by step", () => {
   const x = fill(6 * WIDTH, 20, 1), golden = GOLDEN.hyena;
   const cases = [
@@ -85,13 +78,9 @@ Deno.test("Hyena's reference gives the golden rows of orders 2 and 3, at once an
 });
 
 Deno.test("positionFeatures() of one band has its frequency at 1e-4, and one position stands at time 0", () => {
-  const features = positionFeatures(4, 3);
-  check("one band", features.subarray(3, 6), [
-    1 / 3,
-    Math.cos(1e-4 * Math.PI / 2),
-    -Math.sin(1e-4 * Math.PI / 2),
-  ]);
-  check("one position", positionFeatures(1, 3), [0, 1, 0]);
+  const features = positionFeatures(4, 1), angle = 1e-4 * Math.PI / 2;
+  check("one band", features.subarray(3, 6), [1 / 3, Math.cos(angle), -Math.sin(angle)]);
+  check("one position", positionFeatures(1, 1), [0, 1, 0]);
 });
 
 /** Random mixers of an order, [width] channels, whose filters have `length` taps. */
@@ -170,7 +159,7 @@ Deno.test("StripedHyena's mixer is Hyena in modal form once its rows are in orde
     short: { weight: striped(fill(12 * 3, 2), 2), bias: striped(fill(12, 3), 2) },
     out: { weight: fill(WIDTH * WIDTH, 7), bias: fill(WIDTH, 8) },
   }, [convolution]);
-  check("filter", modalTaps(modal, WIDTH, 5).subarray(0, 5), golden.h0);
+  check("filter", modalFilters(modal, WIDTH, 5).subarray(0, 5), golden.h0);
   const x = fill(6 * WIDTH, 20, 1);
   for (const y of [mixer.forward(x), stepwise(mixer, x, WIDTH)]) {
     check("row 0", row(y, 0), golden.y0);
