@@ -1,6 +1,7 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import type { TensorSource } from "../../kernels/tensor_source.ts";
 import { h3Layout, h3Refs, loadH3Tables, parseH3Config } from "../../models/h3.ts";
+import { Random, testSeed } from "../kernels/random.ts";
 import { loadH3Reference } from "./h3_reference.ts";
 import {
   bestToken,
@@ -73,6 +74,20 @@ for (const name of H3_CASES) {
     }
   });
 }
+
+Deno.test("H3's reference: a prompt of 1000 tokens, then steps, give the whole text's logits", async () => {
+  const reference = await loadReference("h3-attention"), { vocabSize } = reference;
+  const text = [...new Random(testSeed()).integers(1010, vocabSize)], whole = reference.forward(text);
+  const states = reference.newStates();
+  reference.advance(text.slice(0, 1000), states);
+  for (let t = 1000; t < text.length; t++) {
+    const error = relativeError(
+      reference.step(text[t], states),
+      whole.subarray(t * vocabSize, (t + 1) * vocabSize),
+    );
+    ok(error < TOLERANCE, `token ${t}: off by ${error}`);
+  }
+});
 
 /** Ways to read a checkpoint that are wrong, as the checkpoint and configuration they amount to. */
 const MUTATIONS: readonly [
