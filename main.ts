@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import config from "./deno.json" with { type: "json" };
 import { completeCommand } from "./cli/complete.ts";
+import { distilCommand } from "./cli/distil.ts";
 import { doctorCommand } from "./cli/doctor.ts";
 import { quantizeCommand } from "./cli/quantize.ts";
 import { serveCommand } from "./cli/serve.ts";
@@ -10,7 +11,8 @@ const program = new Command("deno task")
   .description("Code completion anywhere a GPU, or just a CPU, is")
   .version(config.version)
   .showHelpAfterError("(add --help for the options)");
-for (const command of [serveCommand(), completeCommand(), quantizeCommand(), doctorCommand()]) {
+const commands = [serveCommand(), completeCommand(), quantizeCommand(), distilCommand(), doctorCommand()];
+for (const command of commands) {
   program.addCommand(command.copyInheritedSettings(program));
 }
 

@@ -66,12 +66,12 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   const { modelType, build } = architectureOf(config);
   const tensors = await SafetensorsSource.open(await findTensors(folder));
   try {
-    const network = build(config, tensors);
-    requireWeights(network.graph, tensors);
+    const network = build(config, tensors), weights = network.tensors ?? tensors;
+    requireWeights(network.graph, weights);
     return {
       architecture: modelType,
       network,
-      tensors,
+      tensors: weights,
       numParameters: countParameters(network.graph),
       weightBytes: tensors.numBytes,
       eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id) ?? DEFAULT_EOS,

@@ -10,6 +10,8 @@ export interface Network {
   readonly contextLength: number;
   /** Rows of the output head. */
   readonly vocabSize: number;
+  /** Where the graph's weights are, where the file does not hold all of them as they are read: see DerivedSource. */
+  readonly tensors?: TensorSource;
 }
 
 /** A family of networks: reads its own config.json and writes the forward pass as a graph. */

@@ -11,23 +11,14 @@ import {
   type TensorInfo,
   type TensorSource,
 } from "../kernels/tensor_source.ts";
-import { findTensors, openCheckpoint, readJson } from "./checkpoint.ts";
+import { openCheckpoint } from "./checkpoint.ts";
+import { prepareTarget, writeOtherFiles } from "./converted_folder.ts";
 import { quantizeRowsToInt4 } from "./int4_rounding.ts";
 import { weightsOf, type WeightUse } from "../kernels/graph_weights.ts";
 import { SafetensorsWriter } from "./safetensors_writer.ts";
 
 /** Host memory that one piece of a matrix may take as f32. */
 const PIECE_BYTES = 16 * 1024 * 1024;
-
-/** Files that a folder may hold besides its weights and config.json, copied as they are. */
-const COPIED = [
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "vocab.json",
-  "merges.txt",
-];
 
 /** Bits of a weight. With 4, embeddings (and heads tied to them) have 8: rounding those costs most for what it saves. */
 export const QUANTIZED_BITS = [4, 8] as const;
@@ -65,7 +56,7 @@ export async function quantizeCheckpoint(
   const bits = options.bits ?? 8;
   const uses = weightsOf(checkpoint.network.graph);
   const sourceBytes = requireFiner(uses, checkpoint.tensors, bits);
-  await prepareTarget(source, target, options.force ?? false);
+  await prepareTarget(source, target, "quantize", options.force ?? false);
 
   // A half-written file must never be taken for a model.
   const partial = `${target}/model.safetensors.partial`;
@@ -76,7 +67,7 @@ export async function quantizeCheckpoint(
     await Deno.remove(partial).catch(() => {}); // It may never have come to be.
     throw error;
   }
-  await copyFiles(source, target, bits);
+  await writeOtherFiles(source, target, { quantization_config: { quant_method: "hyades", bits } });
   await Deno.rename(partial, `${target}/model.safetensors`);
   return { sourceBytes, targetBytes: totalBytes(infos) };
 }
@@ -205,35 +196,6 @@ function requireFiner(uses: readonly WeightUse[], tensors: TensorSource, bits: Q
     );
   }
   return totalBytes(infos);
-}
-
-async function prepareTarget(source: string, target: string, force: boolean): Promise<void> {
-  if (await Deno.stat(target).then(({ isDirectory }) => !isDirectory, () => false)) {
-    throw new TypeError(`Cannot quantize: "${target}" is a file; name a folder`);
-  }
-  await Deno.mkdir(target, { recursive: true });
-  if (await Deno.realPath(source) === await Deno.realPath(target)) {
-    throw new TypeError(`Cannot quantize: "${target}" is the checkpoint itself; name another folder`);
-  }
-  const existing = force ? undefined : await findTensors(target).catch(() => undefined);
-  if (existing) {
-    throw new Deno.errors.AlreadyExists(
-      `Cannot quantize: "${existing}" exists; name another folder, or overwrite it with --force`,
-    );
-  }
-}
-
-async function copyFiles(source: string, target: string, bits: QuantizedBits): Promise<void> {
-  const config = await readJson(source, "config.json") as Record<string, unknown>;
-  const quantized = { ...config, quantization_config: { quant_method: "hyades", bits } };
-  await Deno.writeTextFile(`${target}/config.json`, `${JSON.stringify(quantized, null, 2)}\n`);
-  for (const file of COPIED) {
-    // Copied by content: a source that is read-only must not make the copy so.
-    const content = await Deno.readFile(`${source}/${file}`).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    if (content) await Deno.writeFile(`${target}/${file}`, content);
-  }
 }
 
 function totalBytes(infos: readonly TensorInfo[]): number {

@@ -12,7 +12,7 @@ interface Outcome {
 
 /** Runs `main.ts ARGS` under a permission set of deno.json; `callersFolder` is where `deno task` was called. */
 async function hyades(args: readonly string[], callersFolder: string = ROOT): Promise<Outcome> {
-  const permissions = args[0] === "quantize" ? "quantize" : "serve";
+  const permissions = ["quantize", "distil"].includes(args[0]) ? "quantize" : "serve";
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", `-P=${permissions}`, "main.ts", ...args],
     cwd: ROOT,
@@ -31,7 +31,7 @@ async function refused(args: readonly string[], error: RegExp): Promise<void> {
   assert.doesNotMatch(stderr, /^\s+at /m);
 }
 
-for (const command of ["serve", "complete", "quantize", "doctor"]) {
+for (const command of ["serve", "complete", "quantize", "distil", "doctor"]) {
   Deno.test(`${command} --help shows how to call it, and names no path of this machine`, async () => {
     const { code, stdout } = await hyades([command, "--help"]);
     assert.equal(code, 0);

@@ -1,0 +1,41 @@
+// H3 hybrids as graphs: an H3 layer is a projection, a gated short convolution, a gated diagonal SSM and a projection.
+import { columnsOf, type GraphBuilder, type Value } from "../kernels/graph.ts";
+import { buildDecoder, project } from "./decoder_graph.ts";
+import { type H3Config, h3Layout, parseH3Config } from "./h3.ts";
+import { deriveH3, type H3StepRefs } from "./h3_derived.ts";
+import type { Architecture } from "./network.ts";
+
+export const h3: Architecture = {
+  modelType: "h3",
+  build(json, source) {
+    const config = parseH3Config(json);
+    refuseRotary(config);
+    const layout = h3Layout(config, source), { steps, source: tensors } = deriveH3(config, layout, source);
+    const graph = buildDecoder(layout, config.epsilon, (b, x, residual, layer) => {
+      const refs = layout.mixers[layer], step = steps[layer];
+      const qkv = project(b, x, refs.qkv);
+      const mixed = step ? mixByH3(b, qkv, step) : attend(b, qkv, config);
+      return project(b, mixed, refs.out, residual);
+    });
+    return { graph, tensors, contextLength: config.contextLength, vocabSize: config.vocabSize };
+  },
+};
+
+function refuseRotary({ rotaryDims, attentionLayers }: H3Config): void {
+  if (rotaryDims === 0 || attentionLayers.length === 0) return;
+  throw new TypeError(
+    `Cannot load model: config.json: "rotary_dims": attention that turns by position is not supported yet, must be 0, received ${rotaryDims}`,
+  );
+}
+
+/** q (SSM(FIR(k) v)) */
+function mixByH3(b: GraphBuilder, qkv: Value, { taps, poles, residues, skip }: H3StepRefs): Value {
+  const width = qkv.width / 3, part = (i: number) => columnsOf(qkv, i * width, width);
+  const w = b.shortConvolution(part(1), taps, { gate: part(2) });
+  return b.diagonalSsm(w, { poles, residues, skip }, { gate: part(0) });
+}
+
+function attend(b: GraphBuilder, qkv: Value, { width, numHeads }: H3Config): Value {
+  const headSize = width / numHeads;
+  return b.attention(qkv, { numHeads, numKvHeads: numHeads, headSize, scale: headSize ** -0.5 });
+}

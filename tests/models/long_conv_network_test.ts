@@ -1,0 +1,142 @@
+// H3 and distilled Hyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
+// against the references of these families, which share nothing with the graph but the checkpoint.
+import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
+import { weightsOf } from "../../kernels/graph_weights.ts";
+import { ReferenceExecutor } from "../../kernels/reference.ts";
+import type { StepBatch } from "../../kernels/step.ts";
+import type { TensorSource } from "../../kernels/tensor_source.ts";
+import { readJson } from "../../models/checkpoint.ts";
+import { distilCheckpoint } from "../../models/distil.ts";
+import { h3 } from "../../models/h3_network.ts";
+import { parseHyenaConfig } from "../../models/hyena.ts";
+import { hyena } from "../../models/hyena_network.ts";
+import { type Architecture, type Network, requireWeights } from "../../models/network.ts";
+import { SafetensorsSource } from "../../models/safetensors.ts";
+import { packBatch, TestSequence } from "./cpu_models.ts";
+import { loadHyenaReference } from "./hyena_reference.ts";
+import { bestToken, caseFolder, openCase, relativeError } from "./long_conv_cases.ts";
+import { readExpected } from "./parity_cases.ts";
+import { withFolder } from "./safetensors_bytes.ts";
+
+/** The graph reads filters and poles in f32, the references in float64. */
+const F32_TOLERANCE = 1e-5;
+
+async function executor({ graph, tensors }: Network): Promise<ReferenceExecutor> {
+  requireWeights(graph, tensors!);
+  return await ReferenceExecutor.create(graph, tensors!);
+}
+
+/** A step for the next `count` tokens of each sequence; its state has the slot of its number, from 5 on. */
+function packStep(chunks: readonly { sequence: TestSequence; count: number; slot: number }[]): StepBatch {
+  const batch = packBatch(chunks, { everyRow: true });
+  for (const { sequence, count } of chunks) sequence.numCached += count;
+  return { ...batch, stateSlots: Uint32Array.from(chunks, ({ slot }) => slot) };
+}
+
+/** Logits of every row of both texts, computed together in steps of these numbers of rows of each. */
+function runTogether(
+  runner: ReferenceExecutor,
+  vocabSize: number,
+  texts: readonly (readonly number[])[],
+  counts: readonly number[],
+): Float64Array[] {
+  const sequences = texts.map((ids, i) =>
+    new TestSequence(ids, Array.from({ length: 12 }, (_, block) => 12 * i + block))
+  );
+  const logits: number[][] = texts.map(() => []);
+  for (let turn = 0; sequences.some(({ tokens, numCached }) => numCached < tokens.length); turn++) {
+    const chunks = sequences.map((sequence, i) => ({
+      sequence,
+      slot: 5 + i,
+      count: Math.min(counts[(turn + i) % counts.length], sequence.tokens.length - sequence.numCached),
+      text: i,
+    })).filter(({ count }) => count > 0);
+    const { output } = runner.step(packStep(chunks));
+    let row = 0;
+    for (const { count, text } of chunks) {
+      logits[text].push(...output.subarray(row * vocabSize, (row + count) * vocabSize));
+      row += count;
+    }
+  }
+  return logits.map((rows) => Float64Array.from(rows));
+}
+
+Deno.test("H3's graph gives the fixture's logits, however prompts are cut into steps and batched", async () => {
+  using opened = await openCase("h3-attention");
+  const network = h3.build(opened.config, opened.source), { vocabSize } = network;
+  equal(network.graph.kvLayers.length, 1);
+  deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [63 * 8, 64 * 8, 63 * 8, 64 * 8]);
+  const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder("h3-attention") });
+  for (const counts of [[100], [1], [7, 30, 1]]) {
+    const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+    for (const [i, prompt] of [[0, 2], [1, 1]]) {
+      const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
+      console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
+      ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+    }
+  }
+});
+
+Deno.test("H3's graph gives the fixture's greedy tokens", async () => {
+  using opened = await openCase("h3-attention");
+  const network = h3.build(opened.config, opened.source), runner = await executor(network);
+  const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
+    expectedDir: caseFolder("h3-attention"),
+  });
+  const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
+  let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
+  const ids: number[] = [];
+  while (ids.length < greedy.length) {
+    ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
+    sequence.tokens.push(ids.at(-1)!);
+    ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
+  }
+  deepStrictEqual(ids, greedy);
+});
+
+Deno.test("Hyena's graph in modal form gives its reference's logits, however prompts are cut and batched", async () => {
+  await withFolder({}, async (folder) => {
+    await distilCheckpoint(caseFolder("hyena-lm"), folder, { numModes: 12 });
+    const config = await readJson(folder, "config.json");
+    using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
+    const network = hyena.build(config, source), { vocabSize } = network;
+    const reference = await loadHyenaReference(parseHyenaConfig(config), source);
+    const { prompts } = await readExpected({ expectedDir: caseFolder("hyena-lm") });
+    const texts = [prompts[2], prompts[1]], wanted = texts.map((ids) => reference.forward(ids));
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      runTogether(await executor(network), vocabSize, texts, counts).forEach((logits, i) => {
+        const error = relativeError(logits, wanted[i]);
+        ok(error < 1e-12, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
+      });
+    }
+  });
+});
+
+Deno.test("H3's graph names every stored tensor that nothing is computed from", async () => {
+  using opened = await openCase("h3-attention");
+  const { graph, tensors } = h3.build(opened.config, opened.source);
+  const named = new Set(weightsOf(graph).map(({ ref }) => ref.name));
+  const derived = /ssm_k_|kernel\.kernel\./;
+  deepStrictEqual(
+    opened.source.names.filter((name) => !named.has(name)).filter((name) => !derived.test(name)),
+    [],
+  );
+  ok([...named].every((name) => tensors!.find(name)));
+});
+
+const UNSUPPORTED: readonly [
+  name: string,
+  fixture: Parameters<typeof openCase>[0],
+  architecture: Architecture,
+  error: RegExp,
+][] = [
+  ["rotary attention", "h3-rotary-old-names", h3, /"rotary_dims".*not supported yet, must be 0, received 4/],
+  ["exact filters", "hyena-lm", hyena, /exact Hyena filters are not supported yet; .* deno task distil/],
+];
+
+for (const [name, fixture, architecture, error] of UNSUPPORTED) {
+  Deno.test(`build() refuses ${name}`, async () => {
+    using opened = await openCase(fixture);
+    throws(() => architecture.build(opened.config, opened.source as TensorSource), error);
+  });
+}
