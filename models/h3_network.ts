@@ -1,5 +1,6 @@
 // H3 hybrids as graphs: an H3 layer is a projection, a gated short convolution, a gated diagonal SSM and a projection.
-import { columnsOf, type GraphBuilder, type Value } from "../kernels/graph.ts";
+import { columnsOf } from "../kernels/columns.ts";
+import type { GraphBuilder, Value } from "../kernels/graph.ts";
 import { buildDecoder, project } from "./decoder_graph.ts";
 import { type H3Config, h3Layout, parseH3Config } from "./h3.ts";
 import { deriveH3, type H3StepRefs } from "./h3_derived.ts";

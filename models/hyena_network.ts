@@ -1,6 +1,7 @@
 // Hyena models in modal form as graphs: a layer is a projection, two short convolutions, a gated diagonal SSM and a
 // projection. Exact filters need all inputs of a sequence at every step, which no op keeps yet.
-import { columnsOf, type GraphBuilder, type Value } from "../kernels/graph.ts";
+import { columnsOf } from "../kernels/columns.ts";
+import type { GraphBuilder, Value } from "../kernels/graph.ts";
 import { buildDecoder, project } from "./decoder_graph.ts";
 import { hyenaLayout, type HyenaModalRefs, parseHyenaConfig } from "./hyena.ts";
 import { deriveHyena, type HyenaStepRefs } from "./hyena_derived.ts";
