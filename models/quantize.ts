@@ -11,7 +11,7 @@ import {
   type TensorInfo,
   type TensorSource,
 } from "../kernels/tensor_source.ts";
-import { openCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { prepareTarget, writeOtherFiles } from "./converted_folder.ts";
 import { quantizeRowsToInt4 } from "./int4_rounding.ts";
 import { weightsOf, type WeightUse } from "../kernels/graph_weights.ts";
@@ -44,7 +44,8 @@ export interface QuantizeResult {
  * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases and positions keep
  * their values; buffers that the network does not use are left out.
  * @throws {Deno.errors.AlreadyExists} when `target` holds a model and `force` is not set
- * @throws {TypeError} when `source` is quantised already, to no more bits than it should be
+ * @throws {TypeError} when `source` is quantised already, to no more bits than it should be, or is of a family some of
+ * whose weights are computed when it is loaded
  * @throws {RangeError} when a weight is not finite
  */
 export async function quantizeCheckpoint(
@@ -53,6 +54,7 @@ export async function quantizeCheckpoint(
   options: QuantizeOptions = {},
 ): Promise<QuantizeResult> {
   using checkpoint = await openCheckpoint(source);
+  requireStored(checkpoint);
   const bits = options.bits ?? 8;
   const uses = weightsOf(checkpoint.network.graph);
   const sourceBytes = requireFiner(uses, checkpoint.tensors, bits);
@@ -70,6 +72,14 @@ export async function quantizeCheckpoint(
   await writeOtherFiles(source, target, { quantization_config: { quant_method: "hyades", bits } });
   await Deno.rename(partial, `${target}/model.safetensors`);
   return { sourceBytes, targetBytes: totalBytes(infos) };
+}
+
+/** What is computed on loading is computed of tensors that no graph names: they would be left out. */
+function requireStored({ architecture, network }: Checkpoint): void {
+  if (!network.tensors) return;
+  throw new TypeError(
+    `Cannot quantize: "${architecture}" models cannot be quantised yet; serve them as they are`,
+  );
 }
 
 /**

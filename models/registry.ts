@@ -1,8 +1,10 @@
 // The architectures that a checkpoint may name in config.json.
 import { gptBigCode } from "./gpt_bigcode.ts";
+import { h3 } from "./h3_network.ts";
+import { hyena, hyenaDna } from "./hyena_network.ts";
 import type { Architecture } from "./network.ts";
 
-const architectures: readonly Architecture[] = [gptBigCode];
+const architectures: readonly Architecture[] = [gptBigCode, h3, hyena, hyenaDna];
 
 /**
  * The architecture of a configuration.
