@@ -20,6 +20,7 @@ import {
   NUM_CALLS,
   NUM_TASKS,
   QUANTIZE_ROWS,
+  ROTARY,
   ROWS_PER_TASK,
   SHORT_CHANNELS,
   SHORT_CONVOLUTION,
@@ -39,6 +40,7 @@ import { layerNorm } from "./layer_norm/layer_norm.wasm";
 import { linearF32, linearI8, linearTasks } from "./linear/linear.wasm";
 import { quantizeRows } from "./linear/quantize_rows.wasm";
 import { longConvolution } from "./long_convolution/long_convolution.wasm";
+import { rotary } from "./rotary/rotary.wasm";
 import { shortConvolution } from "./short_convolution/short_convolution.wasm";
 
 export { multiplyBytes, multiplyFloats } from "./linear/int8_form.wasm";
@@ -163,6 +165,8 @@ function runRow(call: usize, row: u32): void {
       return storeKv(call, row);
     case GATHER_ROWS:
       return gatherRows(call, row);
+    case ROTARY:
+      return rotary(call, row);
     default:
       unreachable();
   }

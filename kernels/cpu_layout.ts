@@ -66,6 +66,7 @@ export const GATHER_ROWS = 8;
 export const SHORT_CONVOLUTION = 9;
 export const DIAGONAL_SSM = 10;
 export const LONG_CONVOLUTION = 11;
+export const ROTARY = 12;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
@@ -116,6 +117,11 @@ export const VALUE_STRIDE = 176;
 export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
 export const SCORE_STRIDE = 184;
+/** Of ROTARY, beside NUM_HEADS and HEAD_SIZE: f32 [positions][TURNS_STRIDE], and columns of a head that are turned. */
+export const TURNS = 156;
+export const TURNS_STRIDE = 160;
+export const TURNED = 168;
+
 /** Query rows that one attention task takes at most. */
 export const MOST_QUERY_ROWS = 8;
 

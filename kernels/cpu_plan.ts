@@ -28,6 +28,7 @@ import { lowerLinear } from "./linear/cpu.ts";
 import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
 import { lowerLongConvolution } from "./long_convolution/cpu.ts";
 import { mostQueryLength } from "./long_convolution/sizes.ts";
+import { lowerRotary } from "./rotary/cpu.ts";
 import { lowerShortConvolution } from "./short_convolution/cpu.ts";
 import {
   BLOCK_SIZE,
@@ -178,6 +179,8 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "rotary":
+      return lowerRotary(node, context);
     case "attention":
       return lowerAttention(node, context);
     case "gatherRows":

@@ -53,6 +53,20 @@ export interface LinearNode {
 }
 
 /**
+ * output = input with pairs of columns turned by position: of each of the first numHeads heads, columns j and
+ * j + dims / 2 for every j below dims / 2, by the angle of which `turns` [positions, dims] has cosine and sine side by
+ * side. All other columns stay (Su et al., "RoFormer", section 3.4, with the pairs apart as GPT-NeoX has them).
+ */
+export interface RotaryNode {
+  readonly op: "rotary";
+  readonly input: Value;
+  readonly turns: WeightRef;
+  readonly numHeads: number;
+  readonly headSize: number;
+  readonly output: Value;
+}
+
+/**
  * Causal attention over the paged cache. The input row is [q of all heads | k of all KV heads | v of all KV heads];
  * k and v are stored at the row's slot before any row attends, so a row sees every earlier key of its sequence.
  * Query head h reads KV head floor(h / (numHeads / numKvHeads)).
@@ -129,6 +143,7 @@ export type Node =
   | EmbeddingNode
   | LayerNormNode
   | LinearNode
+  | RotaryNode
   | AttentionNode
   | LongConvolutionNode
   | ShortConvolutionNode
@@ -197,6 +212,16 @@ export class GraphBuilder {
       ...options,
       output: this.#value(input.rows, weight.shape[0]),
     });
+  }
+
+  rotary(input: Value, turns: WeightRef, shape: { numHeads: number; headSize: number }): Value {
+    const { numHeads, headSize } = shape, turned = turns.shape[1];
+    if (numHeads * headSize > input.width || turned > headSize || turned % 2 !== 0) {
+      throw new RangeError(
+        `Cannot build graph: ${turned} columns of ${numHeads} heads of ${headSize} cannot be turned in width ${input.width}`,
+      );
+    }
+    return this.#add({ op: "rotary", input, turns, ...shape, output: this.#value("tokens", input.width) });
   }
 
   attention(

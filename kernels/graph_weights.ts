@@ -32,6 +32,8 @@ function weightsOfNode(node: Node): WeightUse[] {
       const weight: WeightUse = { ref: node.weight, role: "matrix" };
       return node.bias ? [weight, { ref: node.bias, role: "vector" }] : [weight];
     }
+    case "rotary":
+      return vectors(node.turns);
     case "longConvolution":
       return [{ ref: node.filter, role: "filter" }];
     case "shortConvolution":

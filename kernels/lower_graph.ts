@@ -16,6 +16,7 @@ import { lowerLongConvolution } from "./long_convolution/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { MergeFusion } from "./merge_fusion.ts";
 import type { NormFusion } from "./norm_fusion.ts";
+import { lowerRotary } from "./rotary/gpu.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 import { lowerShortConvolution } from "./short_convolution/gpu.ts";
 
@@ -78,6 +79,8 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "rotary":
+      return lowerRotary(node, context);
     case "attention":
       return lowerAttention(node, context);
     case "longConvolution":

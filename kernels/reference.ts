@@ -10,6 +10,7 @@ import { layerNormReference } from "./layer_norm/reference.ts";
 import { linearReference } from "./linear/reference.ts";
 import { longConvolutionReference } from "./long_convolution/reference.ts";
 import type { ReferenceStates } from "./reference_states.ts";
+import { rotaryReference } from "./rotary/reference.ts";
 import { shortConvolutionReference } from "./short_convolution/reference.ts";
 import type { StepBatch } from "./step.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "./tensor_source.ts";
@@ -83,6 +84,13 @@ export class ReferenceExecutor {
           ...(node.bias && { bias: weight(node.bias) }),
           ...(node.activation && { activation: node.activation }),
           ...(node.residual && { residual: values.get(node.residual.id)! }),
+        });
+      case "rotary":
+        return rotaryReference(values.get(node.input.id)!, weight(node.turns), batch.positions, {
+          width: node.input.width,
+          numHeads: node.numHeads,
+          headSize: node.headSize,
+          turned: node.turns.shape[1],
         });
       case "attention":
         return attentionReference(values.get(node.input.id)!, node, batch, this.#caches[node.layer]);

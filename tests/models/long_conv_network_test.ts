@@ -14,7 +14,7 @@ import { type Architecture, type Network, requireWeights } from "../../models/ne
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
-import { bestToken, caseFolder, openCase, relativeError } from "./long_conv_cases.ts";
+import { bestToken, caseFolder, H3_CASES, openCase, relativeError } from "./long_conv_cases.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
@@ -61,38 +61,42 @@ function runTogether(
   return logits.map((rows) => Float64Array.from(rows));
 }
 
-Deno.test("H3's graph gives the fixture's logits, however prompts are cut into steps and batched", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), { vocabSize } = network;
-  equal(network.graph.kvLayers.length, 1);
-  deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [63 * 8, 64 * 8, 63 * 8, 64 * 8]);
-  const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder("h3-attention") });
-  for (const counts of [[100], [1], [7, 30, 1]]) {
-    const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
-    for (const [i, prompt] of [[0, 2], [1, 1]]) {
-      const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
-      console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
-      ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+for (const fixture of H3_CASES) {
+  Deno.test(`H3's graph gives the fixture's logits, however prompts are cut and batched: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
+    const network = h3.build(opened.config, opened.source), { vocabSize } = network;
+    equal(network.graph.kvLayers.length, 1);
+    const { hidden_size: width } = opened.config as { hidden_size: number };
+    const states = [63 * width, 64 * width];
+    deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...states, ...states]);
+    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+      for (const [i, prompt] of [[0, 2], [1, 1]]) {
+        const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
+        console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
+        ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+      }
     }
-  }
-});
-
-Deno.test("H3's graph gives the fixture's greedy tokens", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), runner = await executor(network);
-  const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
-    expectedDir: caseFolder("h3-attention"),
   });
-  const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
-  let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
-  const ids: number[] = [];
-  while (ids.length < greedy.length) {
-    ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
-    sequence.tokens.push(ids.at(-1)!);
-    ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
-  }
-  deepStrictEqual(ids, greedy);
-});
+
+  Deno.test(`H3's graph gives the fixture's greedy tokens: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
+    const network = h3.build(opened.config, opened.source), runner = await executor(network);
+    const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
+      expectedDir: caseFolder(fixture),
+    });
+    const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
+    let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
+    const ids: number[] = [];
+    while (ids.length < greedy.length) {
+      ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
+      sequence.tokens.push(ids.at(-1)!);
+      ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
+    }
+    deepStrictEqual(ids, greedy);
+  });
+}
 
 Deno.test("Hyena's graph in modal form gives its reference's logits, however prompts are cut and batched", async () => {
   await withFolder({}, async (folder) => {
@@ -130,7 +134,6 @@ const UNSUPPORTED: readonly [
   architecture: Architecture,
   error: RegExp,
 ][] = [
-  ["rotary attention", "h3-rotary-old-names", h3, /"rotary_dims".*not supported yet, must be 0, received 4/],
   ["exact filters", "hyena-lm", hyena, /exact Hyena filters are not supported yet; .* deno task distil/],
 ];
 
