@@ -35,6 +35,7 @@ import {
   type BlockCopy,
   requireRoomForStates,
   requireStateSlots,
+  type StateCopy,
   type StepBatch,
   type StepLimits,
 } from "./step.ts";
@@ -59,6 +60,8 @@ export class CpuPlan implements HostPlan {
   readonly #step: CpuStep;
   readonly #activations: ReadonlyMap<number, CpuActivation>;
   readonly #kvCaches: readonly CpuKvCache[];
+  /** Address of each state layer's states. */
+  readonly #states: readonly number[];
 
   private constructor(
     graph: Graph,
@@ -66,12 +69,14 @@ export class CpuPlan implements HostPlan {
     step: CpuStep,
     activations: ReadonlyMap<number, CpuActivation>,
     kvCaches: readonly CpuKvCache[],
+    states: readonly number[],
   ) {
     this.#graph = graph;
     this.#threads = threads;
     this.#step = step;
     this.#activations = activations;
     this.#kvCaches = kvCaches;
+    this.#states = states;
   }
 
   /**
@@ -117,7 +122,7 @@ export class CpuPlan implements HostPlan {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations, kvCaches);
+      return new CpuPlan(graph, threads, step, activations, kvCaches, states);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -130,6 +135,7 @@ export class CpuPlan implements HostPlan {
     if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
     this.#step.write(batch);
     for (const copy of batch.copies ?? []) this.#copyBlock(copy);
+    for (const copy of batch.stateCopies ?? []) this.#copyState(copy);
     this.#writeInputs(inputs);
     this.#threads.step();
     const { output } = this.#graph;
@@ -149,6 +155,14 @@ export class CpuPlan implements HostPlan {
       for (const [start, size] of [[keys, bytes.keys], [values, bytes.values]]) {
         memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
       }
+    });
+  }
+
+  #copyState({ from, to }: StateCopy): void {
+    const memory = new Uint8Array(this.#threads.memory.buffer);
+    this.#graph.stateLayers.forEach(({ floats }, i) => {
+      const start = this.#states[i], bytes = floats * 4;
+      memory.copyWithin(start + to * bytes, start + from * bytes, start + (from + 1) * bytes);
     });
   }
 

@@ -9,7 +9,7 @@ import { weightsOf } from "./graph_weights.ts";
 import { layerNormReference } from "./layer_norm/reference.ts";
 import { linearReference } from "./linear/reference.ts";
 import { longConvolutionReference } from "./long_convolution/reference.ts";
-import type { ReferenceStates } from "./reference_states.ts";
+import { copyState, type ReferenceStates } from "./reference_states.ts";
 import { rotaryReference } from "./rotary/reference.ts";
 import { shortConvolutionReference } from "./short_convolution/reference.ts";
 import type { StepBatch } from "./step.ts";
@@ -55,6 +55,9 @@ export class ReferenceExecutor {
    * @throws {RangeError} when the batch makes a row attend to a slot that no step has written
    */
   step(batch: StepBatch, inputs: ReferenceInputs = {}): ReferenceStep {
+    for (const { from, to } of batch.stateCopies ?? []) {
+      for (const states of this.#states) copyState(states, from, to);
+    }
     const values = new Map<number, Float64Array>();
     for (const node of this.#graph.nodes) {
       values.set(node.output.id, this.#run(node, values, batch, inputs));
