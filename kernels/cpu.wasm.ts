@@ -10,6 +10,7 @@ import {
   CALLS,
   DIAGONAL_SSM,
   EMBEDDING,
+  GATED,
   GATHER_ROWS,
   KIND,
   LAYER_NORM,
@@ -35,6 +36,7 @@ import {
 import { ceilDiv, channelTasks, numRows, word } from "./cpu_step.wasm";
 import { diagonalSsm } from "./diagonal_ssm/diagonal_ssm.wasm";
 import { embedding } from "./embedding/embedding.wasm";
+import { gated } from "./gated/gated.wasm";
 import { gatherRows } from "./gather_rows/gather_rows.wasm";
 import { layerNorm } from "./layer_norm/layer_norm.wasm";
 import { linearF32, linearI8, linearTasks } from "./linear/linear.wasm";
@@ -167,6 +169,8 @@ function runRow(call: usize, row: u32): void {
       return gatherRows(call, row);
     case ROTARY:
       return rotary(call, row);
+    case GATED:
+      return gated(call, row);
     default:
       unreachable();
   }

@@ -19,6 +19,7 @@ import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/cpu.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
+import { lowerGated } from "./gated/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
 import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
@@ -193,6 +194,8 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "gated":
+      return lowerGated(node, context);
     case "rotary":
       return lowerRotary(node, context);
     case "attention":

@@ -31,12 +31,15 @@ export interface EmbeddingNode {
   readonly output: Value;
 }
 
-/** output = (x - mean) / sqrt(var + epsilon) * scale + bias over the width, biased variance. */
+/**
+ * output = (x - mean) / sqrt(var + epsilon) * scale + bias over the width, biased variance. Without bias it is RMSNorm: the
+ * mean counts as zero (Zhang, Sennrich 2019).
+ */
 export interface LayerNormNode {
   readonly op: "layerNorm";
   readonly input: Value;
   readonly scale: WeightRef;
-  readonly bias: WeightRef;
+  readonly bias?: WeightRef;
   readonly epsilon: number;
   readonly output: Value;
 }
@@ -49,6 +52,14 @@ export interface LinearNode {
   readonly bias?: WeightRef;
   readonly activation?: Activation;
   readonly residual?: Value;
+  readonly output: Value;
+}
+
+/** output = input * SiLU(gate), column by column. */
+export interface GatedNode {
+  readonly op: "gated";
+  readonly input: Columns;
+  readonly gate: Columns;
   readonly output: Value;
 }
 
@@ -143,6 +154,7 @@ export type Node =
   | EmbeddingNode
   | LayerNormNode
   | LinearNode
+  | GatedNode
   | RotaryNode
   | AttentionNode
   | LongConvolutionNode
@@ -193,6 +205,20 @@ export class GraphBuilder {
       epsilon,
       output: this.#value(input.rows, input.width),
     });
+  }
+
+  rmsNorm(input: Value, scale: WeightRef, epsilon: number): Value {
+    const output = this.#value(input.rows, input.width);
+    return this.#add({ op: "layerNorm", input, scale, epsilon, output });
+  }
+
+  gated(input: Columns, gate: Columns): Value {
+    if (input.width !== gate.width || input.value.rows !== gate.value.rows) {
+      throw new RangeError(
+        `Cannot build graph: a gate of width ${gate.width} cannot weight width ${input.width}`,
+      );
+    }
+    return this.#add({ op: "gated", input, gate, output: this.#value(input.value.rows, input.width) });
   }
 
   linear(
@@ -330,6 +356,8 @@ export function inputsOf(node: Node): Value[] {
       return [];
     case "linear":
       return node.residual ? [node.input, node.residual] : [node.input];
+    case "gated":
+      return valuesOf(node.input, node.gate);
     case "longConvolution":
       return valuesOf(node.input, node.before, node.after, node.carried);
     case "shortConvolution":

@@ -5,6 +5,7 @@ import { lowerAttention } from "./attention/gpu.ts";
 import type { ControlLayout } from "./control.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/gpu.ts";
 import { lowerEmbedding } from "./embedding/gpu.ts";
+import { lowerGated } from "./gated/gpu.ts";
 import { lowerGatherRows } from "./gather_rows/gpu.ts";
 import type { GpuBuffers } from "./gpu_buffers.ts";
 import type { GpuContext, GpuKvCache, KernelCall } from "./gpu_op.ts";
@@ -79,6 +80,8 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "gated":
+      return lowerGated(node, context);
     case "rotary":
       return lowerRotary(node, context);
     case "attention":

@@ -1,6 +1,7 @@
 // Runs a graph in float64 with plain loops: what every backend is measured against. Slow on purpose; knows no device.
 import { attentionReference, type ReferenceKvCache } from "./attention/reference.ts";
 import { embeddingReference } from "./embedding/reference.ts";
+import { gatedReference } from "./gated/reference.ts";
 import { gatherRowsReference } from "./gather_rows/reference.ts";
 import { diagonalSsmReference } from "./diagonal_ssm/reference.ts";
 import type { Columns } from "./columns.ts";
@@ -79,7 +80,7 @@ export class ReferenceExecutor {
         return layerNormReference(
           values.get(node.input.id)!,
           weight(node.scale),
-          weight(node.bias),
+          node.bias && weight(node.bias),
           node.epsilon,
         );
       case "linear":
@@ -88,6 +89,8 @@ export class ReferenceExecutor {
           ...(node.activation && { activation: node.activation }),
           ...(node.residual && { residual: values.get(node.residual.id)! }),
         });
+      case "gated":
+        return gatedReference(readColumns(values, node.input), readColumns(values, node.gate));
       case "rotary":
         return rotaryReference(values.get(node.input.id)!, weight(node.turns), batch.positions, {
           width: node.input.width,
