@@ -1,4 +1,4 @@
-// H3 and distilled Hyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
+// H3, distilled Hyena and StripedHyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
 // against the references of these families, which share nothing with the graph but the checkpoint.
 import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
@@ -11,10 +11,19 @@ import { h3 } from "../../models/h3_network.ts";
 import { parseHyenaConfig } from "../../models/hyena.ts";
 import { hyena } from "../../models/hyena_network.ts";
 import { type Architecture, type Network, requireWeights } from "../../models/network.ts";
+import { stripedHyena } from "../../models/striped_hyena_network.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
-import { bestToken, caseFolder, H3_CASES, openCase, relativeError } from "./long_conv_cases.ts";
+import {
+  bestToken,
+  caseFolder,
+  H3_CASES,
+  type LongConvCase,
+  openCase,
+  relativeError,
+  STRIPED_CASE,
+} from "./long_conv_cases.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
@@ -61,14 +70,30 @@ function runTogether(
   return logits.map((rows) => Float64Array.from(rows));
 }
 
-for (const fixture of H3_CASES) {
-  Deno.test(`H3's graph gives the fixture's logits, however prompts are cut and batched: ${fixture}`, async () => {
+const NETWORKS: readonly {
+  fixture: LongConvCase;
+  architecture: Architecture;
+  states: (width: number) => number[];
+}[] = [
+  ...H3_CASES.map((fixture) => ({
+    fixture,
+    architecture: h3,
+    states: (width: number) => [63 * width, 64 * width],
+  })),
+  {
+    fixture: STRIPED_CASE,
+    architecture: stripedHyena,
+    states: (width: number) => [4 * width, 2 * width, 4 * width],
+  },
+];
+
+for (const { fixture, architecture, states } of NETWORKS) {
+  Deno.test(`The graph gives the fixture's logits, however prompts are cut and batched: ${fixture}`, async () => {
     using opened = await openCase(fixture);
-    const network = h3.build(opened.config, opened.source), { vocabSize } = network;
+    const network = architecture.build(opened.config, opened.source), { vocabSize } = network;
     equal(network.graph.kvLayers.length, 1);
-    const { hidden_size: width } = opened.config as { hidden_size: number };
-    const states = [63 * width, 64 * width];
-    deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...states, ...states]);
+    const layer = states((opened.config as { hidden_size: number }).hidden_size);
+    deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...layer, ...layer]);
     const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
     for (const counts of [[100], [1], [7, 30, 1]]) {
       const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
@@ -80,9 +105,9 @@ for (const fixture of H3_CASES) {
     }
   });
 
-  Deno.test(`H3's graph gives the fixture's greedy tokens: ${fixture}`, async () => {
+  Deno.test(`The graph gives the fixture's greedy tokens: ${fixture}`, async () => {
     using opened = await openCase(fixture);
-    const network = h3.build(opened.config, opened.source), runner = await executor(network);
+    const network = architecture.build(opened.config, opened.source), runner = await executor(network);
     const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
       expectedDir: caseFolder(fixture),
     });
