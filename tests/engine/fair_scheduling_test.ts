@@ -209,6 +209,26 @@ Deno.test("Scheduler gives a key that comes late a place of the key that has mos
   assert.equal(scheduler.places.numPreemptions, before, "half and half is not fought over");
 });
 
+Deno.test("Scheduler lets a key that comes late have blocks of the key that has most, also while steps go ahead", () => {
+  // What four have grown to leaves too few for the fifth, and enough for them to go ahead for long.
+  const scheduler = new Scheduler({ ...LIMITS, numBlocks: 38 }, { goesAhead: true });
+  for (let i = 0; i < 4; i++) scheduler.add(sequence(70, 150, "live", { key: "flood" }));
+  let ahead: ScheduledSequence[] | undefined, numAhead = 0;
+  function advanceAhead(): readonly ScheduledSequence[] {
+    const step = ahead ?? scheduler.schedule();
+    ahead = scheduler.scheduleAhead(step);
+    if (ahead) numAhead++;
+    scheduler.complete(step, step.map(({ draws }) => draws ? [0] : []), 1);
+    return step;
+  }
+  for (let i = 0; i < 25; i++) advanceAhead();
+  assert.ok(numAhead > 20, `${numAhead} of 25 steps began ahead`);
+  const late = sequence(200, 10, "live", { key: "late" });
+  scheduler.add(late);
+  const began = [1, 2].findIndex(() => advanceAhead().some(({ sequence }) => sequence === late));
+  assert.equal(began, 1, "with the first step that had not begun when it came");
+});
+
 const arrival = fc.record({
   priority: fc.oneof(
     { weight: 3, arbitrary: fc.constant("live" as const) },
