@@ -3,7 +3,12 @@ import fc from "../fast_check.ts";
 import type { SamplingParams } from "../../kernels/step.ts";
 import { packBatch } from "../../engine/batch.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
-import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
+import {
+  BACKGROUND_EVERY,
+  PATIENCE_STEPS,
+  type ScheduledSequence,
+  Scheduler,
+} from "../../engine/scheduler.ts";
 import { Sequence, type SequenceOptions } from "../../engine/sequence.ts";
 import { heldDraws } from "../../engine/step_budget.ts";
 import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";
@@ -15,12 +20,30 @@ function sequence(promptLength: number, maxTokens: number, options: Partial<Sequ
   return new Sequence({ promptIds, maxTokens, params: GREEDY, ...options });
 }
 
-/** Runs one step as the engine does; returns the sequences that took part. */
-function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
-  const step = scheduler.schedule();
-  if (step.length === 0) return [];
-  const batch = packBatch(step, scheduler.beginMoves());
-  const { tokenIds } = runner.stepSync(batch);
+interface Begun {
+  readonly step: readonly ScheduledSequence[];
+  readonly tokenIds: Uint32Array;
+}
+
+/**
+ * Runs one step as the engine does.
+ * @param ahead the step that has begun already, if any, and afterwards the one that has begun behind this one, if any
+ * @returns the sequences that took part
+ */
+function advance(scheduler: Scheduler, runner: FakeRunner, ahead?: Begun[]): Sequence[] {
+  const begin = (step: readonly ScheduledSequence[]): Begun => ({
+    step,
+    tokenIds: runner.stepSync(packBatch(step, scheduler.beginMoves())).tokenIds,
+  });
+  let begun = ahead?.pop();
+  if (!begun) {
+    const scheduled = scheduler.schedule();
+    if (scheduled.length === 0) return [];
+    begun = begin(scheduled);
+  }
+  const { step, tokenIds } = begun;
+  const next = ahead && scheduler.scheduleAhead(step);
+  if (next) ahead.push(begin(next));
   let sample = 0;
   const held = step.map((scheduled) => {
     const first = sample += scheduled.scoreEnd - scheduled.scoreStart;
@@ -253,10 +276,11 @@ const limits = fc.record({
 });
 
 Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
-  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0;
+  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0, begunAhead = 0;
   fc.assert(
-    fc.property(arrivals, limits, (arrivals, limits) => {
-      const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+    fc.property(arrivals, limits, fc.boolean(), fc.boolean(), (arrivals, limits, goesAhead, allLive) => {
+      const scheduler = new Scheduler(limits, { goesAhead }), runner = new FakeRunner({ limits });
+      const ahead: Begun[] | undefined = goesAhead ? [] : undefined;
       const all: Sequence[] = [];
       const cancelAt = new Map<Sequence, number>();
       let idle = 0;
@@ -284,7 +308,7 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
             const one: Sequence = sequence(promptLength, maxTokens, {
               promptIds,
               cacheSpace,
-              priority,
+              priority: allLive ? "live" : priority,
               flow,
               params,
               scorePrompt: scorePrompt && !leader,
@@ -304,7 +328,8 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
         const [oldest] = [...scheduler.places.running, ...scheduler.places.waiting].sort((a, b) =>
           a.arrival - b.arrival
         );
-        const took = advance(scheduler, runner);
+        const took = advance(scheduler, runner, ahead);
+        if (ahead?.length) begunAhead++;
         if (oldest && now - oldest.queuedAt >= PATIENCE_STEPS) {
           idle = took.includes(oldest) ? 0 : idle + 1;
           assert.ok(idle < BACKGROUND_EVERY, "the oldest made no progress");
@@ -328,7 +353,7 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
   );
   assert.ok(
     steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000 &&
-      returned > 80,
-    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back`,
+      returned > 80 && begunAhead > 500,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back, ${begunAhead} steps begun ahead`,
   );
 });
