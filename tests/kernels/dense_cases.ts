@@ -214,7 +214,7 @@ function gatedCase(width: number, all: number, first: number): DenseCase {
       const built = problem(random, graph, output, new MemorySource(), [1, 9, 66]);
       for (const { inputs } of built.steps) {
         for (const values of Object.values(inputs)) {
-          values.forEach((value, i) => values[i] = value * (i % 9 ? 1 : 60));
+          values.forEach((value, i) => values[i] = value * (i % 9 === 4 ? 60 : 1));
         }
       }
       return built;
