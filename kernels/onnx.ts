@@ -14,6 +14,7 @@ import {
   type OnnxValueInfo,
   writeOnnxModel,
 } from "./onnx_writer.ts";
+import { rotaryToOnnx } from "./rotary/onnx.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /**
@@ -93,6 +94,8 @@ function lowerNode(context: OnnxContext, node: Node): void {
       return layerNormToOnnx(context, node);
     case "linear":
       return linearToOnnx(context, node);
+    case "rotary":
+      return rotaryToOnnx(context, node);
     case "gated":
       return gatedToOnnx(context, node);
     case "attention":

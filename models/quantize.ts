@@ -44,7 +44,8 @@ export interface QuantizeResult {
  * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases and positions keep
  * their values; buffers that the network does not use are left out.
  * @throws {Deno.errors.AlreadyExists} when `target` holds a model and `force` is not set
- * @throws {TypeError} when `source` is quantised already, to no more bits than it should be
+ * @throws {TypeError} when `source` is quantised already, to no more bits than it should be, or has tensors that others
+ * are computed from
  * @throws {RangeError} when a weight is not finite
  */
 export async function quantizeCheckpoint(
@@ -54,7 +55,7 @@ export async function quantizeCheckpoint(
 ): Promise<QuantizeResult> {
   using checkpoint = await openCheckpoint(source);
   const bits = options.bits ?? 8;
-  const uses = weightsOf(checkpoint.network.graph);
+  const uses = storedUses(weightsOf(checkpoint.network.graph), checkpoint.tensors);
   const sourceBytes = requireFiner(uses, checkpoint.tensors, bits);
   await prepareTarget(source, target, "quantize", options.force ?? false);
 
@@ -70,6 +71,18 @@ export async function quantizeCheckpoint(
   await writeOtherFiles(source, target, { quantization_config: { quant_method: "hyades", bits } });
   await Deno.rename(partial, `${target}/model.safetensors`);
   return { sourceBytes, targetBytes: totalBytes(infos) };
+}
+
+/** What is to be written: what the configuration gives is computed again. */
+function storedUses(uses: readonly WeightUse[], tensors: TensorSource): WeightUse[] {
+  const from = (use: WeightUse) => tensors.computedFrom?.(use.ref.name);
+  const computed = uses.find((use) => from(use) === "tensors");
+  if (computed) {
+    throw new TypeError(
+      `Cannot quantize: "${computed.ref.name}" is computed from other tensors, which a quantized folder would lack`,
+    );
+  }
+  return uses.filter((use) => from(use) === undefined);
 }
 
 /**

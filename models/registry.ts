@@ -1,8 +1,9 @@
 // The architectures that a checkpoint may name in config.json.
 import { gptBigCode } from "./gpt_bigcode.ts";
 import type { Architecture } from "./network.ts";
+import { qwen2 } from "./qwen2.ts";
 
-const architectures: readonly Architecture[] = [gptBigCode];
+const architectures: readonly Architecture[] = [gptBigCode, qwen2];
 
 /**
  * The architecture of a configuration.
