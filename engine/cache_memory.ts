@@ -16,10 +16,11 @@ interface MovesUnderWay {
 /**
  * The tree holds one reference of each of its blocks, of the device's block or of the slot. A block on the device with
  * no other is unused; a parked one always is. Blocks are taken from the unused, slots from the parked, each time what was
- * let go of longest ago; but what nobody wanted again while it was on the device is parked only where a slot is free.
- * Many prompts that are read once would else cost time in every step, and what is worth parking its slots. Who holds a block holds its ancestors too, and lets go of them no earlier; so the descendants
- * of an unused block are parked, or unused and come before it; those of a parked one are parked and come before it. What
- * gives way never leads to anything that stays.
+ * let go of longest ago; but what nobody wanted again while it was on the device is parked only where a slot is free, or
+ * has what follows it. Many prompts that are read once would else cost time in every step, and what is worth parking its
+ * slots. Who holds a block holds its ancestors too, and lets go of them no earlier; so the descendants of an unused block
+ * are parked, or unused and come before it; those of a parked one are parked and come before it. What gives way never
+ * leads to anything that stays.
  *
  * Moves collect until a step begins that makes them. A slot that it reads has a reference more until it has run: parks
  * come first in a step, so nothing may be parked there.
@@ -225,8 +226,7 @@ export class CacheMemory {
 
   /** Parks an unused block, or has it forgotten where there is no slot for it. */
   #evict(cached: CachedBlock) {
-    // Without it, what follows it is of no use.
-    const slot = this.#slotOf(cached) ?? this.#freeSlot(cached.wanted || cached.children.size > 0);
+    const slot = this.#slotOf(cached) ?? this.#freeSlot(cached);
     if (slot === undefined) return this.#forget(cached);
     const { block } = cached;
     if (!this.#unparks.delete(block)) this.#parks.set(slot, block);
@@ -242,10 +242,12 @@ export class CacheMemory {
     return slot;
   }
 
-  /** @param isWorthAnother whether what was let go of longest ago gives way for it */
-  #freeSlot(isWorthAnother: boolean): number | undefined {
-    while (isWorthAnother && this.#slots?.numFree === 0 && this.#parked.size > 0) {
-      this.#forget(this.#parked.oldest!);
+  /** For what was wanted again, what was let go of longest ago gives way; else what follows it, of no use without it. */
+  #freeSlot(cached: CachedBlock): number | undefined {
+    while (this.#slots?.numFree === 0) {
+      const last = cached.wanted ? this.#parked.oldest : endBelow(cached);
+      if (!last) break;
+      this.#forget(last);
     }
     return this.#slots?.allocate(1)?.[0];
   }
@@ -257,6 +259,17 @@ export class CacheMemory {
     this.#unparks.set(block, slot);
     Object.assign(cached, { block, parked: false });
   }
+}
+
+/** A descendant without descendants. */
+function endBelow({ children }: CachedBlock): CachedBlock | undefined {
+  let end: CachedBlock | undefined;
+  for (let siblings = first(children); siblings; siblings = first(end!.children)) [end] = siblings;
+  return end;
+}
+
+function first(children: CachedBlock["children"]): Set<CachedBlock> | undefined {
+  return children.values().next().value;
 }
 
 /** Of each block or slot the place in the order, from 1; 0 for others. */

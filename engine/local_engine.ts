@@ -225,6 +225,7 @@ export class LocalEngine implements Engine {
     const result = await this.#resultOf(current);
     const now = this.#now(), ms = now - Math.max(current.begunAt, this.#doneAt);
     this.#doneAt = now;
+    if (this.#ahead) this.#started(this.#ahead, now);
     let deliverRest = () => {};
     if (result) {
       this.#pacer.stepTook(current.step, ms);
@@ -249,13 +250,19 @@ export class LocalEngine implements Engine {
   /** Undefined when there is nothing to do. */
   #beginStep(): StepInFlight | undefined {
     const step = this.#scheduler!.schedule(this.#pacer.paceAt(this.#now()));
-    return step.length > 0 ? this.#begin(step) : undefined;
+    if (step.length === 0) return undefined;
+    const begun = this.#begin(step);
+    this.#started(begun, begun.begunAt);
+    return begun;
   }
 
   #begin(step: readonly ScheduledSequence[]): StepInFlight {
-    const begun = this.#steps!.begin(step, this.#scheduler!.beginMoves());
-    for (const { sequence } of step) this.#inFlight.of(sequence)!.start(begun.begunAt);
-    return begun;
+    return this.#steps!.begin(step, this.#scheduler!.beginMoves());
+  }
+
+  /** The device works on it: one that has begun ahead waits for the step before. */
+  #started({ step }: StepInFlight, now: number) {
+    for (const { sequence } of step) this.#inFlight.of(sequence)?.start(now);
   }
 
   /** The step after `current`, where the runner takes it now and it is known. Whoever comes meanwhile waits a step more. */

@@ -292,6 +292,15 @@ export class Places {
     return true;
   }
 
+  /** Whether all who wait would be admitted, though nobody loses a place and the cache has nothing of them. */
+  get hasRoomForAll(): boolean {
+    const all = this.#running.length + this.#waiting.length;
+    if (all > this.maxRunning) return false;
+    // A block more for each, for a copy that it may need.
+    const missing = this.#waiting.reduce((sum, { numTokens }) => sum + blocksFor(numTokens) + 1, 0);
+    return missing + all <= this.#cache.numAvailable;
+  }
+
   /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
   #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
     const missing = blocksFor(sequence.numTokens) - hit.numBlocks;

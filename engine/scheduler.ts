@@ -122,6 +122,8 @@ export class Scheduler {
     if (this.#speculation?.wouldDraft(going, this.#limits)) return undefined;
     const elder = this.#elder();
     if (elder?.state === "waiting" || !this.#lendBlocks(progress)) return undefined;
+    // Whoever waits for a place, or for blocks, has them from a step that is not ahead.
+    if (this.#places.waiting.length > 0 && !this.#places.hasRoomForAll) return undefined;
     this.#steps++;
     const plan = this.#newPlan(elder, progress);
     const before = current.reduce((rows, { numTokens }) => rows + numTokens, 0);
@@ -147,11 +149,7 @@ export class Scheduler {
     if (live > 0 && live < running.length || live === 0 && pace.backgroundRows < Infinity) return false;
     const decodes = running.every((one) => progress.numUncomputed(one) <= 1);
     if (live === 0) return decodes && waiting.length === 0;
-    // Whoever waits for a place, or has to give way to live work, has it from a step that is not ahead.
-    const room = waiting.length === 0 ||
-      waiting.every(({ rank }) => rank === 0) &&
-        running.length + waiting.length <= this.#places.maxRunning;
-    if (!room) return false;
+    if (waiting.some(({ rank }) => rank > 0)) return false; // Their turn is another step's.
     if (decodes && waiting.length === 0) return true;
     // Two steps in which prompts are read take together no longer than one may.
     const rows = current.reduce((sum, { numTokens }) => sum + numTokens, 0);

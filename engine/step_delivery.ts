@@ -31,7 +31,8 @@ export class StepDelivery {
 
   /**
    * Records a step that has run, and delivers what the next one depends on: what may end, prompts, and tokens by which
-   * later ones are chosen. Sequences that ended while the step ran get nothing.
+   * later ones are chosen. Sequences that ended while the step ran get nothing, nor do those that lost their place to a
+   * step that failed: they will draw the same again.
    * @param ms milliseconds that the step took
    * @returns delivers the rest, to be called once; whoever ends then has a row in the next step for nothing
    */
@@ -48,7 +49,7 @@ export class StepDelivery {
     const yields = yieldsOf(step, result);
     scheduler.complete(step, yields.map(({ held }) => held), ms);
     const [later, first] = partition(
-      yields,
+      yields.filter(({ scheduled }) => scheduled.sequence.state === "running"),
       (one) => !prompts.has(one.scheduled.sequence) && this.#goesOn(one),
     );
     for (const one of first) this.#deliverOne(one, prompts.has(one.scheduled.sequence), now);

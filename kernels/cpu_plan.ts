@@ -19,6 +19,7 @@ import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/cpu.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
+import { lowerGated } from "./gated/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
 import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
@@ -28,12 +29,14 @@ import { lowerLinear } from "./linear/cpu.ts";
 import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
 import { lowerLongConvolution } from "./long_convolution/cpu.ts";
 import { mostQueryLength } from "./long_convolution/sizes.ts";
+import { lowerRotary } from "./rotary/cpu.ts";
 import { lowerShortConvolution } from "./short_convolution/cpu.ts";
 import {
   BLOCK_SIZE,
   type BlockCopy,
   requireRoomForStates,
   requireStateSlots,
+  type StateCopy,
   type StepBatch,
   type StepLimits,
 } from "./step.ts";
@@ -58,6 +61,8 @@ export class CpuPlan implements HostPlan {
   readonly #step: CpuStep;
   readonly #activations: ReadonlyMap<number, CpuActivation>;
   readonly #kvCaches: readonly CpuKvCache[];
+  /** Address of each state layer's states. */
+  readonly #states: readonly number[];
 
   private constructor(
     graph: Graph,
@@ -65,12 +70,14 @@ export class CpuPlan implements HostPlan {
     step: CpuStep,
     activations: ReadonlyMap<number, CpuActivation>,
     kvCaches: readonly CpuKvCache[],
+    states: readonly number[],
   ) {
     this.#graph = graph;
     this.#threads = threads;
     this.#step = step;
     this.#activations = activations;
     this.#kvCaches = kvCaches;
+    this.#states = states;
   }
 
   /**
@@ -116,7 +123,7 @@ export class CpuPlan implements HostPlan {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations, kvCaches);
+      return new CpuPlan(graph, threads, step, activations, kvCaches, states);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -129,6 +136,7 @@ export class CpuPlan implements HostPlan {
     if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
     this.#step.write(batch);
     for (const copy of batch.copies ?? []) this.#copyBlock(copy);
+    for (const copy of batch.stateCopies ?? []) this.#copyState(copy);
     this.#writeInputs(inputs);
     this.#threads.step();
     const { output } = this.#graph;
@@ -148,6 +156,14 @@ export class CpuPlan implements HostPlan {
       for (const [start, size] of [[keys, bytes.keys], [values, bytes.values]]) {
         memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
       }
+    });
+  }
+
+  #copyState({ from, to }: StateCopy): void {
+    const memory = new Uint8Array(this.#threads.memory.buffer);
+    this.#graph.stateLayers.forEach(({ floats }, i) => {
+      const start = this.#states[i], bytes = floats * 4;
+      memory.copyWithin(start + to * bytes, start + from * bytes, start + (from + 1) * bytes);
     });
   }
 
@@ -178,6 +194,10 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "gated":
+      return lowerGated(node, context);
+    case "rotary":
+      return lowerRotary(node, context);
     case "attention":
       return lowerAttention(node, context);
     case "gatherRows":

@@ -5,6 +5,8 @@ import type { TensorInfo, TensorSource } from "../kernels/tensor_source.ts";
 export interface DerivedTensor {
   readonly name: string;
   readonly shape: readonly number[];
+  /** Default: from the checkpoint's tensors. */
+  readonly from?: "config";
   /** All values, in order; asked for once, when the first of them is read. */
   readonly compute: () => Promise<Float32Array<ArrayBuffer>>;
 }
@@ -27,6 +29,11 @@ export class DerivedSource implements TensorSource {
   find(name: string): TensorInfo | undefined {
     const derived = this.#derived.get(name);
     return derived ? { name, dtype: "F32", shape: derived.shape } : this.#source.find(name);
+  }
+
+  computedFrom(name: string): "config" | "tensors" | undefined {
+    const derived = this.#derived.get(name);
+    return derived ? derived.from ?? "tensors" : this.#source.computedFrom?.(name);
   }
 
   async readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -11,7 +11,7 @@ import {
   type TensorInfo,
   type TensorSource,
 } from "../kernels/tensor_source.ts";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { openCheckpoint } from "./checkpoint.ts";
 import { prepareTarget, writeOtherFiles } from "./converted_folder.ts";
 import { quantizeRowsToInt4 } from "./int4_rounding.ts";
 import { weightsOf, type WeightUse } from "../kernels/graph_weights.ts";
@@ -44,8 +44,8 @@ export interface QuantizeResult {
  * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases and positions keep
  * their values; buffers that the network does not use are left out.
  * @throws {Deno.errors.AlreadyExists} when `target` holds a model and `force` is not set
- * @throws {TypeError} when `source` is quantised already, to no more bits than it should be, or is of a family some of
- * whose weights are computed when it is loaded
+ * @throws {TypeError} when `source` is quantised already, to no more bits than it should be, or has tensors that others
+ * are computed from
  * @throws {RangeError} when a weight is not finite
  */
 export async function quantizeCheckpoint(
@@ -54,9 +54,8 @@ export async function quantizeCheckpoint(
   options: QuantizeOptions = {},
 ): Promise<QuantizeResult> {
   using checkpoint = await openCheckpoint(source);
-  requireStored(checkpoint);
   const bits = options.bits ?? 8;
-  const uses = weightsOf(checkpoint.network.graph);
+  const uses = storedUses(weightsOf(checkpoint.network.graph), checkpoint.tensors);
   const sourceBytes = requireFiner(uses, checkpoint.tensors, bits);
   await prepareTarget(source, target, "quantize", options.force ?? false);
 
@@ -74,12 +73,16 @@ export async function quantizeCheckpoint(
   return { sourceBytes, targetBytes: totalBytes(infos) };
 }
 
-/** What is computed on loading is computed of tensors that no graph names: they would be left out. */
-function requireStored({ architecture, network }: Checkpoint): void {
-  if (!network.tensors) return;
-  throw new TypeError(
-    `Cannot quantize: "${architecture}" models cannot be quantised yet; serve them as they are`,
-  );
+/** What is to be written: what the configuration gives is computed again. */
+function storedUses(uses: readonly WeightUse[], tensors: TensorSource): WeightUse[] {
+  const from = (use: WeightUse) => tensors.computedFrom?.(use.ref.name);
+  const computed = uses.find((use) => from(use) === "tensors");
+  if (computed) {
+    throw new TypeError(
+      `Cannot quantize: "${computed.ref.name}" is computed from other tensors, which a quantized folder would lack`,
+    );
+  }
+  return uses.filter((use) => from(use) === undefined);
 }
 
 /**

@@ -94,6 +94,28 @@ Deno.test("LocalEngine ends a prompt that takes longer than its deadline with no
   assert.deepEqual([freeBlocks, steps], [totalBlocks, 2], "the second had begun");
 });
 
+Deno.test("LocalEngine does not count the step before against the prompt deadline of whose step has begun ahead", async () => {
+  await using held = await openHeld();
+  const { gate, clock, fake: { engine, runners: [runner] } } = held;
+  const run = runner.step.bind(runner);
+  let begun = 0;
+  runner.step = (batch) => {
+    begun++;
+    return run(batch);
+  };
+  const first = collect(engine.submit(request(textPrompt("x"), { maxTokens: 20, speculation: false })));
+  await until(() => gate.waiting === 1 && begun === 2);
+  const second = collect(engine.submit(request(textPrompt("y"), { deadlines: { promptMs: 50 } })));
+  gate.openOnce();
+  await until(() => gate.waiting === 1 && begun === 3);
+  // The second of the first's steps takes long; the other's prompt, which is a single token, has been given to the runner.
+  clock.now = 1000;
+  gate.open();
+  const { ids, finish } = completionOf(await second);
+  await first;
+  assert.deepEqual([ids.length, finish.timings.queueMs], [8, 1000]);
+});
+
 Deno.test("LocalEngine finishes a warm-up whatever its prompt deadline", async () => {
   await using held = await openHeld({ limits: { maxTokens: 8 } });
   const warmUp = request(textPrompt("p".repeat(40)), {

@@ -48,11 +48,15 @@ function sequence(
 /** A step without a model, whose every token is the same, so that drafts are right. */
 function advance(scheduler: Scheduler, pace?: StepPace): readonly ScheduledSequence[] {
   const step = scheduler.schedule(pace);
+  end(scheduler, step);
+  return step;
+}
+
+function end(scheduler: Scheduler, step: readonly ScheduledSequence[]) {
   scheduler.complete(step, step.map((one) => one.draws ? heldDraws(one, new Uint8Array(16)) : []), 1);
   for (const { sequence } of step) {
     if (sequence.promptDone && sequence.numGenerated >= sequence.maxTokens) scheduler.finish(sequence);
   }
-  return step;
 }
 
 function rowsOf(step: readonly ScheduledSequence[], wanted: (sequence: Sequence) => boolean): number {
@@ -209,6 +213,26 @@ Deno.test("Scheduler gives a key that comes late a place of the key that has mos
   assert.equal(scheduler.places.numPreemptions, before, "half and half is not fought over");
 });
 
+Deno.test("Scheduler lets a key that comes late have blocks of the key that has most, also while steps go ahead", () => {
+  // What four have grown to leaves too few for the fifth, and enough for them to go ahead for long.
+  const scheduler = new Scheduler({ ...LIMITS, numBlocks: 38 }, { goesAhead: true });
+  for (let i = 0; i < 4; i++) scheduler.add(sequence(70, 150, "live", { key: "flood" }));
+  let ahead: ScheduledSequence[] | undefined, numAhead = 0;
+  function advanceAhead(): readonly ScheduledSequence[] {
+    const step = ahead ?? scheduler.schedule();
+    ahead = scheduler.scheduleAhead(step);
+    if (ahead) numAhead++;
+    end(scheduler, step);
+    return step;
+  }
+  for (let i = 0; i < 25; i++) advanceAhead();
+  assert.ok(numAhead > 20, `${numAhead} of 25 steps began ahead`);
+  const late = sequence(200, 10, "live", { key: "late" });
+  scheduler.add(late);
+  const began = [1, 2].findIndex(() => advanceAhead().some(({ sequence }) => sequence === late));
+  assert.equal(began, 1, "with the first step that had not begun when it came");
+});
+
 const arrival = fc.record({
   priority: fc.oneof(
     { weight: 3, arbitrary: fc.constant("live" as const) },
@@ -223,6 +247,8 @@ const arrival = fc.record({
 const traces = fc.record({
   arrivals: fc.array(arrival, { minLength: 3, maxLength: 24 }),
   speculates: fc.boolean(),
+  /** Steps begin before the one under way is complete, where they can. */
+  ahead: fc.boolean(),
 });
 type Trace = typeof traces extends { generate(...args: never[]): { value: infer T } } ? T : never;
 
@@ -238,19 +264,21 @@ interface Watched {
 
 /** Runs a trace to its end. @returns what arrived, with how long it waited and might have */
 function simulate(
-  { arrivals, speculates }: Trace,
+  { arrivals, speculates, ahead }: Trace,
   limits: StepLimits,
   bound: (sequence: Sequence, others: readonly Sequence[]) => number,
 ): Watched[] {
   const scheduler = new Scheduler(
     limits,
-    speculates ? { speculation: new Speculation({ firstChance: 1 }) } : {},
+    { goesAhead: ahead, ...(speculates && { speculation: new Speculation({ firstChance: 1 }) }) },
   );
   const all: Watched[] = [];
-  let step = 0;
+  let step = 0, begun: readonly ScheduledSequence[] | undefined;
   function tick() {
     step++;
-    const took = advance(scheduler);
+    const took = begun ?? scheduler.schedule();
+    begun = ahead ? scheduler.scheduleAhead(took) : undefined;
+    end(scheduler, took);
     for (const one of all) {
       if (one.wait === undefined && took.some(({ sequence }) => sequence === one.sequence)) {
         one.wait = step - one.addedAt;
@@ -266,7 +294,7 @@ function simulate(
     for (const other of all) {
       if (other.wait === undefined && one.rank === 0 && other.sequence.flow.key === key) other.joined = true;
     }
-    all.push({ sequence: one, addedAt: step, bound: bound(one, unfinished) });
+    all.push({ sequence: one, addedAt: step + (begun ? 1 : 0), bound: bound(one, unfinished) });
   }
   for (let i = 0; tick(); i++) assert.ok(i < 20_000, "it never ends");
   scheduler.places.checkIntegrity();

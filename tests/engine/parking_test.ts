@@ -53,18 +53,29 @@ Deno.test("PrefixCache parks what nobody wanted again where a slot is free, and 
   for (const first of [0, 100, 200, 300, 400, 500]) compute(machine, numbers(48, first));
   assert.deepEqual(
     found(),
-    [16, 48, 0, 0],
+    [48, 16, 0, 0],
     "the slots are full with the first two, and those that follow are forgotten",
   );
   computeTwice(machine, numbers(48, 600));
-  assert.deepEqual(found(), [16, 48, 0, 0]);
+  assert.deepEqual(found(), [48, 16, 0, 0]);
   compute(machine, numbers(48, 700));
   assert.equal(numTokensOf(machine.find("", numbers(48, 600))), 48);
   assert.deepEqual(
     found(),
-    [0, 32, 0, 0],
+    [16, 16, 0, 0],
     "what was used twice is parked where another was that was parked longest ago",
   );
+});
+
+Deno.test("PrefixCache gives a prompt that nobody wanted again no slots but the free ones, though its end is in one", () => {
+  const machine = new Machine(4, 4);
+  computeTwice(machine, numbers(48));
+  // Parks three blocks that are wanted, and has the fourth slot for its own.
+  compute(machine, numbers(64, 100));
+  compute(machine, numbers(64, 200));
+  const found = () => [0, 100].map((first) => numTokensOf(machine.find("", numbers(48, first))));
+  assert.deepEqual(found(), [48, 16], "the beginning takes the slot of what follows it");
+  assert.equal(machine.cache.numParked, 4);
 });
 
 Deno.test("PrefixCache takes a block that was computed again in the place of the parked one", () => {

@@ -3,7 +3,12 @@ import fc from "../fast_check.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import { packBatch } from "../../engine/batch.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
-import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
+import {
+  BACKGROUND_EVERY,
+  PATIENCE_STEPS,
+  type ScheduledSequence,
+  Scheduler,
+} from "../../engine/scheduler.ts";
 import { Sequence, type SequenceOptions } from "../../engine/sequence.ts";
 import { heldDraws } from "../../engine/step_budget.ts";
 import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";
@@ -15,12 +20,30 @@ function sequence(promptLength: number, maxTokens: number, options: Partial<Sequ
   return new Sequence({ promptIds, maxTokens, params: GREEDY, ...options });
 }
 
-/** Runs one step as the engine does; returns the sequences that took part. */
-function advance(scheduler: Scheduler, runner: FakeRunner): Sequence[] {
-  const step = scheduler.schedule();
-  if (step.length === 0) return [];
-  const batch = packBatch(step, scheduler.beginMoves());
-  const { tokenIds } = runner.stepSync(batch);
+interface Begun {
+  readonly step: readonly ScheduledSequence[];
+  readonly tokenIds: Uint32Array;
+}
+
+/**
+ * Runs one step as the engine does.
+ * @param ahead the step that has begun already, if any, and afterwards the one that has begun behind this one, if any
+ * @returns the sequences that took part
+ */
+function advance(scheduler: Scheduler, runner: FakeRunner, ahead?: Begun[]): Sequence[] {
+  const begin = (step: readonly ScheduledSequence[]): Begun => ({
+    step,
+    tokenIds: runner.stepSync(packBatch(step, scheduler.beginMoves())).tokenIds,
+  });
+  let begun = ahead?.pop();
+  if (!begun) {
+    const scheduled = scheduler.schedule();
+    if (scheduled.length === 0) return [];
+    begun = begin(scheduled);
+  }
+  const { step, tokenIds } = begun;
+  const next = ahead && scheduler.scheduleAhead(step);
+  if (next) ahead.push(begin(next));
   let sample = 0;
   const held = step.map((scheduled) => {
     const first = sample += scheduled.scoreEnd - scheduled.scoreStart;
@@ -260,14 +283,16 @@ interface WorkTally {
   readonly reused: number;
   readonly copied: number;
   readonly returned: number;
+  readonly begunAhead: number;
 }
 
 /** Random arrivals and cancellations: no block or slot is lost, the oldest goes on, and tokens are those of lone runs. */
 function checkRandomWork(limits: fc.Arbitrary<StepLimits>): WorkTally {
-  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0;
+  let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0, begunAhead = 0;
   fc.assert(
-    fc.property(arrivals, limits, (arrivals, limits) => {
-      const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+    fc.property(arrivals, limits, fc.boolean(), fc.boolean(), (arrivals, limits, goesAhead, allLive) => {
+      const scheduler = new Scheduler(limits, { goesAhead }), runner = new FakeRunner({ limits });
+      const ahead: Begun[] | undefined = goesAhead ? [] : undefined;
       const all: Sequence[] = [];
       const cancelAt = new Map<Sequence, number>();
       let idle = 0;
@@ -295,7 +320,7 @@ function checkRandomWork(limits: fc.Arbitrary<StepLimits>): WorkTally {
             const one: Sequence = sequence(promptLength, maxTokens, {
               promptIds,
               cacheSpace,
-              priority,
+              priority: allLive ? "live" : priority,
               flow,
               params,
               scorePrompt: scorePrompt && !leader,
@@ -315,7 +340,8 @@ function checkRandomWork(limits: fc.Arbitrary<StepLimits>): WorkTally {
         const [oldest] = [...scheduler.places.running, ...scheduler.places.waiting].sort((a, b) =>
           a.arrival - b.arrival
         );
-        const took = advance(scheduler, runner);
+        const took = advance(scheduler, runner, ahead);
+        if (ahead?.length) begunAhead++;
         if (oldest && now - oldest.queuedAt >= PATIENCE_STEPS) {
           idle = took.includes(oldest) ? 0 : idle + 1;
           assert.ok(idle < BACKGROUND_EVERY, "the oldest made no progress");
@@ -338,15 +364,15 @@ function checkRandomWork(limits: fc.Arbitrary<StepLimits>): WorkTally {
     }),
     { numRuns: 150 },
   );
-  return { steps, preemptions, cancelled, reused, copied, returned };
+  return { steps, preemptions, cancelled, reused, copied, returned, begunAhead };
 }
 
 Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
-  const { steps, preemptions, cancelled, reused, copied, returned } = checkRandomWork(limits);
+  const { steps, preemptions, cancelled, reused, copied, returned, begunAhead } = checkRandomWork(limits);
   assert.ok(
     steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000 &&
-      returned > 80,
-    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back`,
+      returned > 80 && begunAhead > 500,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back, ${begunAhead} steps begun ahead`,
   );
 });
 
@@ -356,10 +382,10 @@ Deno.test("Scheduler does so with states too, of few slots: what loses its place
     numHostBlocks: 0,
     numStateSlots,
   }));
-  const { steps, preemptions, cancelled, ...moved } = checkRandomWork(withStates);
+  const { steps, preemptions, cancelled, begunAhead, ...moved } = checkRandomWork(withStates);
   assert.ok(
-    steps > 3000 && preemptions > 50 && cancelled > 50,
-    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled`,
+    steps > 3000 && preemptions > 50 && cancelled > 50 && begunAhead > 300,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${begunAhead} steps begun ahead`,
   );
   assert.deepEqual(moved, { reused: 0, copied: 0, returned: 0 });
 });

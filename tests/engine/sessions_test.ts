@@ -98,7 +98,11 @@ Deno.test("Sessions.supersededBy() never ends the request of another key, sessio
 
 Deno.test("LocalEngine ends a superseded request in the queue, in prefill and in decode, with what it has", async () => {
   const gate = new Gate();
-  await using fake = await openFakeEngine({ limits: { maxSequences: 1 }, beforeStep: () => gate.pass() });
+  await using fake = await openFakeEngine({
+    limits: { maxSequences: 1 },
+    stepsInFlight: 1,
+    beforeStep: () => gate.pass(),
+  });
   using _ = { [Symbol.dispose]: () => gate.open() };
   const { engine } = fake;
   const submit = (text: string) =>

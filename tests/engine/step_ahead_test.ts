@@ -189,6 +189,50 @@ Deno.test("LocalEngine gives batch work no more steps beside live work with two 
   await batch;
 });
 
+Deno.test("LocalEngine tells nobody a token twice who was in a step ahead of one that failed, with host memory", async () => {
+  const holds: PromiseWithResolvers<void>[] = [];
+  const beforeStep = () => {
+    const hold = Promise.withResolvers<void>();
+    holds.push(hold);
+    return hold.promise;
+  };
+  const maxTokens = 7;
+  const wanted = request(textPrompt("x"), { maxTokens: 4 });
+  await using other = await openFakeEngine({}, PLAIN);
+  const alone = completionOf(await collect(other.engine.submit(wanted))).ids;
+  await using fake = await openFakeEngine({ beforeStep, limits: { numHostBlocks: 8 } }, PLAIN);
+  const { engine, runners: [runner] } = fake;
+  const run = runner.step.bind(runner);
+  let begun = 0;
+  runner.step = (batch) => {
+    begun++;
+    return run(batch);
+  };
+  const first = assert.rejects(
+    collect(engine.submit(request(textPrompt("abc"), { maxTokens }))),
+    /a step that fails/,
+  );
+  for (let i = 0; i < maxTokens - 2; i++) {
+    await until(() => holds.length > 0);
+    holds.shift()!.resolve();
+  }
+  await until(() => holds.length > 0 && begun === maxTokens);
+  const second = collect(engine.submit(wanted));
+  holds.shift()!.resolve();
+  // Its prompt is read in the step after the other's last.
+  await until(() => holds.length > 0 && begun === maxTokens + 1);
+  holds.shift()!.reject(new Error("a step that fails"));
+  await first;
+  let done = false;
+  const over = () => void (done = true);
+  second.then(over, over);
+  while (!done) {
+    await until(() => done || holds.length > 0);
+    holds.shift()?.resolve();
+  }
+  assert.deepEqual(completionOf(await second).ids, alone);
+});
+
 /** Loses its device in the first of two steps that are under way; the second is never answered. */
 class DyingRunner extends FakeRunner {
   dying = false;

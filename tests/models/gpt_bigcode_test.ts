@@ -76,7 +76,7 @@ for (const kind of ["multiQuery", "multiHead"] as const) {
   });
 }
 
-const FIXTURES = PARITY_CASES.filter(({ name }) => name !== "hyades-starcoder-31m");
+const FIXTURES = PARITY_CASES.filter(({ name }) => /^m[qh]a-/.test(name));
 
 async function openFixture(modelDir: string) {
   const source = await SafetensorsSource.open(await findTensors(modelDir));
@@ -241,6 +241,6 @@ Deno.test("buildGptBigCode() takes files saved without the transformer prefix", 
 
 Deno.test("architectureOf() refuses a model_type that is not supported, naming those that are", () => {
   equal(architectureOf(TINY), gptBigCode);
-  throws(() => architectureOf({ model_type: "llama" }), /must be one of "gpt_bigcode", received "llama"/);
+  throws(() => architectureOf({ model_type: "llama" }), /must be one of "gpt_bigcode", .*received "llama"/);
   throws(() => architectureOf(null), /received undefined/);
 });

@@ -16,9 +16,10 @@ export const GOLDEN = golden;
 
 export const H3_CASES = ["h3-attention", "h3-rotary-old-names"] as const;
 export const HYENA_CASES = ["hyena-lm", "hyena-dna-hf"] as const;
+export const STRIPED_CASE = "striped-hyena" as const;
 export const LONG_CONV_CASES = [...H3_CASES, ...HYENA_CASES];
 
-export type LongConvCase = (typeof LONG_CONV_CASES)[number];
+export type LongConvCase = (typeof LONG_CONV_CASES)[number] | typeof STRIPED_CASE;
 
 export function caseFolder(name: LongConvCase): string {
   return fileURLToPath(new URL(`../fixtures/long_conv/${name}`, import.meta.url));

@@ -1,4 +1,4 @@
-// H3 and distilled Hyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
+// H3, distilled Hyena and StripedHyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
 // against the references of these families, which share nothing with the graph but the checkpoint.
 import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
@@ -11,10 +11,19 @@ import { h3 } from "../../models/h3_network.ts";
 import { parseHyenaConfig } from "../../models/hyena.ts";
 import { hyena } from "../../models/hyena_network.ts";
 import { type Architecture, type Network, requireWeights } from "../../models/network.ts";
+import { stripedHyena } from "../../models/striped_hyena_network.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
-import { bestToken, caseFolder, openCase, relativeError } from "./long_conv_cases.ts";
+import {
+  bestToken,
+  caseFolder,
+  H3_CASES,
+  type LongConvCase,
+  openCase,
+  relativeError,
+  STRIPED_CASE,
+} from "./long_conv_cases.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
@@ -61,38 +70,58 @@ function runTogether(
   return logits.map((rows) => Float64Array.from(rows));
 }
 
-Deno.test("H3's graph gives the fixture's logits, however prompts are cut into steps and batched", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), { vocabSize } = network;
-  equal(network.graph.kvLayers.length, 1);
-  deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [63 * 8, 64 * 8, 63 * 8, 64 * 8]);
-  const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder("h3-attention") });
-  for (const counts of [[100], [1], [7, 30, 1]]) {
-    const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
-    for (const [i, prompt] of [[0, 2], [1, 1]]) {
-      const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
-      console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
-      ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
-    }
-  }
-});
+const NETWORKS: readonly {
+  fixture: LongConvCase;
+  architecture: Architecture;
+  states: (width: number) => number[];
+}[] = [
+  ...H3_CASES.map((fixture) => ({
+    fixture,
+    architecture: h3,
+    states: (width: number) => [63 * width, 64 * width],
+  })),
+  {
+    fixture: STRIPED_CASE,
+    architecture: stripedHyena,
+    states: (width: number) => [4 * width, 2 * width, 4 * width],
+  },
+];
 
-Deno.test("H3's graph gives the fixture's greedy tokens", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), runner = await executor(network);
-  const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
-    expectedDir: caseFolder("h3-attention"),
+for (const { fixture, architecture, states } of NETWORKS) {
+  Deno.test(`The graph gives the fixture's logits, however prompts are cut and batched: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
+    const network = architecture.build(opened.config, opened.source), { vocabSize } = network;
+    equal(network.graph.kvLayers.length, 1);
+    const layer = states((opened.config as { hidden_size: number }).hidden_size);
+    deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...layer, ...layer]);
+    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+      for (const [i, prompt] of [[0, 2], [1, 1]]) {
+        const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
+        console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
+        ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+      }
+    }
   });
-  const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
-  let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
-  const ids: number[] = [];
-  while (ids.length < greedy.length) {
-    ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
-    sequence.tokens.push(ids.at(-1)!);
-    ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
-  }
-  deepStrictEqual(ids, greedy);
-});
+
+  Deno.test(`The graph gives the fixture's greedy tokens: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
+    const network = architecture.build(opened.config, opened.source), runner = await executor(network);
+    const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
+      expectedDir: caseFolder(fixture),
+    });
+    const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
+    let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
+    const ids: number[] = [];
+    while (ids.length < greedy.length) {
+      ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
+      sequence.tokens.push(ids.at(-1)!);
+      ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
+    }
+    deepStrictEqual(ids, greedy);
+  });
+}
 
 Deno.test("Hyena's graph in modal form gives its reference's logits, however prompts are cut and batched", async () => {
   await withFolder({}, async (folder) => {
@@ -130,7 +159,6 @@ const UNSUPPORTED: readonly [
   architecture: Architecture,
   error: RegExp,
 ][] = [
-  ["rotary attention", "h3-rotary-old-names", h3, /"rotary_dims".*not supported yet, must be 0, received 4/],
   ["exact filters", "hyena-lm", hyena, /exact Hyena filters are not supported yet; .* deno task distil/],
 ];
 

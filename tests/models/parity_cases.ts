@@ -30,6 +30,8 @@ export const PARITY_CASES: readonly ParityCase[] = [
   // f16 holds these bf16 weights but for a few of the tiniest: with K and V in f32, f32's tolerance must be kept.
   { ...fixture("mha-d96-bf16", "bf16"), kvType: "f32" },
   fixture("mha-d80-untied-int8", "int8"),
+  fixture("qwen2-gqa-f32", "f32"),
+  { ...fixture("qwen2-mqa-untied-bf16", "bf16"), kvType: "f32" },
   {
     name: "hyades-starcoder-31m",
     modelDir: fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url)),

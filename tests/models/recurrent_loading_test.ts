@@ -59,7 +59,6 @@ const REFUSED: readonly [
   error: RegExp,
 ][] = [
   ["exact filters", "hyena-lm", {}, /exact Hyena filters are not supported yet; .* deno task distil/],
-  ["rotary attention", "h3-rotary-old-names", {}, /"rotary_dims".*not supported yet/],
   ["onnxruntime", "h3-attention", { device: "onnx" }, /has no ONNX form; take another device/],
   ["too little memory", "h3-attention", { kvBytes: 2 ** 17 }, /and the states of 16 \(--max-sequences\)/],
 ];

@@ -8,7 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
-import { RECURRENT_CASES, type RecurrentModel, withModel } from "./recurrent_cases.ts";
+import { RECURRENT_CASES, type RecurrentModel, ROTARY_CASE, withModel } from "./recurrent_cases.ts";
 
 type Backend = Pick<LoadOptions, "device" | "profile">;
 
@@ -145,13 +145,16 @@ async function checkCompany(backend: Backend, { modelDir, tie }: RecurrentModel)
 }
 
 for (const backend of BACKENDS) {
-  for (const name of RECURRENT_CASES) {
-    const where = `${name} [${[backend.device, backend.profile].filter(Boolean).join(", ")}]`;
-    Deno.test(`greedy tokens through the engine are the reference's: ${where}`, async () => {
+  const where = [backend.device, backend.profile].filter(Boolean).join(", ");
+  for (const name of [...RECURRENT_CASES, ROTARY_CASE] as const) {
+    Deno.test(`greedy tokens through the engine are the reference's: ${name} [${where}]`, async () => {
       if (await isAvailable(backend)) await withModel(name, (model) => checkGreedy(backend, model));
     });
+  }
+  for (const name of RECURRENT_CASES) {
     Deno.test({
-      name: `ragged requests together, in chunks, with others that come and go, equal one by one: ${where}`,
+      name:
+        `ragged requests together, in chunks, while others come and go, equal one by one: ${name} [${where}]`,
       ignore: backend.profile === "fast" && !EVERY_CASE,
       async fn() {
         if (await isAvailable(backend)) await withModel(name, (model) => checkCompany(backend, model));

@@ -1,0 +1,178 @@
+// Qwen2 and Qwen2.5 (Coder): pre-RMSNorm decoders with rotary positions, grouped-query attention with biases and a gated
+// MLP. Yang et al., "Qwen2 Technical Report" (2024), section 2.2; Hui et al., "Qwen2.5-Coder Technical Report" (2024).
+import { z } from "zod";
+import { columnsOf } from "../kernels/columns.ts";
+import { GraphBuilder, type Value } from "../kernels/graph.ts";
+import { requireTensor, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
+import { parseConfig } from "./config.ts";
+import { DerivedSource } from "./derived_source.ts";
+import type { Architecture, Network } from "./network.ts";
+import { rotaryTurns } from "./rotary.ts";
+import { StackedSource } from "./stacked_source.ts";
+
+export const qwen2: Architecture = {
+  modelType: "qwen2",
+  build: (config, source) => buildQwen2(parseQwen2Config(config), source),
+};
+
+const count = (max: number) => z.int("must be a whole number").min(1).max(max);
+
+/** How positions turn: older files have the base beside it, newer ones inside. */
+const ropeSchema = z.object({
+  rope_type: z.literal("default", 'only the default rotary positions are supported, must be "default"')
+    .optional(),
+  type: z.literal("default", 'only the default rotary positions are supported, must be "default"').optional(),
+  rope_theta: z.number().positive().optional(),
+});
+
+/** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
+const configSchema = z.object({
+  model_type: z.literal("qwen2"),
+  vocab_size: count(2 ** 24).default(151_936),
+  hidden_size: count(2 ** 16).default(4096),
+  intermediate_size: count(2 ** 20).default(22_016),
+  num_hidden_layers: count(1024).default(32),
+  num_attention_heads: count(1024).default(32),
+  num_key_value_heads: count(1024).nullish(),
+  head_dim: count(1024).nullish(),
+  hidden_act: z.literal("silu", "must be silu").default("silu"),
+  max_position_embeddings: count(2 ** 24).default(32_768),
+  rms_norm_eps: z.number().positive().max(1).default(1e-6),
+  rope_theta: z.number().positive().optional(),
+  rope_scaling: ropeSchema.nullish(),
+  rope_parameters: ropeSchema.nullish(),
+  use_sliding_window: z.literal(false, "a sliding window is not supported, must be false").default(false),
+  layer_types: z.array(z.literal("full_attention", "must be full_attention")).nullish(),
+  tie_word_embeddings: z.boolean().default(false),
+}).refine(
+  (config) => config.num_attention_heads % (config.num_key_value_heads ?? config.num_attention_heads) === 0,
+  {
+    path: ["num_key_value_heads"],
+    error: "must divide num_attention_heads",
+  },
+).refine((config) => (config.head_dim ?? config.hidden_size / config.num_attention_heads) % 2 === 0, {
+  path: ["num_attention_heads"],
+  error: "must give heads of even size, for rotary positions",
+});
+
+export interface Qwen2Config {
+  readonly vocabSize: number;
+  readonly contextLength: number;
+  readonly width: number;
+  readonly innerWidth: number;
+  readonly numLayers: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headSize: number;
+  readonly rotaryBase: number;
+  readonly epsilon: number;
+  readonly tiedHead: boolean;
+}
+
+/** @throws {TypeError} naming the field at fault */
+export function parseQwen2Config(json: unknown): Qwen2Config {
+  const config = parseConfig(configSchema, json, "config.json");
+  const base = config.rope_parameters?.rope_theta ?? config.rope_theta ?? config.rope_scaling?.rope_theta;
+  return {
+    vocabSize: config.vocab_size,
+    contextLength: config.max_position_embeddings,
+    width: config.hidden_size,
+    innerWidth: config.intermediate_size,
+    numLayers: config.num_hidden_layers,
+    numHeads: config.num_attention_heads,
+    numKvHeads: config.num_key_value_heads ?? config.num_attention_heads,
+    headSize: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    rotaryBase: base ?? 10_000,
+    epsilon: config.rms_norm_eps,
+    tiedHead: config.tie_word_embeddings,
+  };
+}
+
+/** @throws {TypeError} naming a tensor that is missing or misshapen */
+export function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
+  const { vocabSize, contextLength, width, numLayers, epsilon, tiedHead } = config;
+  // Files saved from the bare model, without its language-model head, lack the prefix.
+  const prefix = source.find("embed_tokens.weight") ? "" : "model.";
+  const stacks = new Stacks(source), b = new GraphBuilder();
+  const turns = rotaryTurns("rotary_turns", {
+    dims: config.headSize,
+    base: config.rotaryBase,
+    numPositions: contextLength,
+  });
+  const table: WeightRef = { name: `${prefix}embed_tokens.weight`, shape: [vocabSize, width] };
+  let x = b.embedding(table);
+  for (let layer = 0; layer < numLayers; layer++) {
+    x = block(b, config, `${prefix}layers.${layer}`, x, turns, stacks);
+  }
+  // Only rows that are sampled pay for the last norm and the head.
+  x = b.rmsNorm(b.gatherRows(x), { name: `${prefix}norm.weight`, shape: [width] }, epsilon);
+  const graph = b.build(b.linear(x, tiedHead ? table : { ...table, name: "lm_head.weight" }));
+  const tensors = new DerivedSource(new StackedSource(source, stacks.parts), [turns]);
+  return { graph, tensors, contextLength, vocabSize };
+}
+
+function block(
+  b: GraphBuilder,
+  config: Qwen2Config,
+  name: string,
+  x: Value,
+  turns: WeightRef,
+  stacks: Stacks,
+): Value {
+  const { width, innerWidth, numHeads, numKvHeads, headSize, epsilon } = config;
+  const norm = (which: string) => b.rmsNorm(x, { name: `${name}.${which}.weight`, shape: [width] }, epsilon);
+  const weight = (which: string, ...shape: number[]): WeightRef => ({
+    name: `${name}.${which}.weight`,
+    shape,
+  });
+
+  const rows = [numHeads, numKvHeads, numKvHeads].map((heads) => heads * headSize);
+  const projections = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.self_attn.${part}`);
+  const qkv = b.linear(
+    norm("input_layernorm"),
+    stacks.stack(`${name}.self_attn.qkv_proj.weight`, projections.map((part) => `${part}.weight`), rows, [
+      width,
+    ]),
+    {
+      bias: stacks.stack(
+        `${name}.self_attn.qkv_proj.bias`,
+        projections.map((part) => `${part}.bias`),
+        rows,
+        [],
+      ),
+    },
+  );
+  const turned = b.rotary(qkv, turns, { numHeads: numHeads + numKvHeads, headSize });
+  const attended = b.attention(turned, { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 });
+  x = b.linear(attended, weight("self_attn.o_proj", width, numHeads * headSize), { residual: x });
+
+  const inner = b.linear(
+    norm("post_attention_layernorm"),
+    stacks.stack(
+      `${name}.mlp.gate_up_proj.weight`,
+      ["gate_proj", "up_proj"].map((part) => `${name}.mlp.${part}.weight`),
+      [innerWidth, innerWidth],
+      [width],
+    ),
+  );
+  const gated = b.gated(columnsOf(inner, innerWidth, innerWidth), columnsOf(inner, 0, innerWidth));
+  return b.linear(gated, weight("mlp.down_proj", width, innerWidth), { residual: x });
+}
+
+/** Wholes that are to be read, of parts that are checked; a quantised file of ours has them whole. */
+class Stacks {
+  readonly parts = new Map<string, readonly string[]>();
+  readonly #source: TensorSource;
+
+  constructor(source: TensorSource) {
+    this.#source = source;
+  }
+
+  stack(name: string, parts: readonly string[], rows: readonly number[], rest: readonly number[]): WeightRef {
+    if (!this.#source.find(name)) {
+      parts.forEach((part, i) => requireTensor(this.#source, { name: part, shape: [rows[i], ...rest] }));
+      this.parts.set(name, parts);
+    }
+    return { name, shape: [rows.reduce((sum, count) => sum + count, 0), ...rest] };
+  }
+}
