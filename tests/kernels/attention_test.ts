@@ -1,7 +1,7 @@
 // Paged attention on every GPU, in both profiles and both kinds of cache, against the float64 reference.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuCaps } from "../../device/caps.ts";
-import { GpuDevice } from "../../device/gpu_device.ts";
+import type { GpuDevice } from "../../device/gpu_device.ts";
 import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { matrixTileTokens } from "../../kernels/attention/matrix.ts";
 import { tiledTileTokens } from "../../kernels/attention/tiled.ts";
@@ -20,6 +20,7 @@ import {
   randomRows,
   scheduleAttention,
 } from "./attention_cases.ts";
+import { LimitedGpu } from "./limited_gpu.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
@@ -49,7 +50,7 @@ matrixUnitsTest(
   "Attention of wide heads in small workgroups matches the float64 reference",
   {},
   async (gpu) => {
-    const small = new GpuDevice(gpu.device, { ...gpu.caps, maxWorkgroupBytes: SMALL_WORKGROUPS }, "fast");
+    const small = new LimitedGpu(gpu, { maxWorkgroupBytes: SMALL_WORKGROUPS });
     const decodes = [1, 1, 1, 1, 1];
     await checkCases(small, [{
       name: "8/1 heads of 200, f16 cache, 16 KiB",
