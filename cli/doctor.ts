@@ -92,6 +92,7 @@ async function reportModel(flags: ModelFlags): Promise<void> {
   line("", `context ${model.contextLength} tokens, vocabulary ${model.vocabSize}`);
   const { totalBlocks, hostBlocks } = await engine.stats();
   line("KV cache", `${totalBlocks * 16} tokens in blocks of 16`);
+  if (model.states) line("States", `${model.states.numSlots} slots of ${size(model.states.bytes)}`);
   if (hostBlocks > 0) line("", `${hostBlocks * 16} more in host memory`);
   if (model.fim.supported) await reportInfill(engine);
   else {

@@ -73,7 +73,8 @@ export function addModelOptions(
     // The defaults are those of models/load_model.ts.
     .option(
       "--kv-memory <size>",
-      "memory for the KV cache, such as 512MB or 4GB (default: 2GB on a GPU, 512MB on the CPU)",
+      "memory for the KV cache, and for the states of models with recurrent layers, such as 512MB or 4GB " +
+        "(default: 2GB on a GPU, 512MB on the CPU)",
       parseBytes,
     )
     .option(

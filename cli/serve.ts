@@ -1,6 +1,7 @@
 // `serve`: the HTTP server. Listens first (a port in use is found before anything is loaded), loads the model behind
 // /readyz, and leaves no half-started server when loading fails.
 import { Command } from "commander";
+import { format } from "std/fmt/bytes.js";
 import config from "../deno.json" with { type: "json" };
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import { createApp } from "../routes/app.ts";
@@ -82,12 +83,26 @@ async function watchLoading(engine: WorkerEngine, drain: Drain): Promise<string 
   return engine.state.phase === "failed" ? engine.state.reason : undefined;
 }
 
-/** Two lines for a person; where requests are logged, one for whatever reads the log. */
+/** What models with recurrent layers are served without. */
+const OFF_WITH_STATES = ["reuse of prompts", "drafts", "shared prompts of samples"];
+
+/** Two lines for a person, one more where features are off; where requests are logged, one for whatever reads the log. */
 function announce(engine: WorkerEngine, log: Log, url: string): void {
-  const { id, backend, adapter, contextLength, fim } = engine.model;
-  if (log.writes("info")) return log.add("info", "listening", { url, model: id, backend, adapter });
+  const { id, backend, adapter, contextLength, fim, states } = engine.model;
+  if (log.writes("info")) {
+    const off = states && { stateSlots: states.numSlots, stateBytes: states.bytes, off: OFF_WITH_STATES };
+    return log.add("info", "listening", { url, model: id, backend, adapter, ...off });
+  }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
+  if (states) {
+    const size = format(states.bytes, { binary: true });
+    console.error(
+      `Recurrent layers keep ${size} of each of ${states.numSlots} sequences; off: ${
+        OFF_WITH_STATES.join(", ")
+      } (docs/hyena_h3.md)`,
+    );
+  }
   console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
 }
 

@@ -33,8 +33,10 @@ export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves)
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;
+  const slots = step.flatMap(({ sequence: { stateSlot } }) => stateSlot ?? []);
+  const stateSlots = slots.length > 0 && { stateSlots: Uint32Array.from(slots) };
   const moving = moves && moves.parks.length + moves.unparks.length > 0;
-  return { ...batch, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
+  return { ...batch, ...stateSlots, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
 }
 
 function packRows(batch: StepBatch, scheduled: ScheduledSequence, row: number) {

@@ -20,6 +20,11 @@ export interface ModelInfo {
   /** Whether the vocabulary has fill-in-the-middle tokens, and which are missing when it does not. */
   readonly fim: { readonly supported: boolean; readonly missing: readonly string[] };
   readonly eosTokenId: number;
+  /**
+   * Of models with recurrent layers: slots for what these keep of a sequence, and bytes of each. No prompt finds its
+   * beginning computed then, and nothing is drafted.
+   */
+  readonly states?: { readonly numSlots: number; readonly bytes: number };
 }
 
 export type EngineState =
@@ -37,6 +42,9 @@ export interface EngineStats extends StepCounts {
   /** Blocks that hold tokens for later requests, until somebody needs the block. */
   readonly cachedBlocks: number;
   readonly totalBlocks: number;
+  /** Slots for the states of recurrent layers, and those that no sequence holds; 0 for models without. */
+  readonly totalStateSlots: number;
+  readonly freeStateSlots: number;
   /** Blocks in host memory, brought back when a request needs them. */
   readonly parkedBlocks: number;
   /** Blocks that host memory has slots for. */

@@ -175,7 +175,8 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      const speculates = this.#options.speculation ?? true;
+      // A draft that is wrong would have to be taken out of the states again.
+      const speculates = (this.#options.speculation ?? true) && !served.isRecurrent;
       const scheduler = new Scheduler(loaded.runner.limits, {
         speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
         goesAhead: loaded.runner.stepsInFlight > 1,

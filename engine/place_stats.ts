@@ -6,7 +6,15 @@ import type { PlacesView } from "./places.ts";
 type Totals = Pick<EngineStats, "preemptions" | "parks" | "unparks">;
 type Present = Pick<
   EngineStats,
-  "waiting" | "running" | "freeBlocks" | "cachedBlocks" | "totalBlocks" | "parkedBlocks" | "hostBlocks"
+  | "waiting"
+  | "running"
+  | "freeBlocks"
+  | "cachedBlocks"
+  | "totalBlocks"
+  | "totalStateSlots"
+  | "freeStateSlots"
+  | "parkedBlocks"
+  | "hostBlocks"
 >;
 
 export class PlaceStats {
@@ -27,6 +35,8 @@ export class PlaceStats {
       freeBlocks: places?.numFreeBlocks ?? 0,
       cachedBlocks: places?.numCachedBlocks ?? 0,
       totalBlocks: places?.numBlocks ?? 0,
+      totalStateSlots: places?.numStateSlots ?? 0,
+      freeStateSlots: places?.numFreeStateSlots ?? 0,
       parkedBlocks: places?.numParkedBlocks ?? 0,
       hostBlocks: places?.numHostBlocks ?? 0,
       ...this.#totals,

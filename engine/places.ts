@@ -1,10 +1,12 @@
-// Who runs and who waits, and the blocks that those who run hold: admission with reuse of what is cached, a block for
-// every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who gets rows of
-// a step, and whose turn it is, is the scheduler's to say.
+// Who runs and who waits, and the blocks and state slots that those who run hold: admission with reuse of what is cached,
+// a block for every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who
+// gets rows of a step, and whose turn it is, is the scheduler's to say.
 import { BLOCK_SIZE, type HostMoves, type StepLimits } from "../kernels/step.ts";
 import { BlockPool } from "./block_pool.ts";
-import { type CacheHit, type CacheSpace, numTokensOf, PrefixCache } from "./prefix_cache.ts";
+import type { TokenList } from "./cached_block.ts";
+import { type CacheHit, type CacheSpace, NO_HIT, numTokensOf, PrefixCache } from "./prefix_cache.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
+import { StatePool } from "./state_pool.ts";
 
 /** What others than the scheduler may look at. */
 export type PlacesView = Pick<
@@ -18,6 +20,8 @@ export type PlacesView = Pick<
   | "numHostBlocks"
   | "numParkedBlocks"
   | "numMoved"
+  | "numStateSlots"
+  | "numFreeStateSlots"
   | "countCached"
   | "checkIntegrity"
 >;
@@ -26,8 +30,10 @@ export type PlacesView = Pick<
 export class Places {
   readonly #pool: BlockPool;
   readonly #cache: PrefixCache;
+  /** Undefined for models without recurrent layers. */
+  readonly #states: StatePool | undefined;
   readonly #limits: StepLimits;
-  /** Few enough that each running sequence gets a row and a sample in every step. */
+  /** Few enough that each running sequence gets a row and a sample in every step, and has a state slot where it needs one. */
   readonly maxRunning: number;
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
@@ -37,7 +43,10 @@ export class Places {
   /** @throws {RangeError} for limits of less than 1 */
   constructor(limits: StepLimits) {
     this.#limits = limits;
-    this.maxRunning = Math.min(limits.maxSequences, limits.maxTokens, limits.maxSamples);
+    const { numStateSlots = 0 } = limits;
+    this.#states = numStateSlots > 0 ? new StatePool(numStateSlots) : undefined;
+    const { maxSequences, maxTokens, maxSamples } = limits;
+    this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, this.#states?.numSlots ?? Infinity);
     if (this.maxRunning < 1) {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
     }
@@ -87,6 +96,24 @@ export class Places {
     return this.#cache.numMoved;
   }
 
+  /** Slots for the states of recurrent layers; 0 for models without. */
+  get numStateSlots(): number {
+    return this.#states?.numSlots ?? 0;
+  }
+
+  /** Those that no sequence holds. */
+  get numFreeStateSlots(): number {
+    return this.#states?.numFree ?? 0;
+  }
+
+  /**
+   * Whether a sequence may find its beginning computed. Not where layers are recurrent: a block has keys and values, and
+   * the states at its end are gone.
+   */
+  get reusesPrefixes(): boolean {
+    return !this.#states;
+  }
+
   /** A step begins: what it has to move before its rows; `settleMoves` says that the first of those under way has run. */
   beginMoves(): HostMoves {
     return this.#cache.beginMoves();
@@ -95,7 +122,11 @@ export class Places {
   /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
   countCached(space: CacheSpace, promptIds: readonly number[]): number {
     const tokens = { tokenId: (index: number) => promptIds[index] };
-    return numTokensOf(this.#cache.find(space, tokens, promptIds.length - 1));
+    return numTokensOf(this.#find(space, tokens, promptIds.length - 1));
+  }
+
+  #find(space: CacheSpace, tokens: TokenList, limit: number): CacheHit {
+    return this.reusesPrefixes ? this.#cache.find(space, tokens, limit) : NO_HIT;
   }
 
   /**
@@ -130,11 +161,12 @@ export class Places {
   record(sequence: Sequence) {
     this.#releaseCopy(sequence);
     this.#pool.free(sequence.blockTable.splice(blocksFor(sequence.numTokens)));
+    if (!this.reusesPrefixes) return;
     const { cacheSpace, lastCached, numComputed, blockTable } = sequence;
     sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, numComputed, blockTable);
   }
 
-  /** Takes a sequence out, wherever it is, and frees its blocks; a second call does nothing. */
+  /** Takes a sequence out, wherever it is, and frees its blocks and its slot; a second call does nothing. */
   finish(sequence: Sequence) {
     if (sequence.state === "finished") return;
     const list = sequence.state === "running" ? this.#running : this.#waiting;
@@ -144,10 +176,12 @@ export class Places {
     sequence.state = "finished";
   }
 
-  /** @throws {Error} when a block is lost, held twice, or cached and held by whom the cache does not know */
+  /** @throws {Error} when a block or a slot is lost or held twice, or a block cached and held by whom the cache does not know */
   checkIntegrity() {
     const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
     this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied]);
+    const slots = [...this.#running, ...this.#waiting].flatMap(({ stateSlot }) => stateSlot ?? []);
+    this.#states?.checkIntegrity(slots);
   }
 
   /** A block for the next token of all that decode, the more urgent and the older first. */
@@ -221,11 +255,13 @@ export class Places {
   #wait(sequence: Sequence) {
     const { cacheSpace, numTokens, numReusable, leader } = sequence;
     sequence.state = "waiting";
-    const cached = leader ? numReusable : numTokensOf(this.#cache.find(cacheSpace, sequence, numReusable));
+    const cached = leader && this.reusesPrefixes
+      ? numReusable
+      : numTokensOf(this.#find(cacheSpace, sequence, numReusable));
     sequence.numExpected = numTokens - cached;
   }
 
-  /** Lets go of the sequence's blocks; those with computed rows stay cached. */
+  /** Lets go of the sequence's blocks, of which those with computed rows stay cached, and of its state, which does not. */
   #release(sequence: Sequence) {
     this.#releaseCopy(sequence);
     const { blockTable, lastCached } = sequence;
@@ -234,6 +270,8 @@ export class Places {
     sequence.blockTable = [];
     sequence.lastCached = undefined;
     sequence.numComputed = 0;
+    if (sequence.stateSlot !== undefined) this.#states!.free(sequence.stateSlot);
+    sequence.stateSlot = undefined;
   }
 
   #releaseCopy(sequence: Sequence) {
@@ -244,7 +282,7 @@ export class Places {
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
     if (this.#running.length >= this.maxRunning) return false;
-    const found = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
+    const found = this.#find(sequence.cacheSpace, sequence, sequence.numReusable);
     // A copy needs a block more for as long as it takes, which may be the one that is missing.
     const hit = [found, { ...found, copy: undefined }].find((hit) => this.#hasRoom(sequence, hit));
     if (!hit) return false;
@@ -274,6 +312,7 @@ export class Places {
     sequence.blockTable = table;
     sequence.lastCached = hit.last;
     sequence.pendingCopy = copy;
+    sequence.stateSlot = this.#states?.allocate();
     sequence.numComputed = numTokensOf(hit);
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";

@@ -256,7 +256,7 @@ export class Scheduler {
     const taken = new Set(step.map(({ sequence }) => sequence));
     const candidates = [...this.#places.running, ...this.#places.waiting].filter((one) =>
       one.rank === rank && (rank === 0 || one !== elder) && !taken.has(one) &&
-      (one.state === "running" ? progress.reached(one) : isReady(one)) &&
+      (one.state === "running" ? progress.reached(one) : this.#isReady(one)) &&
       (rank > 0 || !progress.isDecode(one))
     );
     // Who was served out of its order is still among those who want something: forgotten, it would start anew.
@@ -369,9 +369,13 @@ export class Scheduler {
     }
     return true;
   }
-}
 
-/** Samples wait for the first of their request, to find its prompt in the cache. */
-function isReady({ leader }: Sequence): boolean {
-  return !leader || leader.promptDone || leader.state === "finished";
+  /**
+   * Samples wait for the first of their request, to find its prompt in the cache; where nothing is found there, only for
+   * the prompt's scores, which are told before any token.
+   */
+  #isReady({ leader }: Sequence): boolean {
+    if (!leader || leader.promptDone || leader.state === "finished") return true;
+    return !this.#places.reusesPrefixes && !leader.scoresPrompt;
+  }
 }

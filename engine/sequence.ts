@@ -18,7 +18,7 @@ export interface SequenceOptions {
   readonly topLogprobs?: number;
   /** Score the prompt's tokens against the model on the way. */
   readonly scorePrompt?: boolean;
-  /** The first sample of the same request; this one waits until that prompt is computed, to find it in the cache. */
+  /** The first sample of the same request; where prefixes are reused, this one waits until its prompt is computed. */
   readonly leader?: Sequence;
   /** Whose cached blocks it uses and adds to. Default: the leader's, or else the space that all share. */
   readonly cacheSpace?: CacheSpace;
@@ -59,7 +59,8 @@ export function maxSequenceTokens(limits: StepLimits): number {
  *     | prompt               | generated                   |
  *     0           promptLength                     numTokens
  *
- * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable` and what the cache is concerned with.
+ * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable`, `stateSlot` and what the cache is concerned
+ * with.
  */
 export class Sequence implements Disposable {
   readonly promptLength: number;
@@ -67,6 +68,7 @@ export class Sequence implements Disposable {
   readonly params: SamplingParams;
   readonly topLogprobs: number;
   readonly leader: Sequence | undefined;
+  readonly scoresPrompt: boolean;
   /** Of its class; 0 is the most urgent. */
   readonly rank: number;
   readonly flow: Flow;
@@ -84,6 +86,8 @@ export class Sequence implements Disposable {
   /** True once the whole prompt has been through the model, also if it was preempted since. */
   promptDone = false;
   blockTable: number[] = [];
+  /** While it runs, where the model has recurrent layers: what they keep of it. */
+  stateSlot: number | undefined;
   /** The last block of the table that has computed rows, as the prefix cache knows it. */
   lastCached: CachedBlock | undefined;
   /** The beginning of its next block, which it waits for before its own first rows. */
@@ -105,13 +109,14 @@ export class Sequence implements Disposable {
     this.params = options.params;
     this.topLogprobs = options.topLogprobs ?? -1;
     this.leader = options.leader;
+    this.scoresPrompt = options.scorePrompt ?? false;
     this.rank = rankOf(options.priority ?? "live");
     this.flow = options.flow ?? NOBODY;
     this.cacheSpace = options.cacheSpace ?? options.leader?.cacheSpace ?? "";
     this.speculates = options.speculates ?? true;
     this.#adjustments = options.adjustments;
     this.#constraint = options.constraint;
-    this.numScored = options.scorePrompt ? 0 : this.promptLength - 1;
+    this.numScored = this.scoresPrompt ? 0 : this.promptLength - 1;
   }
 
   get numTokens(): number {

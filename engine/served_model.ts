@@ -74,7 +74,13 @@ export class ServedModel {
       adapter: loaded.adapter,
       fim: { supported: this.#fim.tokens !== undefined, missing: this.#fim.missing },
       eosTokenId: this.#endOfText(loaded.eosTokenId),
+      ...statesOf(loaded.runner),
     };
+  }
+
+  /** Whether layers keep a state of a sequence, which at most the sequence itself can go on from. */
+  get isRecurrent(): boolean {
+    return this.info.states !== undefined;
   }
 
   /** The tokens that a text can go on with: none that ends it, and none that is never drawn. Made when first asked for. */
@@ -210,4 +216,9 @@ export class ServedModel {
     if (this.tokenizer.has(eosTokenId)) return eosTokenId;
     return this.tokenizer.idOf("<|endoftext|>") ?? eosTokenId;
   }
+}
+
+function statesOf({ limits, stateBytes }: ModelRunner): Pick<ModelInfo, "states"> {
+  const { numStateSlots = 0 } = limits;
+  return numStateSlots > 0 ? { states: { numSlots: numStateSlots, bytes: stateBytes } } : {};
 }

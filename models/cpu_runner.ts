@@ -15,7 +15,7 @@ import {
 } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import type { ModelRunner } from "./runner.ts";
-import { type RunnerSizes, stepLimits } from "./step_limits.ts";
+import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface CpuRunnerOptions extends RunnerSizes {
   /** Who computes: our kernels (int8 weights stay int8), or onnxruntime-web (all weights in f32). */
@@ -35,6 +35,7 @@ const STAGING_BYTES = 2 ** 30;
 export class CpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
+  readonly stateBytes: number;
   readonly stepsInFlight = 1;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
@@ -46,7 +47,7 @@ export class CpuRunner implements ModelRunner {
     plan: HostPlan,
     graph: Graph,
     limits: StepLimits,
-    kvBytesPerBlock: number,
+    { kvBytesPerBlock, stateBytes }: ModelSizes,
     suppressed: readonly number[],
   ) {
     this.#plan = plan;
@@ -54,6 +55,7 @@ export class CpuRunner implements ModelRunner {
     this.#suppressed = new Set(suppressed);
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
+    this.stateBytes = stateBytes;
   }
 
   /**
@@ -62,11 +64,15 @@ export class CpuRunner implements ModelRunner {
    * @throws {RangeError} when the model, or one sequence of full length, does not fit into memory
    */
   static async create(graph: Graph, source: TensorSource, options: CpuRunnerOptions): Promise<CpuRunner> {
-    const kvBytesPerBlock = bytesPerBlock(graph, options.runtime);
-    const limits = stepLimits(options, { contextLength: options.contextLength, kvBytesPerBlock });
+    const model = {
+      contextLength: options.contextLength,
+      kvBytesPerBlock: bytesPerBlock(graph, options.runtime),
+      stateBytes: stateBytesOf(graph),
+    };
+    const limits = stepLimits(options, model);
     const create = options.runtime === "kernels" ? createCpuPlan : createOnnxPlan;
     const plan = await create(graph, source, limits, options);
-    return new CpuRunner(plan, graph, limits, kvBytesPerBlock, options.suppressed);
+    return new CpuRunner(plan, graph, limits, model, options.suppressed);
   }
 
   async step(batch: StepBatch): Promise<StepResult> {

@@ -8,7 +8,7 @@ import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
 import type { ModelRunner } from "./runner.ts";
-import { type RunnerSizes, stepLimits } from "./step_limits.ts";
+import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface GpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
@@ -25,14 +25,21 @@ export interface GpuRunnerOptions extends RunnerSizes {
 export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
+  readonly stateBytes: number;
   readonly #gpu: GpuDevice;
   readonly #plan: GpuPlan;
 
-  private constructor(gpu: GpuDevice, plan: GpuPlan, limits: StepLimits, kvBytesPerBlock: number) {
+  private constructor(
+    gpu: GpuDevice,
+    plan: GpuPlan,
+    limits: StepLimits,
+    { kvBytesPerBlock, stateBytes }: ModelSizes,
+  ) {
     this.#gpu = gpu;
     this.#plan = plan;
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
+    this.stateBytes = stateBytes;
   }
 
   /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
@@ -47,11 +54,12 @@ export class GpuRunner implements ModelRunner {
       const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + 2 * bytes * BLOCK_SIZE, 0);
       const { maxBindingBytes } = gpu.caps;
       const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));
-      const limits = stepLimits(
-        options,
-        { contextLength: options.contextLength, kvBytesPerBlock },
-        maxBlocks,
-      );
+      const model = {
+        contextLength: options.contextLength,
+        kvBytesPerBlock,
+        stateBytes: stateBytesOf(graph),
+      };
+      const limits = stepLimits(options, model, maxBlocks);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,
@@ -60,7 +68,7 @@ export class GpuRunner implements ModelRunner {
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       const measured = options.measureParking && limits.numHostBlocks !== 0;
-      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, kvBytesPerBlock);
+      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, model);
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;

@@ -21,6 +21,9 @@ export const hyena: Architecture = {
   },
 };
 
+/** The same network under the name that HyenaDNA's port gives it; `parseHyenaConfig` knows its defaults. */
+export const hyenaDna: Architecture = { ...hyena, modelType: "hyenadna" };
+
 function modalOf({ long }: HyenaStepRefs): HyenaModalRefs {
   if (long.form === "modal") return long;
   throw new TypeError(

@@ -61,7 +61,7 @@ async function createGpuRunner(
 ): Promise<ModelRunner> {
   return await GpuRunner.create(gpu, network.graph, tensors, {
     ...sizes("gpu", options),
-    ...hostSizes(gpu, options),
+    ...hostSizes(gpu, network.graph, options),
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
@@ -100,7 +100,13 @@ function sizes(backend: "gpu" | "cpu", options: LoadOptions): RunnerSizes {
 }
 
 /** A size that was given is taken at its word. Software that plays a GPU has its device memory in host memory. */
-function hostSizes({ caps }: GpuDevice, { hostBytes }: LoadOptions) {
+function hostSizes({ caps }: GpuDevice, { stateLayers }: Graph, { hostBytes }: LoadOptions) {
+  if (stateLayers.length > 0) {
+    if (!hostBytes) return {};
+    throw new RangeError(
+      "Cannot load model: --host-cache-memory is for what is cached, and of a model with recurrent layers nothing is; leave it out",
+    );
+  }
   if (hostBytes !== undefined) return { hostBytes: requireHostBytes(hostBytes) };
   return caps.software ? {} : { hostBytes: defaultHostBytes(), measureParking: true };
 }

@@ -1,9 +1,11 @@
 // The architectures that a checkpoint may name in config.json.
 import { gptBigCode } from "./gpt_bigcode.ts";
+import { h3 } from "./h3_network.ts";
+import { hyena, hyenaDna } from "./hyena_network.ts";
 import type { Architecture } from "./network.ts";
 import { qwen2 } from "./qwen2.ts";
 
-const architectures: readonly Architecture[] = [gptBigCode, qwen2];
+const architectures: readonly Architecture[] = [gptBigCode, qwen2, h3, hyena, hyenaDna];
 
 /**
  * The architecture of a configuration.

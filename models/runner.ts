@@ -5,6 +5,8 @@ export interface ModelRunner extends AsyncDisposable {
   readonly limits: StepLimits;
   /** Bytes of device memory that one block of the KV cache takes, all layers together. */
   readonly kvBytesPerBlock: number;
+  /** Bytes that recurrent layers keep of a sequence, all together; 0 where there are none. */
+  readonly stateBytes: number;
   /**
    * Steps that may be under way: `step` may be called so many times before the first has resolved. They run one after
    * the other, and may name tokens that the step before draws (`drawnBefore`).

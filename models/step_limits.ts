@@ -1,11 +1,12 @@
 // How much work a runner is built for: turns the user's wishes and the device's limits into `StepLimits`.
+import type { Graph } from "../kernels/graph.ts";
 import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
 
 /** Where few sequences may run, a draft of one still has rows to be verified in: the longest and the token after it. */
 const MIN_SAMPLES = 16;
 
 export interface RunnerSizes {
-  /** Bytes for the KV cache of all sequences together. */
+  /** Bytes for the KV cache and the recurrent states of all sequences together. */
   readonly kvBytes: number;
   /** Token budget of a step; raised to `maxSequences`, so that every sequence that runs has a row in each. */
   readonly maxBatchTokens: number;
@@ -15,25 +16,43 @@ export interface RunnerSizes {
   readonly hostBytes?: number;
 }
 
+export interface ModelSizes {
+  readonly contextLength: number;
+  /** 0 where no layer attends: then blocks are numbers only. */
+  readonly kvBytesPerBlock: number;
+  /** What recurrent layers keep of a sequence; 0 where there are none. */
+  readonly stateBytes: number;
+}
+
+/** Bytes that the graph's recurrent layers keep of a sequence: f32 on every backend. */
+export function stateBytesOf({ stateLayers }: Graph): number {
+  return stateLayers.reduce((sum, { floats }) => sum + 4 * floats, 0);
+}
+
 /**
+ * A state for each sequence that may run comes first, blocks get what is left. Models with states have no host memory for
+ * blocks: it is for what is cached, and nothing of theirs is.
  * @param maxBlocks blocks that the device can hold at most (binding limits)
  * @throws {RangeError} when not even one sequence of full context fits.
  */
 export function stepLimits(
   sizes: RunnerSizes,
-  model: { readonly contextLength: number; readonly kvBytesPerBlock: number },
+  model: ModelSizes,
   maxBlocks = Infinity,
 ): StepLimits {
   const maxBlocksPerSequence = Math.ceil(model.contextLength / BLOCK_SIZE);
-  const affordable = Math.floor(sizes.kvBytes / model.kvBytesPerBlock);
-  if (affordable < maxBlocksPerSequence) {
+  const { kvBytesPerBlock, stateBytes } = model, allStates = stateBytes * sizes.maxSequences;
+  const leastBytes = allStates + maxBlocksPerSequence * kvBytesPerBlock;
+  if (sizes.kvBytes < leastBytes) {
+    const states = allStates > 0 ? ` and the states of ${sizes.maxSequences} (--max-sequences)` : "";
     throw new RangeError(
-      `Cannot load model: --kv-memory must be at least ${
-        maxBlocksPerSequence * model.kvBytesPerBlock
-      } bytes, ` +
-        `one sequence of ${model.contextLength} tokens, received ${sizes.kvBytes}`,
+      `Cannot load model: --kv-memory must be at least ${leastBytes} bytes, ` +
+        `one sequence of ${model.contextLength} tokens${states}, received ${sizes.kvBytes}`,
     );
   }
+  const affordable = kvBytesPerBlock > 0
+    ? Math.floor((sizes.kvBytes - allStates) / kvBytesPerBlock)
+    : Infinity;
   if (maxBlocks < maxBlocksPerSequence) {
     throw new RangeError(
       `Cannot load model: this adapter can bind ${maxBlocks} KV blocks a layer, a sequence of ${model.contextLength} tokens needs ${maxBlocksPerSequence}`,
@@ -47,6 +66,7 @@ export function stepLimits(
     maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
     numBlocks: Math.min(affordable, maxBlocks, useful),
-    numHostBlocks: Math.floor((sizes.hostBytes ?? 0) / model.kvBytesPerBlock),
+    numHostBlocks: stateBytes > 0 ? 0 : Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock),
+    ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences }),
   };
 }

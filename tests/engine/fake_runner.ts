@@ -1,6 +1,6 @@
 // A runner whose next token is a hash of the tokens that a sequence can see, read back through the slots and block
 // tables it was given. Wrong paging, a stale or a foreign block, a row out of order: each gives an error or another
-// token, as it would on a device.
+// token, as it would on a device. With state slots, so does a state that is not that of the row before.
 import type { ModelRunner } from "../../models/runner.ts";
 import {
   BLOCK_SIZE,
@@ -45,6 +45,7 @@ export const FAKE_LIMITS: StepLimits = {
 export class FakeRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock = 4096;
+  readonly stateBytes: number;
   readonly stepsInFlight: number;
   readonly lost: Promise<string>;
   steps = 0;
@@ -59,6 +60,8 @@ export class FakeRunner implements ModelRunner {
   readonly #vocabSize: number;
   readonly #options: FakeRunnerOptions;
   readonly #slots: (Slot | undefined)[];
+  /** By state slot, the last row that its sequence computed. */
+  readonly #states: (Slot | undefined)[] = [];
   /** Rows by slot in host memory. */
   readonly #parked: (Slot | undefined)[][] = [];
   readonly #lose: (reason: string) => void;
@@ -75,6 +78,7 @@ export class FakeRunner implements ModelRunner {
     this.#vocabSize = options.vocabSize ?? 300;
     this.#options = options;
     this.stepsInFlight = options.stepsInFlight ?? 2;
+    this.stateBytes = this.limits.numStateSlots ? 512 : 0;
     this.#slots = new Array(this.limits.numBlocks * BLOCK_SIZE);
     const { promise, resolve } = Promise.withResolvers<string>();
     this.lost = promise;
@@ -112,9 +116,12 @@ export class FakeRunner implements ModelRunner {
     this.#move(batch);
     this.#copy(batch);
     const sequenceOfRow = this.#write(batch);
+    this.#writeStates(batch);
     const scores: (TokenScore | undefined)[] = [];
     const tokenIds = batch.samples.map((sample) => {
-      const visible = this.#read(batch, sequenceOfRow[sample.row], batch.positions[sample.row] + 1);
+      const sequence = sequenceOfRow[sample.row];
+      const visible = this.#read(batch, sequence, batch.positions[sample.row] + 1);
+      this.#checkState(batch, sequence, visible);
       const id = sample.target ?? this.#choose(visible, sample);
       scores.push(this.#score(visible, id, sample.topLogprobs));
       return id;
@@ -188,6 +195,26 @@ export class FakeRunner implements ModelRunner {
     return sequenceOfRow;
   }
 
+  /** Each sequence's rows go on from what its state slot holds, or from nothing at position 0. */
+  #writeStates({ stateSlots, queryStart, positions, tokenIds, contextLengths }: StepBatch) {
+    const { numStateSlots = 0 } = this.limits;
+    if (numStateSlots === 0) {
+      if (stateSlots) throw new Error("State slots for a model without recurrent layers");
+      return;
+    }
+    if (stateSlots?.length !== contextLengths.length) throw new Error("A sequence has no state slot");
+    if (new Set(stateSlots).size < stateSlots.length) throw new Error("A state slot has two sequences");
+    for (const [s, slot] of stateSlots.entries()) {
+      if (slot >= numStateSlots) throw new RangeError(`There is no state slot ${slot}`);
+      for (let row = queryStart[s]; row < queryStart[s + 1]; row++) {
+        const position = positions[row], id = this.#tokenOf(tokenIds[row]);
+        const before = position === 0 ? { position: -1, chain: 0 } : this.#states[slot];
+        if (before?.position !== position - 1) throw new Error(`Row ${row} does not follow its state`);
+        this.#states[slot] = { id, position, chain: hash(before.chain, id) };
+      }
+    }
+  }
+
   #tokenOf(id: number): number {
     if (id < FIRST_DRAWN) return id;
     const drawn = this.#drawn[id - FIRST_DRAWN];
@@ -208,6 +235,13 @@ export class FakeRunner implements ModelRunner {
       visible.push(slot.id);
     }
     return visible;
+  }
+
+  /** After a sequence's last row, its state is that of the tokens which its blocks hold. */
+  #checkState({ stateSlots, contextLengths }: StepBatch, sequence: number, visible: readonly number[]) {
+    if (!stateSlots || visible.length < contextLengths[sequence]) return;
+    if (this.#states[stateSlots[sequence]]?.chain === visible.reduce(hash, 0)) return;
+    throw new Error(`The state of sequence ${sequence} is not its own`);
   }
 
   #choose(visible: readonly number[], sample: SampleRequest): number {

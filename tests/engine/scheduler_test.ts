@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
-import type { SamplingParams } from "../../kernels/step.ts";
+import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import { packBatch } from "../../engine/batch.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import {
@@ -275,7 +275,19 @@ const limits = fc.record({
   numHostBlocks: fc.constantFrom(0, 1, 3, 10, 50),
 });
 
-Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
+/** As `checkRandomWork`, of all runs. */
+interface WorkTally {
+  readonly steps: number;
+  readonly preemptions: number;
+  readonly cancelled: number;
+  readonly reused: number;
+  readonly copied: number;
+  readonly returned: number;
+  readonly begunAhead: number;
+}
+
+/** Random arrivals and cancellations: no block or slot is lost, the oldest goes on, and tokens are those of lone runs. */
+function checkRandomWork(limits: fc.Arbitrary<StepLimits>): WorkTally {
   let steps = 0, preemptions = 0, cancelled = 0, reused = 0, copied = 0, returned = 0, begunAhead = 0;
   fc.assert(
     fc.property(arrivals, limits, fc.boolean(), fc.boolean(), (arrivals, limits, goesAhead, allLive) => {
@@ -338,6 +350,7 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
         if (took.length === 0 && now > 25) break;
       }
       assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
+      assert.equal(scheduler.places.numFreeStateSlots, limits.numStateSlots ?? 0);
       preemptions += scheduler.places.numPreemptions;
       copied += runner.copiedRows;
       returned += runner.unparks;
@@ -351,9 +364,28 @@ Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence th
     }),
     { numRuns: 150 },
   );
+  return { steps, preemptions, cancelled, reused, copied, returned, begunAhead };
+}
+
+Deno.test("Scheduler leaks no block, starves nobody, and gives every sequence the tokens of its lone run", () => {
+  const { steps, preemptions, cancelled, reused, copied, returned, begunAhead } = checkRandomWork(limits);
   assert.ok(
     steps > 3000 && preemptions > 20 && cancelled > 50 && reused > 3000 && copied > 1000 &&
       returned > 80 && begunAhead > 500,
     `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${reused} tokens reused, ${copied} rows copied, ${returned} blocks brought back, ${begunAhead} steps begun ahead`,
   );
+});
+
+Deno.test("Scheduler does so with states too, of few slots: what loses its place begins anew, nothing is reused", () => {
+  const withStates = fc.tuple(limits, fc.integer({ min: 1, max: 6 })).map(([sizes, numStateSlots]) => ({
+    ...sizes,
+    numHostBlocks: 0,
+    numStateSlots,
+  }));
+  const { steps, preemptions, cancelled, begunAhead, ...moved } = checkRandomWork(withStates);
+  assert.ok(
+    steps > 3000 && preemptions > 50 && cancelled > 50 && begunAhead > 300,
+    `too tame: ${steps} steps, ${preemptions} preemptions, ${cancelled} cancelled, ${begunAhead} steps begun ahead`,
+  );
+  assert.deepEqual(moved, { reused: 0, copied: 0, returned: 0 });
 });

@@ -16,6 +16,7 @@ async function referenceRunner(graph: Graph, tensors: TensorSource): Promise<Mod
     limits: { maxTokens: 7, maxSequences: 1, maxSamples: 5, maxBlocksPerSequence: 12, numBlocks: 12 },
     stepsInFlight: 1,
     kvBytesPerBlock: BLOCK_SIZE,
+    stateBytes: 0,
     lost: new Promise(() => {}),
     step(batch: StepBatch): Promise<StepResult> {
       ok(batch.tokenIds.length <= 7 && batch.samples.length <= 5);

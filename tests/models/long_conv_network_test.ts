@@ -12,6 +12,7 @@ import { parseHyenaConfig } from "../../models/hyena.ts";
 import { hyena } from "../../models/hyena_network.ts";
 import { type Architecture, type Network, requireWeights } from "../../models/network.ts";
 import { stripedHyena } from "../../models/striped_hyena_network.ts";
+import { architectureOf } from "../../models/registry.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
@@ -138,6 +139,20 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
         ok(error < 1e-12, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
       });
     }
+  });
+});
+
+Deno.test("architectureOf() knows HyenaDNA by its port's name, and builds what distillation makes of it", async () => {
+  await withFolder({}, async (folder) => {
+    const before = await readJson(caseFolder("hyena-dna-hf"), "config.json");
+    await distilCheckpoint(caseFolder("hyena-dna-hf"), folder, { numModes: 4 });
+    const config = await readJson(folder, "config.json");
+    using exact = await SafetensorsSource.open(`${caseFolder("hyena-dna-hf")}/model.safetensors`);
+    using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
+    const { graph, tensors } = architectureOf(config).build(config, source);
+    requireWeights(graph, tensors!);
+    ok(graph.nodes.some(({ op }) => op === "diagonalSsm"));
+    throws(() => architectureOf(before).build(before, exact), /exact Hyena filters are not supported yet/);
   });
 });
 

@@ -115,7 +115,7 @@ async function withPlan(
   using checkpoint = await openCheckpoint(MODEL_DIR);
   const { network, tensors, suppressedTokens: suppressed } = checkpoint;
   const sizes = { kvBytes: 2 ** 22, maxBatchTokens: 64, maxSequences: 2, hostBytes: 2 ** 20 };
-  const model = { contextLength: network.contextLength, kvBytesPerBlock: 16 * TOKEN_BYTES };
+  const model = { contextLength: network.contextLength, kvBytesPerBlock: 16 * TOKEN_BYTES, stateBytes: 0 };
   const limits = stepLimits(sizes, model);
   using plan = await GpuPlan.create(gpu, network.graph, tensors, {
     limits,

@@ -5,6 +5,7 @@ import { openCheckpoint } from "../../models/checkpoint.ts";
 import { unpackInt4 } from "../../kernels/int4.ts";
 import { quantizeRowsToInt4 } from "../../models/int4_rounding.ts";
 import { quantizeCheckpoint, quantizeRows } from "../../models/quantize.ts";
+import { caseFolder } from "./long_conv_cases.ts";
 import { PARITY_CASES } from "./parity_cases.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { type HeaderEntry, withFolder } from "./safetensors_bytes.ts";
@@ -149,6 +150,16 @@ Deno.test("quantizeCheckpoint() refuses int4 as a source; a multiplier that no b
       loadFloat32(broken.tensors, ref),
       /must be within -15 to 15, received 16 in row 0; quantise/,
     );
+  });
+});
+
+Deno.test("quantizeCheckpoint() refuses families some of whose weights are computed on loading", async () => {
+  await withFolder({}, async (target) => {
+    await rejects(
+      quantizeCheckpoint(caseFolder("h3-attention"), target),
+      /is computed from other tensors, which a quantized folder would lack/,
+    );
+    deepStrictEqual([...Deno.readDirSync(target)], []);
   });
 });
 

@@ -63,6 +63,8 @@ const NO_STATISTICS: EngineStats = {
   freeBlocks: 0,
   cachedBlocks: 0,
   totalBlocks: 0,
+  totalStateSlots: 0,
+  freeStateSlots: 0,
   parkedBlocks: 0,
   hostBlocks: 0,
   parks: 0,

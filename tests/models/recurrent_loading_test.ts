@@ -1,0 +1,83 @@
+// Loading models with recurrent layers: memory for their states, and what is refused.
+import { deepStrictEqual, equal, rejects, throws } from "node:assert/strict";
+import { loadModel } from "../../models/load_model.ts";
+import type { LoadOptions } from "../../models/loaded_model.ts";
+import { type RunnerSizes, stepLimits } from "../../models/step_limits.ts";
+import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { caseFolder, type LongConvCase } from "./long_conv_cases.ts";
+
+const SIZES: RunnerSizes = { kvBytes: 10_000, maxBatchTokens: 64, maxSequences: 4 };
+/** Three blocks of 1000 bytes are a sequence. */
+const HYBRID = { contextLength: 40, kvBytesPerBlock: 1000, stateBytes: 500 };
+
+Deno.test("stepLimits() takes a state for every sequence out of the memory for keys and values", () => {
+  const { numBlocks, numStateSlots } = stepLimits(SIZES, HYBRID);
+  deepStrictEqual([numBlocks, numStateSlots], [8, 4]);
+  equal(stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }).numBlocks, 10);
+  equal(stepLimits({ ...SIZES, kvBytes: 5000 }, HYBRID).numBlocks, 3);
+  throws(
+    () => stepLimits({ ...SIZES, kvBytes: 4999 }, HYBRID),
+    /at least 5000 bytes, one sequence of 40 tokens and the states of 4 \(--max-sequences\), received 4999/,
+  );
+});
+
+Deno.test("stepLimits() has blocks for all sequences where no layer attends, and no slots where none is recurrent", () => {
+  const states = stepLimits(SIZES, { ...HYBRID, kvBytesPerBlock: 0 });
+  deepStrictEqual([states.numBlocks, states.numStateSlots], [12, 4]);
+  equal(stepLimits({ ...SIZES, kvBytes: 2000 }, { ...HYBRID, kvBytesPerBlock: 0 }).numBlocks, 12);
+  throws(
+    () => stepLimits({ ...SIZES, kvBytes: 1999 }, { ...HYBRID, kvBytesPerBlock: 0 }),
+    /at least 2000 bytes/,
+  );
+  equal("numStateSlots" in stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }), false);
+});
+
+Deno.test("stepLimits() leaves host memory alone where layers are recurrent: nothing would be parked there", () => {
+  const sizes = { ...SIZES, hostBytes: 50_000 };
+  equal(stepLimits(sizes, HYBRID).numHostBlocks, 0);
+  equal(stepLimits(sizes, { ...HYBRID, kvBytesPerBlock: 0 }).numHostBlocks, 0);
+  equal(stepLimits(sizes, { ...HYBRID, stateBytes: 0 }).numHostBlocks, 50);
+});
+
+for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
+  Deno.test(`loadModel() makes room for as many states as sequences run at once [${device}]`, async () => {
+    if (device !== "cpu") {
+      using gpu = await openTestGpu(device);
+      if (!gpu) return;
+    }
+    // Of two layers of 8 channels, 63 inputs and 32 complex modes each.
+    const stateBytes = 2 * 8 * (63 + 2 * 32) * 4;
+    await using runner = (await loadModel({ ...options("h3-attention"), device, maxSequences: 5 })).runner;
+    deepStrictEqual([runner.limits.numStateSlots, runner.stateBytes], [5, stateBytes]);
+  });
+}
+
+const REFUSED: readonly [
+  what: string,
+  fixture: LongConvCase,
+  options: Partial<LoadOptions>,
+  error: RegExp,
+][] = [
+  ["exact filters", "hyena-lm", {}, /exact Hyena filters are not supported yet; .* deno task distil/],
+  ["onnxruntime", "h3-attention", { device: "onnx" }, /has no ONNX form; take another device/],
+  ["too little memory", "h3-attention", { kvBytes: 2 ** 17 }, /and the states of 16 \(--max-sequences\)/],
+];
+
+for (const [what, fixture, more, error] of REFUSED) {
+  Deno.test(`loadModel() refuses ${what}`, async () => {
+    await rejects(loadModel({ ...options(fixture), ...more }), error);
+  });
+}
+
+Deno.test("loadModel() refuses host memory for a model with recurrent layers [webgpu]", async () => {
+  using gpu = await openTestGpu("webgpu");
+  if (!gpu) return;
+  const load = { ...options("h3-attention"), device: "webgpu" } as const;
+  await rejects(loadModel({ ...load, hostBytes: 2 ** 20 }), /--host-cache-memory is for what is cached/);
+  await using runner = (await loadModel({ ...load, hostBytes: 0 })).runner;
+  equal(runner.limits.numHostBlocks, 0);
+});
+
+function options(fixture: LongConvCase) {
+  return { modelDir: caseFolder(fixture), device: "cpu", profile: "safe" } as const;
+}

@@ -1,0 +1,98 @@
+// H3 and modal Hyena over HTTP: greedy tokens are the reference's, streamed and whole, beside others that leave; and the
+// server says what it has off for them.
+import { deepStrictEqual, match, ok } from "node:assert/strict";
+import { WorkerEngine } from "../../engine/worker_engine.ts";
+import { createApp } from "../../routes/app.ts";
+import { HttpServer } from "../../routes/http_server.ts";
+import { startServer } from "../cli/running_server.ts";
+import { RECURRENT_CASES, withModel } from "../models/recurrent_cases.ts";
+
+/** Tokens before it are control tokens, which have no text in completions. */
+const FIRST_TEXT_ID = 5;
+
+interface Server extends AsyncDisposable {
+  readonly engine: WorkerEngine;
+  readonly post: (body: object, signal?: AbortSignal) => Promise<Response>;
+}
+
+async function serve(modelDir: string): Promise<Server> {
+  const load = { modelDir, device: "cpu", maxSequences: 3 } as const;
+  const engine = new WorkerEngine({ modelId: "recurrent", load });
+  const { fetch: handle } = createApp(engine, { apiKeys: [] });
+  const server = await HttpServer.listen(handle, { hostname: "127.0.0.1", port: 0 });
+  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
+  deepStrictEqual(engine.state.phase, "ready");
+  return {
+    engine,
+    post: (body, signal) =>
+      fetch(`http://127.0.0.1:${server.port}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ temperature: 0, ignore_eos: true, ...body }),
+        ...(signal && { signal }),
+      }),
+    async [Symbol.asyncDispose]() {
+      await server.shutdown();
+      await engine[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What a stream says: its text, its usage, and how many events with a choice it had. */
+async function readStream(response: Response) {
+  const parts = await Array.fromAsync(response.body!.pipeThrough(new TextDecoderStream()));
+  const data = parts.join("").split("\n\n").filter(Boolean).map((event) => event.slice("data: ".length));
+  deepStrictEqual(data.at(-1), "[DONE]");
+  const events = data.slice(0, -1).map((text) => JSON.parse(text));
+  const choices = events.flatMap(({ choices }) => choices);
+  return {
+    text: choices.map(({ text }) => text).join(""),
+    usage: events.at(-1).usage,
+    numEvents: choices.length,
+  };
+}
+
+for (const name of RECURRENT_CASES) {
+  Deno.test(`greedy tokens over HTTP are the reference's, streamed and whole, while others leave: ${name}`, async () => {
+    await withModel(name, async ({ modelDir, prompt, greedy }) => {
+      await using server = await serve(modelDir);
+      const expected = await server.engine.detokenize(greedy.filter((id) => id >= FIRST_TEXT_ID));
+      const wanted = { prompt, max_tokens: greedy.length };
+      const leaving = Array.from({ length: 6 }, async (_, i) => {
+        const controller = new AbortController();
+        const body = { prompt: prompt.slice(0, 2 + i), max_tokens: 500, stream: true };
+        const reader = (await server.post(body, controller.signal)).body!.getReader();
+        for (let reads = 0; reads < 2; reads++) await reader.read();
+        controller.abort();
+      });
+      const streams = Array.from({ length: 4 }, async () =>
+        await readStream(
+          await server.post({ ...wanted, stream: true, stream_options: { include_usage: true } }),
+        ));
+      const { choices, usage } = await (await server.post({ ...wanted, n: 3 })).json();
+      deepStrictEqual(choices.map(({ text }: { text: string }) => text), [expected, expected, expected]);
+      deepStrictEqual(usage.prompt_tokens, prompt.length);
+      for (const { text, usage, numEvents } of await Promise.all(streams)) {
+        deepStrictEqual(text, expected);
+        deepStrictEqual(usage.completion_tokens, greedy.length);
+        deepStrictEqual(usage.prompt_tokens_details?.cached_tokens ?? 0, 0);
+        ok(numEvents > greedy.length / 2, `${numEvents} events for ${greedy.length} tokens`);
+      }
+      await Promise.all(leaving);
+      while ((await server.engine.stats()).running > 0) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      const { freeStateSlots, totalStateSlots, freeBlocks, totalBlocks } = await server.engine.stats();
+      deepStrictEqual([freeStateSlots, totalStateSlots, freeBlocks], [3, 3, totalBlocks]);
+    });
+  });
+}
+
+Deno.test("serve says once what is off for a model with recurrent layers, and nothing of it for others", async () => {
+  const line =
+    /^Recurrent layers keep .* of each of 16 sequences; off: reuse of prompts, drafts, .*hyena_h3\.md/m;
+  await using recurrent = await startServer(["--model", "tests/fixtures/long_conv/h3-attention"]);
+  match(recurrent.printed(), line);
+  await using plain = await startServer([]);
+  ok(!/Recurrent/.test(plain.printed()));
+});
