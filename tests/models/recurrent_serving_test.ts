@@ -8,6 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { STRIPED_CASE } from "./long_conv_cases.ts";
 import { RECURRENT_CASES, type RecurrentModel, ROTARY_CASE, withModel } from "./recurrent_cases.ts";
 
 type Backend = Pick<LoadOptions, "device" | "profile">;
@@ -146,7 +147,7 @@ async function checkCompany(backend: Backend, { modelDir, tie }: RecurrentModel)
 
 for (const backend of BACKENDS) {
   const where = [backend.device, backend.profile].filter(Boolean).join(", ");
-  for (const name of [...RECURRENT_CASES, ROTARY_CASE] as const) {
+  for (const name of [...RECURRENT_CASES, ROTARY_CASE, STRIPED_CASE] as const) {
     Deno.test(`greedy tokens through the engine are the reference's: ${name} [${where}]`, async () => {
       if (await isAvailable(backend)) await withModel(name, (model) => checkGreedy(backend, model));
     });
