@@ -33,6 +33,7 @@ function weightsOfNode(node: Node): WeightUse[] {
       return node.bias ? [weight, { ref: node.bias, role: "vector" }] : [weight];
     }
     case "longConvolution":
+    case "convolutionHistory":
       return [{ ref: node.filter, role: "filter" }];
     case "shortConvolution":
       return vectors(node.filter, node.bias);
