@@ -1,4 +1,4 @@
-// H3 and distilled Hyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
+// H3 and Hyena, exact and distilled, as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
 // against the references of these families, which share nothing with the graph but the checkpoint.
 import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
@@ -14,7 +14,14 @@ import { type Architecture, type Network, requireWeights } from "../../models/ne
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
-import { bestToken, caseFolder, openCase, relativeError } from "./long_conv_cases.ts";
+import {
+  bestToken,
+  caseFolder,
+  HYENA_CASES,
+  loadReference,
+  openCase,
+  relativeError,
+} from "./long_conv_cases.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
@@ -77,22 +84,26 @@ Deno.test("H3's graph gives the fixture's logits, however prompts are cut into s
   }
 });
 
-Deno.test("H3's graph gives the fixture's greedy tokens", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), runner = await executor(network);
-  const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
-    expectedDir: caseFolder("h3-attention"),
+const GREEDY = [["H3's", "h3-attention", h3], ["Exact Hyena's", "hyena-lm", hyena]] as const;
+
+for (const [whose, name, architecture] of GREEDY) {
+  Deno.test(`${whose} graph gives the fixture's greedy tokens`, async () => {
+    using opened = await openCase(name);
+    const network = architecture.build(opened.config, opened.source), runner = await executor(network);
+    const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
+      expectedDir: caseFolder(name),
+    });
+    const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
+    let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
+    const ids: number[] = [];
+    while (ids.length < greedy.length) {
+      ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
+      sequence.tokens.push(ids.at(-1)!);
+      ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
+    }
+    deepStrictEqual(ids, greedy);
   });
-  const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
-  let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
-  const ids: number[] = [];
-  while (ids.length < greedy.length) {
-    ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
-    sequence.tokens.push(ids.at(-1)!);
-    ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
-  }
-  deepStrictEqual(ids, greedy);
-});
+}
 
 Deno.test("Hyena's graph in modal form gives its reference's logits, however prompts are cut and batched", async () => {
   await withFolder({}, async (folder) => {
@@ -110,6 +121,35 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
       });
     }
   });
+});
+
+for (const name of HYENA_CASES) {
+  Deno.test(`Exact Hyena's graph gives the fixture's logits, however prompts are cut and batched: ${name}`, async () => {
+    using opened = await openCase(name);
+    const network = hyena.build(opened.config, opened.source), { vocabSize } = network;
+    const reference = await loadReference(name);
+    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(name) });
+    const texts = [prompts[2], prompts[1]];
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      runTogether(await executor(network), vocabSize, texts, counts).forEach((all, i) => {
+        const prompt = 2 - i, last = all.subarray(-rows[prompt] * vocabSize);
+        const error = relativeError(last, logits[prompt]);
+        ok(error < F32_TOLERANCE, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
+        // The graph's filters are f32, its reference's float64.
+        ok(relativeError(all, reference.forward(texts[i])) < 1e-6);
+      });
+    }
+  });
+}
+
+Deno.test("Exact Hyena keeps its inputs in the paged cache", async () => {
+  using opened = await openCase("hyena-lm");
+  const { graph } = hyena.build(opened.config, opened.source),
+    { width, numLayers } = parseHyenaConfig(
+      opened.config,
+    );
+  deepStrictEqual(graph.historyLayers, Array.from({ length: numLayers }, () => ({ width })));
+  equal(graph.kvLayers.length, 0);
 });
 
 Deno.test("H3's graph names every stored tensor that nothing is computed from", async () => {
@@ -131,7 +171,6 @@ const UNSUPPORTED: readonly [
   error: RegExp,
 ][] = [
   ["rotary attention", "h3-rotary-old-names", h3, /"rotary_dims".*not supported yet, must be 0, received 4/],
-  ["exact filters", "hyena-lm", hyena, /exact Hyena filters are not supported yet; .* deno task distil/],
 ];
 
 for (const [name, fixture, architecture, error] of UNSUPPORTED) {
