@@ -12,6 +12,7 @@ import {
   CONVOLUTION_HISTORY,
   DIAGONAL_SSM,
   EMBEDDING,
+  GATED,
   GATHER_ROWS,
   HISTORY_CHANNELS,
   KIND,
@@ -23,6 +24,7 @@ import {
   NUM_CALLS,
   NUM_TASKS,
   QUANTIZE_ROWS,
+  ROTARY,
   ROWS_PER_TASK,
   SHORT_CHANNELS,
   SHORT_CONVOLUTION,
@@ -38,11 +40,13 @@ import {
 import { ceilDiv, channelTasks, numRows, word } from "./cpu_step.wasm";
 import { diagonalSsm } from "./diagonal_ssm/diagonal_ssm.wasm";
 import { embedding } from "./embedding/embedding.wasm";
+import { gated } from "./gated/gated.wasm";
 import { gatherRows } from "./gather_rows/gather_rows.wasm";
 import { layerNorm } from "./layer_norm/layer_norm.wasm";
 import { linearF32, linearI8, linearTasks } from "./linear/linear.wasm";
 import { quantizeRows } from "./linear/quantize_rows.wasm";
 import { longConvolution } from "./long_convolution/long_convolution.wasm";
+import { rotary } from "./rotary/rotary.wasm";
 import { shortConvolution } from "./short_convolution/short_convolution.wasm";
 
 export { multiplyBytes, multiplyFloats } from "./linear/int8_form.wasm";
@@ -172,6 +176,10 @@ function runRow(call: usize, row: u32): void {
       return storeHistory(call, row);
     case GATHER_ROWS:
       return gatherRows(call, row);
+    case ROTARY:
+      return rotary(call, row);
+    case GATED:
+      return gated(call, row);
     default:
       unreachable();
   }

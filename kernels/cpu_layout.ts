@@ -66,8 +66,10 @@ export const GATHER_ROWS = 8;
 export const SHORT_CONVOLUTION = 9;
 export const DIAGONAL_SSM = 10;
 export const LONG_CONVOLUTION = 11;
-export const STORE_HISTORY = 12;
-export const CONVOLUTION_HISTORY = 13;
+export const ROTARY = 12;
+export const GATED = 13;
+export const STORE_HISTORY = 14;
+export const CONVOLUTION_HISTORY = 15;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
@@ -98,7 +100,7 @@ export const LIMB_ZERO = 64;
 /** The largest |value| is mapped to this; with the zeros added it needs 21 bits. */
 export const LIMB_MAX = 1_040_000;
 
-/** Of LAYER_NORM, beside IN_WIDTH. */
+/** Of LAYER_NORM, beside IN_WIDTH; without bias (0) it is RMSNorm. */
 export const NORM_SCALE = 156;
 export const NORM_BIAS = 160;
 export const NORM_EPSILON = 164;
@@ -118,11 +120,16 @@ export const VALUE_STRIDE = 176;
 export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
 export const SCORE_STRIDE = 184;
+/** Of ROTARY, beside NUM_HEADS and HEAD_SIZE: f32 [positions][TURNS_STRIDE], and columns of a head that are turned. */
+export const TURNS = 156;
+export const TURNS_STRIDE = 160;
+export const TURNED = 168;
+
 /** Query rows that one attention task takes at most. */
 export const MOST_QUERY_ROWS = 8;
 
 /**
- * Of SHORT_CONVOLUTION, DIAGONAL_SSM and LONG_CONVOLUTION, beside IN_WIDTH: columns of activations by the address of their
+ * Of SHORT_CONVOLUTION, DIAGONAL_SSM, LONG_CONVOLUTION and GATED, beside IN_WIDTH: columns of activations by the address of their
  * first row's first, 0 where there are none, and the stride of their rows.
  */
 export const GATE = 164;

@@ -46,6 +46,12 @@ export function geluTanh4(x: v128): v128 {
   return f32x4.div(x, f32x4.add(f32x4.splat(1), exp4(u)));
 }
 
+/** x / (1 + e^-x) */
+@inline
+export function silu4(x: v128): v128 {
+  return f32x4.div(x, f32x4.add(f32x4.splat(1), exp4(f32x4.neg(x))));
+}
+
 @inline
 export function geluErf4(x: v128): v128 {
   const half = f32x4.mul(x, f32x4.splat(0.5));

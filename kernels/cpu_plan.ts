@@ -20,6 +20,7 @@ import { CpuStep } from "./cpu_step.ts";
 import { CpuWeights } from "./cpu_weights.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/cpu.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
+import { lowerGated } from "./gated/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
 import type { Graph, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
@@ -29,12 +30,14 @@ import { lowerLinear } from "./linear/cpu.ts";
 import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
 import { lowerLongConvolution } from "./long_convolution/cpu.ts";
 import { mostQueryLength } from "./long_convolution/sizes.ts";
+import { lowerRotary } from "./rotary/cpu.ts";
 import { lowerShortConvolution } from "./short_convolution/cpu.ts";
 import {
   BLOCK_SIZE,
   type BlockCopy,
   requireRoomForStates,
   requireStateSlots,
+  type StateCopy,
   type StepBatch,
   type StepLimits,
 } from "./step.ts";
@@ -60,6 +63,8 @@ export class CpuPlan implements HostPlan {
   readonly #activations: ReadonlyMap<number, CpuActivation>;
   readonly #kvCaches: readonly CpuKvCache[];
   readonly #histories: readonly number[];
+  /** Address of each state layer's states. */
+  readonly #states: readonly number[];
 
   private constructor(
     graph: Graph,
@@ -68,6 +73,7 @@ export class CpuPlan implements HostPlan {
     activations: ReadonlyMap<number, CpuActivation>,
     kvCaches: readonly CpuKvCache[],
     histories: readonly number[],
+    states: readonly number[],
   ) {
     this.#graph = graph;
     this.#threads = threads;
@@ -75,6 +81,7 @@ export class CpuPlan implements HostPlan {
     this.#activations = activations;
     this.#kvCaches = kvCaches;
     this.#histories = histories;
+    this.#states = states;
   }
 
   /**
@@ -124,7 +131,7 @@ export class CpuPlan implements HostPlan {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations, kvCaches, histories);
+      return new CpuPlan(graph, threads, step, activations, kvCaches, histories, states);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -137,6 +144,7 @@ export class CpuPlan implements HostPlan {
     if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
     this.#step.write(batch);
     for (const copy of batch.copies ?? []) this.#copyBlock(copy);
+    for (const copy of batch.stateCopies ?? []) this.#copyState(copy);
     this.#writeInputs(inputs);
     this.#threads.step();
     const { output } = this.#graph;
@@ -160,6 +168,14 @@ export class CpuPlan implements HostPlan {
     this.#graph.historyLayers.forEach((layer, i) => {
       const size = historyBlockBytes(layer), start = this.#histories[i];
       memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
+    });
+  }
+
+  #copyState({ from, to }: StateCopy): void {
+    const memory = new Uint8Array(this.#threads.memory.buffer);
+    this.#graph.stateLayers.forEach(({ floats }, i) => {
+      const start = this.#states[i], bytes = floats * 4;
+      memory.copyWithin(start + to * bytes, start + from * bytes, start + (from + 1) * bytes);
     });
   }
 
@@ -190,6 +206,10 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "gated":
+      return lowerGated(node, context);
+    case "rotary":
+      return lowerRotary(node, context);
     case "attention":
       return lowerAttention(node, context);
     case "gatherRows":

@@ -1,5 +1,6 @@
 // The buffers of a plan: activations assigned by lifetime, the paged KV cache, control, results and scratch. Weights
 // live in gpu_weights.ts.
+import { GpuStateCopier } from "./gpu_state_copy.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
@@ -25,6 +26,7 @@ export class GpuBuffers implements Disposable {
   readonly scores: GPUBuffer;
   /** u32 [MAX_MASKS, maskWords(vocabSize)] */
   readonly masks: GPUBuffer;
+  readonly stateCopier: GpuStateCopier;
   readonly blockCopier: GpuBlockCopier;
   /** Where the limits have host memory. */
   readonly hostBlocks: GpuHostBlocks | undefined;
@@ -72,6 +74,7 @@ export class GpuBuffers implements Disposable {
       buffer: this.#createPaged(`history[${i}]`, historyRowBytes(layer, kvType)),
     }));
     this.#recurrentStates = graph.stateLayers.map((layer, i) => this.#createState(layer, i));
+    this.stateCopier = new GpuStateCopier(gpu.device, graph.stateLayers, this.#recurrentStates);
     const paged: PagedMatrices[] = [
       ...this.#kvCaches.map(({ key, value }, i) => ({
         buffers: [key, value] as const,
@@ -157,6 +160,7 @@ export class GpuBuffers implements Disposable {
   [Symbol.dispose](): void {
     this.hostBlocks?.[Symbol.dispose]();
     this.blockCopier[Symbol.dispose]();
+    this.stateCopier[Symbol.dispose]();
     for (const buffer of this.#owned) buffer.destroy();
   }
 

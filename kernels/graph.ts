@@ -31,12 +31,15 @@ export interface EmbeddingNode {
   readonly output: Value;
 }
 
-/** output = (x - mean) / sqrt(var + epsilon) * scale + bias over the width, biased variance. */
+/**
+ * output = (x - mean) / sqrt(var + epsilon) * scale + bias over the width, biased variance. Without bias it is RMSNorm: the
+ * mean counts as zero (Zhang, Sennrich 2019).
+ */
 export interface LayerNormNode {
   readonly op: "layerNorm";
   readonly input: Value;
   readonly scale: WeightRef;
-  readonly bias: WeightRef;
+  readonly bias?: WeightRef;
   readonly epsilon: number;
   readonly output: Value;
 }
@@ -49,6 +52,28 @@ export interface LinearNode {
   readonly bias?: WeightRef;
   readonly activation?: Activation;
   readonly residual?: Value;
+  readonly output: Value;
+}
+
+/** output = input * SiLU(gate), column by column. */
+export interface GatedNode {
+  readonly op: "gated";
+  readonly input: Columns;
+  readonly gate: Columns;
+  readonly output: Value;
+}
+
+/**
+ * output = input with pairs of columns turned by position: of each of the first numHeads heads, columns j and
+ * j + dims / 2 for every j below dims / 2, by the angle of which `turns` [positions, dims] has cosine and sine side by
+ * side. All other columns stay (Su et al., "RoFormer", section 3.4, with the pairs apart as GPT-NeoX has them).
+ */
+export interface RotaryNode {
+  readonly op: "rotary";
+  readonly input: Value;
+  readonly turns: WeightRef;
+  readonly numHeads: number;
+  readonly headSize: number;
   readonly output: Value;
 }
 
@@ -144,6 +169,8 @@ export type Node =
   | EmbeddingNode
   | LayerNormNode
   | LinearNode
+  | GatedNode
+  | RotaryNode
   | AttentionNode
   | LongConvolutionNode
   | ConvolutionHistoryNode
@@ -203,6 +230,20 @@ export class GraphBuilder {
     });
   }
 
+  rmsNorm(input: Value, scale: WeightRef, epsilon: number): Value {
+    const output = this.#value(input.rows, input.width);
+    return this.#add({ op: "layerNorm", input, scale, epsilon, output });
+  }
+
+  gated(input: Columns, gate: Columns): Value {
+    if (input.width !== gate.width || input.value.rows !== gate.value.rows) {
+      throw new RangeError(
+        `Cannot build graph: a gate of width ${gate.width} cannot weight width ${input.width}`,
+      );
+    }
+    return this.#add({ op: "gated", input, gate, output: this.#value(input.value.rows, input.width) });
+  }
+
   linear(
     input: Value,
     weight: WeightRef,
@@ -220,6 +261,16 @@ export class GraphBuilder {
       ...options,
       output: this.#value(input.rows, weight.shape[0]),
     });
+  }
+
+  rotary(input: Value, turns: WeightRef, shape: { numHeads: number; headSize: number }): Value {
+    const { numHeads, headSize } = shape, turned = turns.shape[1];
+    if (numHeads * headSize > input.width || turned > headSize || turned % 2 !== 0) {
+      throw new RangeError(
+        `Cannot build graph: ${turned} columns of ${numHeads} heads of ${headSize} cannot be turned in width ${input.width}`,
+      );
+    }
+    return this.#add({ op: "rotary", input, turns, ...shape, output: this.#value("tokens", input.width) });
   }
 
   attention(
@@ -352,6 +403,8 @@ export function inputsOf(node: Node): Value[] {
       return [];
     case "linear":
       return node.residual ? [node.input, node.residual] : [node.input];
+    case "gated":
+      return valuesOf(node.input, node.gate);
     case "longConvolution":
       return valuesOf(node.input, node.before, node.after, node.carried);
     case "convolutionHistory":

@@ -27,11 +27,13 @@ function weightsOfNode(node: Node): WeightUse[] {
       return node.positionTable ? [table, { ref: node.positionTable, role: "positions" }] : [table];
     }
     case "layerNorm":
-      return [{ ref: node.scale, role: "vector" }, { ref: node.bias, role: "vector" }];
+      return vectors(node.scale, node.bias);
     case "linear": {
       const weight: WeightUse = { ref: node.weight, role: "matrix" };
       return node.bias ? [weight, { ref: node.bias, role: "vector" }] : [weight];
     }
+    case "rotary":
+      return vectors(node.turns);
     case "longConvolution":
     case "convolutionHistory":
       return [{ ref: node.filter, role: "filter" }];

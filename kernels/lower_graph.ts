@@ -6,6 +6,7 @@ import type { ControlLayout } from "./control.ts";
 import { lowerConvolutionHistory } from "./convolution_history/gpu.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/gpu.ts";
 import { lowerEmbedding } from "./embedding/gpu.ts";
+import { lowerGated } from "./gated/gpu.ts";
 import { lowerGatherRows } from "./gather_rows/gpu.ts";
 import type { GpuBuffers } from "./gpu_buffers.ts";
 import type { GpuContext, GpuKvCache, KernelCall } from "./gpu_op.ts";
@@ -17,6 +18,7 @@ import { lowerLongConvolution } from "./long_convolution/gpu.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { MergeFusion } from "./merge_fusion.ts";
 import type { NormFusion } from "./norm_fusion.ts";
+import { lowerRotary } from "./rotary/gpu.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 import { lowerShortConvolution } from "./short_convolution/gpu.ts";
 
@@ -80,6 +82,10 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerLayerNorm(node, context);
     case "linear":
       return lowerLinear(node, context);
+    case "gated":
+      return lowerGated(node, context);
+    case "rotary":
+      return lowerRotary(node, context);
     case "attention":
       return lowerAttention(node, context);
     case "longConvolution":

@@ -2,6 +2,7 @@
 // Owns names, constants and the model's inputs and outputs; knows neither how an op computes nor who runs the model.
 import { attentionToOnnx } from "./attention/onnx.ts";
 import { embeddingToOnnx } from "./embedding/onnx.ts";
+import { gatedToOnnx } from "./gated/onnx.ts";
 import { gatherRowsToOnnx } from "./gather_rows/onnx.ts";
 import type { Graph, Node, Value } from "./graph.ts";
 import { layerNormToOnnx } from "./layer_norm/onnx.ts";
@@ -92,6 +93,8 @@ function lowerNode(context: OnnxContext, node: Node): void {
       return layerNormToOnnx(context, node);
     case "linear":
       return linearToOnnx(context, node);
+    case "gated":
+      return gatedToOnnx(context, node);
     case "attention":
       return attentionToOnnx(context, node);
     case "gatherRows":
@@ -181,6 +184,16 @@ export class OnnxContext {
       const name = `c${this.#nextName++}`;
       const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
       this.initializers.push({ name, dtype: "int64", shape: [values.length], data });
+      return name;
+    });
+  }
+
+  /** A constant f32. */
+  float(value: number): string {
+    return this.shared(`float ${value}`, () => {
+      const name = `c${this.#nextName++}`;
+      const data = new Uint8Array(Float32Array.of(value).buffer);
+      this.initializers.push({ name, dtype: "float", shape: [1], data });
       return name;
     });
   }

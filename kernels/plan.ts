@@ -160,6 +160,7 @@ export class GpuPlan implements Disposable {
     this.#writeInputs(inputs);
     const submissions = new Submissions(this.#gpu.device);
     for (const copy of batch.copies ?? []) this.#buffers.blockCopier.encode(submissions.encoder, copy);
+    for (const copy of batch.stateCopies ?? []) this.#buffers.stateCopier.encode(submissions.encoder, copy);
     this.#encodeCalls(submissions, shape, this.#results.numUnread > 0 ? Infinity : FIRST_SUBMISSION_CALLS);
     const pending = this.#results.encode(submissions.encoder, shape);
     const logits = batch.readLogits ? this.#encodeOutput(submissions.encoder, shape) : undefined;

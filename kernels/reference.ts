@@ -2,6 +2,7 @@
 import { attentionReference, type ReferenceKvCache } from "./attention/reference.ts";
 import { convolutionHistoryReference, type ReferenceHistory } from "./convolution_history/reference.ts";
 import { embeddingReference } from "./embedding/reference.ts";
+import { gatedReference } from "./gated/reference.ts";
 import { gatherRowsReference } from "./gather_rows/reference.ts";
 import { diagonalSsmReference } from "./diagonal_ssm/reference.ts";
 import type { Columns } from "./columns.ts";
@@ -10,7 +11,8 @@ import { weightsOf } from "./graph_weights.ts";
 import { layerNormReference } from "./layer_norm/reference.ts";
 import { linearReference } from "./linear/reference.ts";
 import { longConvolutionReference } from "./long_convolution/reference.ts";
-import type { ReferenceStates } from "./reference_states.ts";
+import { copyState, type ReferenceStates } from "./reference_states.ts";
+import { rotaryReference } from "./rotary/reference.ts";
 import { shortConvolutionReference } from "./short_convolution/reference.ts";
 import type { StepBatch } from "./step.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "./tensor_source.ts";
@@ -57,6 +59,9 @@ export class ReferenceExecutor {
    * @throws {RangeError} when the batch makes a row attend to a slot that no step has written
    */
   step(batch: StepBatch, inputs: ReferenceInputs = {}): ReferenceStep {
+    for (const { from, to } of batch.stateCopies ?? []) {
+      for (const states of this.#states) copyState(states, from, to);
+    }
     const values = new Map<number, Float64Array>();
     for (const node of this.#graph.nodes) {
       values.set(node.output.id, this.#run(node, values, batch, inputs));
@@ -78,7 +83,7 @@ export class ReferenceExecutor {
         return layerNormReference(
           values.get(node.input.id)!,
           weight(node.scale),
-          weight(node.bias),
+          node.bias && weight(node.bias),
           node.epsilon,
         );
       case "linear":
@@ -86,6 +91,15 @@ export class ReferenceExecutor {
           ...(node.bias && { bias: weight(node.bias) }),
           ...(node.activation && { activation: node.activation }),
           ...(node.residual && { residual: values.get(node.residual.id)! }),
+        });
+      case "gated":
+        return gatedReference(readColumns(values, node.input), readColumns(values, node.gate));
+      case "rotary":
+        return rotaryReference(values.get(node.input.id)!, weight(node.turns), batch.positions, {
+          width: node.input.width,
+          numHeads: node.numHeads,
+          headSize: node.headSize,
+          turned: node.turns.shape[1],
         });
       case "attention":
         return attentionReference(values.get(node.input.id)!, node, batch, this.#caches[node.layer]);

@@ -12,6 +12,13 @@ export interface ReferenceSequence {
   readonly state: Float64Array;
 }
 
+/** @throws {RangeError} when slot `from` was never written */
+export function copyState(states: ReferenceStates, from: number, to: number): void {
+  const state = states.get(from);
+  if (!state) throw new RangeError(`Cannot copy state: slot ${from} was never written`);
+  states.set(to, state.slice());
+}
+
 /** The sequences of a step; who starts at position 0 gets a state of zeros. */
 export function sequencesOf(batch: StepBatch, states: ReferenceStates, floats: number): ReferenceSequence[] {
   return Array.from(batch.contextLengths, (_, s) => {

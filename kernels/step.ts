@@ -69,6 +69,12 @@ export interface BlockCopy {
   readonly rows: number;
 }
 
+/** What recurrent layers keep of slot `from` becomes what they keep of slot `to`. */
+export interface StateCopy {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Moves K and V of all layers, all rows of a block, from the device to a slot in host memory or back. */
 export interface HostMove {
   readonly block: number;
@@ -102,6 +108,8 @@ export interface StepBatch {
   readonly moves?: HostMoves;
   /** Done before any row is computed. */
   readonly copies?: readonly BlockCopy[];
+  /** Done one after the other before any row is computed, whose sequences may go on from either. */
+  readonly stateCopies?: readonly StateCopy[];
   /** [numTokens]; some may be `drawnBefore`, where the runner takes several steps at once */
   readonly tokenIds: Uint32Array;
   /** [numTokens] position in its own sequence */

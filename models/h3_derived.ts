@@ -5,6 +5,7 @@ import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { toPairs } from "./complex_array.ts";
 import { DerivedSource, type DerivedTensor, once } from "./derived_source.ts";
 import { type H3Config, type H3Layout, type H3SsmRefs, loadH3Tables } from "./h3.ts";
+import { rotaryTurns } from "./rotary.ts";
 
 /** The shift SSM as a filter, the diagonal one in modal form: s <- poles s + w, y = Re sum of residues s + skip w. */
 export interface H3StepRefs {
@@ -21,6 +22,8 @@ export interface DerivedH3 {
   readonly source: TensorSource;
   /** By layer; undefined where it attends. */
   readonly steps: readonly (H3StepRefs | undefined)[];
+  /** What attention turns queries and keys by; undefined where it does not. */
+  readonly turns: WeightRef | undefined;
 }
 
 export function deriveH3(config: H3Config, layout: H3Layout, source: TensorSource): DerivedH3 {
@@ -31,7 +34,14 @@ export function deriveH3(config: H3Config, layout: H3Layout, source: TensorSourc
     derived.push(tensors.taps, tensors.poles, tensors.residues);
     return { ...tensors, skip: ssm.skip };
   });
-  return { source: new DerivedSource(source, derived), steps };
+  const turns = turnsOf(config);
+  if (turns) derived.push(turns);
+  return { source: new DerivedSource(source, derived), steps, turns };
+}
+
+function turnsOf({ rotaryDims: dims, rotaryBase: base, attentionLayers, contextLength }: H3Config) {
+  if (dims === 0 || attentionLayers.length === 0) return undefined;
+  return rotaryTurns("backbone.rotary_turns", { dims, base, numPositions: contextLength });
 }
 
 function stepTensors(

@@ -1,6 +1,7 @@
 // H3 hybrids as graphs: an H3 layer is a projection, a gated short convolution, a gated diagonal SSM and a projection.
 import { columnsOf } from "../kernels/columns.ts";
 import type { GraphBuilder, Value } from "../kernels/graph.ts";
+import type { WeightRef } from "../kernels/tensor_source.ts";
 import { buildDecoder, project } from "./decoder_graph.ts";
 import { type H3Config, h3Layout, parseH3Config } from "./h3.ts";
 import { deriveH3, type H3StepRefs } from "./h3_derived.ts";
@@ -10,24 +11,17 @@ export const h3: Architecture = {
   modelType: "h3",
   build(json, source) {
     const config = parseH3Config(json);
-    refuseRotary(config);
-    const layout = h3Layout(config, source), { steps, source: tensors } = deriveH3(config, layout, source);
+    const layout = h3Layout(config, source);
+    const { steps, turns, source: tensors } = deriveH3(config, layout, source);
     const graph = buildDecoder(layout, config.epsilon, (b, x, residual, layer) => {
       const refs = layout.mixers[layer], step = steps[layer];
       const qkv = project(b, x, refs.qkv);
-      const mixed = step ? mixByH3(b, qkv, step) : attend(b, qkv, config);
+      const mixed = step ? mixByH3(b, qkv, step) : attend(b, qkv, turns, config);
       return project(b, mixed, refs.out, residual);
     });
     return { graph, tensors, contextLength: config.contextLength, vocabSize: config.vocabSize };
   },
 };
-
-function refuseRotary({ rotaryDims, attentionLayers }: H3Config): void {
-  if (rotaryDims === 0 || attentionLayers.length === 0) return;
-  throw new TypeError(
-    `Cannot load model: config.json: "rotary_dims": attention that turns by position is not supported yet, must be 0, received ${rotaryDims}`,
-  );
-}
 
 /** q (SSM(FIR(k) v)) */
 function mixByH3(b: GraphBuilder, qkv: Value, { taps, poles, residues, skip }: H3StepRefs): Value {
@@ -36,7 +30,14 @@ function mixByH3(b: GraphBuilder, qkv: Value, { taps, poles, residues, skip }: H
   return b.diagonalSsm(w, { poles, residues, skip }, { gate: part(0) });
 }
 
-function attend(b: GraphBuilder, qkv: Value, { width, numHeads }: H3Config): Value {
+/** Where heads are turned, those of queries and of keys are. */
+function attend(
+  b: GraphBuilder,
+  qkv: Value,
+  turns: WeightRef | undefined,
+  { width, numHeads }: H3Config,
+): Value {
   const headSize = width / numHeads;
-  return b.attention(qkv, { numHeads, numKvHeads: numHeads, headSize, scale: headSize ** -0.5 });
+  const turned = turns ? b.rotary(qkv, turns, { numHeads: 2 * numHeads, headSize }) : qkv;
+  return b.attention(turned, { numHeads, numKvHeads: numHeads, headSize, scale: headSize ** -0.5 });
 }

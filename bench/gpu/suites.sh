@@ -16,7 +16,7 @@ fi
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(tests/kernels tests/models)
 export CI=true HYADES_TEST_EVERY_CASE=true HYADES_TEST_MATRIX_UNITS=true NO_COLOR=1 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$(mktemp -d)}
-STEP_SECONDS=${STEP_SECONDS:-500} step suites "$work/bin/deno" test --allow-all --cached-only --no-check \
+STEP_SECONDS=${STEP_SECONDS:-500} step suites "$work/bin/deno" test --allow-all --cached-only --no-check --parallel \
   --ignore=tests/kernels/build_cpu_test.ts --filter "$filter" "${tests[@]}"
 echo "=== $gpu, commit $HYADES_COMMIT"
 grep -E "FAILED|^error|largest|L2" "$out/suites.log" | grep -E "FAILED|error" | head -40

@@ -28,7 +28,7 @@ export function lowerLayerNorm(node: LayerNormNode, context: CpuContext): CpuCal
     [OUTPUT_STRIDE]: output.stride,
     [IN_WIDTH]: node.input.width,
     [NORM_SCALE]: context.rows(node.scale),
-    [NORM_BIAS]: context.rows(node.bias),
+    [NORM_BIAS]: node.bias ? context.rows(node.bias) : 0,
     [NORM_EPSILON]: floatBits(node.epsilon),
   }];
 }

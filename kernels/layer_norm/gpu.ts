@@ -29,7 +29,9 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
   const code = specialise(layerNormCode, { THREADS, NUM_ROWS: numRowsWord(rows) }, {
     row: row.code,
     halves: halves
-      ? `@group(0) @binding(5) var<storage, read_write> halves: array<vec2<u32>>;\n${PACK_HALVES}`
+      ? `@group(0) @binding(${
+        3 + row.bindings.length
+      }) var<storage, read_write> halves: array<vec2<u32>>;\n${PACK_HALVES}`
       : "",
     builtins: row.builtins,
     place: row.place,

@@ -13,7 +13,7 @@ export interface Teams {
 }
 
 export interface HeldRow {
-  /** Bindings `normScale` and `normShift` from `firstBinding` on, and functions. */
+  /** Bindings `normScale` and, where the norm has a bias, `normShift` from `firstBinding` on, and functions. */
   readonly code: string;
   readonly bindings: readonly Binding[];
   /** Parameters of `main`, and its first lines: `team` and `lane`. */
@@ -51,11 +51,13 @@ export function heldRow(
   return {
     code: [
       vectorCode("normScale", firstBinding, width),
-      vectorCode("normShift", firstBinding + 1, width),
+      ...(norm.bias ? [vectorCode("normShift", firstBinding + 1, width)] : []),
       insideCode(width),
       rowSumCode(teams),
     ].join("\n"),
-    bindings: [norm.scale, norm.bias].map((ref) => ({ buffer: context.vector(ref), access: "read" })),
+    bindings: [norm.scale, norm.bias].flatMap((ref) =>
+      ref ? [{ buffer: context.vector(ref), access: "read" }] : []
+    ),
     builtins: teams.subgroups
       ? "@builtin(subgroup_id) team: u32, @builtin(subgroup_invocation_id) lane: u32,"
       : "",
@@ -66,16 +68,16 @@ export function heldRow(
     let held${i} = quad${i} < ${rowQuads}u;
     let inside${i} = inside(quad${i});
     let scale${i} = normScaleQuad(quad${i});
-    let shift${i} = normShiftQuad(quad${i});
+    let shift${i} = ${norm.bias ? `normShiftQuad(quad${i})` : "vec4<f32>()"};
     let x${i} = ${quadOf(`min(quad${i}, ${rowQuads - 1}u)`)} * inside${i};`
       ),
-    // A mean in f32 is off by its rounding, which a large mean makes large beside the spread. So the differences from it
+    // Without bias the mean counts as zero. A mean in f32 is off by its rounding, which a large mean makes large beside the spread. So the differences from it
     // are summed too: their mean is that error, and is taken out of mean and variance.
-    normalise: `    let rough = rowSum(vec2<f32>(${
-      sum((i) => `x${i}`)
-    }, 0.0), thread, team, lane).x / ${width}.0;
+    normalise: `    let rough = ${
+      norm.bias ? `rowSum(vec2<f32>(${sum((i) => `x${i}`)}, 0.0), thread, team, lane).x / ${width}.0` : "0.0"
+    };
 ${each((i) => `    let d${i} = (x${i} - rough) * inside${i};`)}
-    let moments = rowSum(vec2<f32>(${sum((i) => `d${i}`)}, ${
+    let moments = rowSum(vec2<f32>(${norm.bias ? sum((i) => `d${i}`) : "0.0"}, ${
       sum((i) => `d${i} * d${i}`)
     }), thread, team, lane)
         / ${width}.0;

@@ -1,4 +1,4 @@
-// LayerNorm on the CPU: output = (x - mean) / sqrt(var + epsilon) * scale + bias.
+// LayerNorm on the CPU: output = (x - mean) / sqrt(var + epsilon) * scale + bias; without bias the mean counts as zero.
 //   in, out  f32 [rows][stride]
 //   task     one row. Reference: layerNorm() in reference.ts
 // The mean is taken out twice, the second time of what is left: it may be large against the spread.
@@ -11,8 +11,8 @@ export function layerNorm(call: usize, row: u32): void {
   const width = word(call, IN_WIDTH), bytes = <usize>width << 2;
   const input = rowAt(call, INPUT, INPUT_STRIDE, row), output = rowAt(call, OUTPUT, OUTPUT_STRIDE, row);
   const scale = <usize>word(call, NORM_SCALE), bias = <usize>word(call, NORM_BIAS);
-  const roughly = sumOf(input, bytes, 0) / <f32>width;
-  const rest = sumOf(input, bytes, roughly) / <f32>width;
+  const roughly = bias ? sumOf(input, bytes, 0) / <f32>width : <f32>0;
+  const rest = bias ? sumOf(input, bytes, roughly) / <f32>width : <f32>0;
   const variance = sumOfSquares(input, bytes, roughly, rest) / <f32>width;
   const factor = <f32>1 / sqrt<f32>(variance + load<f32>(call + NORM_EPSILON));
 
@@ -20,12 +20,13 @@ export function layerNorm(call: usize, row: u32): void {
   let at: usize = 0;
   for (; at + 16 <= bytes; at += 16) {
     const centred = f32x4.sub(f32x4.sub(v128.load(input + at), roughly4), rest4);
-    const y = f32x4.relaxed_madd(f32x4.mul(centred, factor4), v128.load(scale + at), v128.load(bias + at));
+    const added = bias ? v128.load(bias + at) : f32x4.splat(0);
+    const y = f32x4.relaxed_madd(f32x4.mul(centred, factor4), v128.load(scale + at), added);
     v128.store(output + at, y);
   }
   for (; at < bytes; at += 4) {
     const centred = load<f32>(input + at) - roughly - rest;
-    store<f32>(output + at, centred * factor * load<f32>(scale + at) + load<f32>(bias + at));
+    store<f32>(output + at, centred * factor * load<f32>(scale + at) + (bias ? load<f32>(bias + at) : <f32>0));
   }
 }
 

@@ -1,5 +1,6 @@
 // The table of cases for the dense ops: graphs of one or a few ops with random weights and inputs. Knows no device, so
 // that every backend runs the same table.
+import { columnsOf } from "../../kernels/columns.ts";
 import { type Activation, type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
 import type { StepBatch, StepLimits } from "../../kernels/step.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
@@ -34,7 +35,7 @@ export interface DenseCase {
 }
 
 /** A few rounding errors of f32, on sums of up to some 500 products of random sign. */
-const F32_TOLERANCE = 2e-6;
+const F32_TOLERANCE = 4e-6;
 /** Rounding of activations of about 1 to f16, in chains of a few ops. */
 const HALVES_TOLERANCE = 2e-3;
 /** Rounding of activations to whole numbers, 15 bits of the largest of a group. */
@@ -113,7 +114,14 @@ export const DENSE_CASES: readonly DenseCase[] = [
   ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
   layerNormCase(515, 1000),
   layerNormCase(64, -30_000),
+  ...[1, 3, 17, 515].map((width) => rmsNormCase(width, 0)),
+  rmsNormCase(65, 1000),
+  ...[[1, 1, 0], [33, 70, 2], [64, 128, 64], [515, 1030, 0]].map(([width, all, first]) =>
+    gatedCase(width, all, first)
+  ),
   normedLinearCase("F32", 33, 0, [1, 2]),
+  normedLinearCase("F16", 516, 3, [1, 2, 8, 9], { rms: true }),
+  normedLinearCase("I4", 96, 0, [1, 5], { rms: true }),
   normedLinearCase("F16", 512, 0, [1, 8, 9]),
   normedLinearCase("I8", 33, 0, [1, 4]),
   normedLinearCase("I4", 33, 0, [1, 4]),
@@ -176,15 +184,56 @@ function layerNormCase(width: number, mean: number): DenseCase {
   };
 }
 
+function rmsNormCase(width: number, mean: number): DenseCase {
+  return {
+    name: `rmsNorm of ${width}${mean ? ` about ${mean}` : ""}`,
+    tolerance: F32_TOLERANCE,
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const scale = source.add("scale", [width], random.normals(width, 1, 0.3));
+      return problem(
+        random,
+        graph,
+        graph.rmsNorm(graph.input("x", width), scale, 1e-5),
+        source,
+        [5, 70],
+        mean,
+      );
+    },
+  };
+}
+
+/** The first columns of a value by others of it; gates of up to some hundred. */
+function gatedCase(width: number, all: number, first: number): DenseCase {
+  return {
+    name: `gated ${width} of ${all}`,
+    tolerance: F32_TOLERANCE,
+    build: (random) => {
+      const graph = new GraphBuilder(), x = graph.input("x", all);
+      const output = graph.gated(columnsOf(x, 0, width), columnsOf(x, first, width));
+      const built = problem(random, graph, output, new MemorySource(), [1, 9, 66]);
+      for (const { inputs } of built.steps) {
+        for (const values of Object.values(inputs)) {
+          values.forEach((value, i) => values[i] = value * (i % 9 ? 1 : 60));
+        }
+      }
+      return built;
+    },
+  };
+}
+
 /** A norm that two linears read: a step of one row leaves it to them. */
 function normedLinearCase(
   storage: TensorDtype,
   width: number,
   mean: number,
   rows: readonly number[],
+  { rms = false } = {},
 ): DenseCase {
   return {
-    name: `layerNorm of ${width}${mean ? ` about ${mean}` : ""}, linears in ${storage}`,
+    name: `${rms ? "rmsNorm" : "layerNorm"} of ${width}${
+      mean ? ` about ${mean}` : ""
+    }, linears in ${storage}`,
     tolerance: F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
     ...(storage === "I4" && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
@@ -200,7 +249,8 @@ function normedLinearCase(
           random.normals(outWidth * width, 0, 1 / Math.sqrt(width)),
           storage,
         );
-      const normed = graph.layerNorm(graph.input("x", width), scale, shift, 1e-5);
+      const x = graph.input("x", width);
+      const normed = rms ? graph.rmsNorm(x, scale, 1e-5) : graph.layerNorm(x, scale, shift, 1e-5);
       const left = graph.linear(normed, matrix("left"), {
         bias: source.add("bias", [outWidth], random.normals(outWidth)),
         activation: "gelu_tanh",

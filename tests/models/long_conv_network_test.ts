@@ -1,22 +1,22 @@
 // H3 and Hyena, exact and distilled, as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
 // against the references of these families, which share nothing with the graph but the checkpoint.
-import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
+import { deepStrictEqual, equal, ok } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { StepBatch } from "../../kernels/step.ts";
-import type { TensorSource } from "../../kernels/tensor_source.ts";
 import { readJson } from "../../models/checkpoint.ts";
 import { distilCheckpoint } from "../../models/distil.ts";
 import { h3 } from "../../models/h3_network.ts";
 import { parseHyenaConfig } from "../../models/hyena.ts";
 import { hyena } from "../../models/hyena_network.ts";
-import { type Architecture, type Network, requireWeights } from "../../models/network.ts";
+import { type Network, requireWeights } from "../../models/network.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
   bestToken,
   caseFolder,
+  H3_CASES,
   HYENA_CASES,
   loadReference,
   openCase,
@@ -68,30 +68,37 @@ function runTogether(
   return logits.map((rows) => Float64Array.from(rows));
 }
 
-Deno.test("H3's graph gives the fixture's logits, however prompts are cut into steps and batched", async () => {
-  using opened = await openCase("h3-attention");
-  const network = h3.build(opened.config, opened.source), { vocabSize } = network;
-  equal(network.graph.kvLayers.length, 1);
-  deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [63 * 8, 64 * 8, 63 * 8, 64 * 8]);
-  const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder("h3-attention") });
-  for (const counts of [[100], [1], [7, 30, 1]]) {
-    const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
-    for (const [i, prompt] of [[0, 2], [1, 1]]) {
-      const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
-      console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
-      ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+for (const fixture of H3_CASES) {
+  Deno.test(`H3's graph gives the fixture's logits, however prompts are cut and batched: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
+    const network = h3.build(opened.config, opened.source), { vocabSize } = network;
+    equal(network.graph.kvLayers.length, 1);
+    const { hidden_size: width } = opened.config as { hidden_size: number };
+    const states = [63 * width, 64 * width];
+    deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...states, ...states]);
+    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+      for (const [i, prompt] of [[0, 2], [1, 1]]) {
+        const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
+        console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
+        ok(error < F32_TOLERANCE, `${prompts[prompt].length} tokens in steps of ${counts}: off by ${error}`);
+      }
     }
-  }
-});
+  });
+}
 
-const GREEDY = [["H3's", "h3-attention", h3], ["Exact Hyena's", "hyena-lm", hyena]] as const;
+const GREEDY = [
+  ...H3_CASES.map((fixture) => ["H3's", fixture, h3] as const),
+  ...HYENA_CASES.map((fixture) => ["Exact Hyena's", fixture, hyena] as const),
+];
 
-for (const [whose, name, architecture] of GREEDY) {
-  Deno.test(`${whose} graph gives the fixture's greedy tokens`, async () => {
-    using opened = await openCase(name);
+for (const [whose, fixture, architecture] of GREEDY) {
+  Deno.test(`${whose} graph gives the fixture's greedy tokens: ${fixture}`, async () => {
+    using opened = await openCase(fixture);
     const network = architecture.build(opened.config, opened.source), runner = await executor(network);
     const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
-      expectedDir: caseFolder(name),
+      expectedDir: caseFolder(fixture),
     });
     const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
     let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
@@ -163,19 +170,3 @@ Deno.test("H3's graph names every stored tensor that nothing is computed from", 
   );
   ok([...named].every((name) => tensors!.find(name)));
 });
-
-const UNSUPPORTED: readonly [
-  name: string,
-  fixture: Parameters<typeof openCase>[0],
-  architecture: Architecture,
-  error: RegExp,
-][] = [
-  ["rotary attention", "h3-rotary-old-names", h3, /"rotary_dims".*not supported yet, must be 0, received 4/],
-];
-
-for (const [name, fixture, architecture, error] of UNSUPPORTED) {
-  Deno.test(`build() refuses ${name}`, async () => {
-    using opened = await openCase(fixture);
-    throws(() => architecture.build(opened.config, opened.source as TensorSource), error);
-  });
-}
