@@ -3,7 +3,6 @@
 import { deepStrictEqual, equal, ok } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
-import type { StepBatch } from "../../kernels/step.ts";
 import { readJson } from "../../models/checkpoint.ts";
 import { distilCheckpoint } from "../../models/distil.ts";
 import { h3 } from "../../models/h3_network.ts";
@@ -11,10 +10,8 @@ import { parseHyenaConfig } from "../../models/hyena.ts";
 import { hyena } from "../../models/hyena_network.ts";
 import { type Network, requireWeights } from "../../models/network.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
-import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
-  bestToken,
   caseFolder,
   H3_CASES,
   HYENA_CASES,
@@ -22,50 +19,17 @@ import {
   openCase,
   relativeError,
 } from "./long_conv_cases.ts";
+import { continueGreedily, type RunStep, runTogether } from "./long_conv_steps.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
 /** The graph reads filters and poles in f32, the references in float64. */
 const F32_TOLERANCE = 1e-5;
 
-async function executor({ graph, tensors }: Network): Promise<ReferenceExecutor> {
+async function executor({ graph, tensors }: Network): Promise<RunStep> {
   requireWeights(graph, tensors!);
-  return await ReferenceExecutor.create(graph, tensors!);
-}
-
-/** A step for the next `count` tokens of each sequence; its state has the slot of its number, from 5 on. */
-function packStep(chunks: readonly { sequence: TestSequence; count: number; slot: number }[]): StepBatch {
-  const batch = packBatch(chunks, { everyRow: true });
-  for (const { sequence, count } of chunks) sequence.numCached += count;
-  return { ...batch, stateSlots: Uint32Array.from(chunks, ({ slot }) => slot) };
-}
-
-/** Logits of every row of both texts, computed together in steps of these numbers of rows of each. */
-function runTogether(
-  runner: ReferenceExecutor,
-  vocabSize: number,
-  texts: readonly (readonly number[])[],
-  counts: readonly number[],
-): Float64Array[] {
-  const sequences = texts.map((ids, i) =>
-    new TestSequence(ids, Array.from({ length: 12 }, (_, block) => 12 * i + block))
-  );
-  const logits: number[][] = texts.map(() => []);
-  for (let turn = 0; sequences.some(({ tokens, numCached }) => numCached < tokens.length); turn++) {
-    const chunks = sequences.map((sequence, i) => ({
-      sequence,
-      slot: 5 + i,
-      count: Math.min(counts[(turn + i) % counts.length], sequence.tokens.length - sequence.numCached),
-      text: i,
-    })).filter(({ count }) => count > 0);
-    const { output } = runner.step(packStep(chunks));
-    let row = 0;
-    for (const { count, text } of chunks) {
-      logits[text].push(...output.subarray(row * vocabSize, (row + count) * vocabSize));
-      row += count;
-    }
-  }
-  return logits.map((rows) => Float64Array.from(rows));
+  const reference = await ReferenceExecutor.create(graph, tensors!);
+  return (batch) => reference.step(batch).output;
 }
 
 for (const fixture of H3_CASES) {
@@ -78,7 +42,7 @@ for (const fixture of H3_CASES) {
     deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...states, ...states]);
     const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
     for (const counts of [[100], [1], [7, 30, 1]]) {
-      const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+      const all = await runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
       for (const [i, prompt] of [[0, 2], [1, 1]]) {
         const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
         console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
@@ -96,18 +60,14 @@ const GREEDY = [
 for (const [whose, fixture, architecture] of GREEDY) {
   Deno.test(`${whose} graph gives the fixture's greedy tokens: ${fixture}`, async () => {
     using opened = await openCase(fixture);
-    const network = architecture.build(opened.config, opened.source), runner = await executor(network);
+    const network = architecture.build(opened.config, opened.source), { vocabSize } = network;
     const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
       expectedDir: caseFolder(fixture),
     });
-    const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
-    let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
-    const ids: number[] = [];
-    while (ids.length < greedy.length) {
-      ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
-      sequence.tokens.push(ids.at(-1)!);
-      ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
-    }
+    const ids = await continueGreedily(await executor(network), vocabSize, prompts[greedyPrompt], {
+      numWanted: greedy.length,
+      numTokens: numTokens!,
+    });
     deepStrictEqual(ids, greedy);
   });
 }
@@ -122,7 +82,7 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
     const { prompts } = await readExpected({ expectedDir: caseFolder("hyena-lm") });
     const texts = [prompts[2], prompts[1]], wanted = texts.map((ids) => reference.forward(ids));
     for (const counts of [[100], [1], [7, 30, 1]]) {
-      runTogether(await executor(network), vocabSize, texts, counts).forEach((logits, i) => {
+      (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((logits, i) => {
         const error = relativeError(logits, wanted[i]);
         ok(error < 1e-12, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
       });
@@ -138,7 +98,7 @@ for (const name of HYENA_CASES) {
     const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(name) });
     const texts = [prompts[2], prompts[1]];
     for (const counts of [[100], [1], [7, 30, 1]]) {
-      runTogether(await executor(network), vocabSize, texts, counts).forEach((all, i) => {
+      (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((all, i) => {
         const prompt = 2 - i, last = all.subarray(-rows[prompt] * vocabSize);
         const error = relativeError(last, logits[prompt]);
         ok(error < F32_TOLERANCE, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
