@@ -101,6 +101,11 @@ export interface KernelCall {
   grid(shape: StepShape): Grid | undefined;
 }
 
+/** The call in those steps alone for whose shape `runs` is true. */
+export function onlyFor(call: KernelCall, runs: (shape: StepShape) => boolean): KernelCall {
+  return { ...call, grid: (shape) => runs(shape) ? call.grid(shape) : undefined };
+}
+
 /** Everything a lowering may use. Weights are already on the device; asking for one that was not loaded throws. */
 export interface GpuContext {
   readonly caps: GpuCaps;

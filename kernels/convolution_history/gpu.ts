@@ -2,8 +2,8 @@
 // rows is summed directly, for tiles of rows. In the fast profile steps of single tokens have a form of their own, which
 // spreads a history over workgroups, since there would be too few. The safe profile keeps to tiles, so that a row's sums
 // depend on where its chunk begins and never on its batch.
-import { controlConstants, type StepShape } from "../control.ts";
-import { type Binding, type GpuContext, type KernelCall, rowStride, type Work } from "../gpu_op.ts";
+import { controlConstants } from "../control.ts";
+import { type Binding, type GpuContext, type KernelCall, onlyFor, rowStride, type Work } from "../gpu_op.ts";
 import type { ConvolutionHistoryNode } from "../graph.ts";
 import { channelSlices } from "../long_convolution/sizes.ts";
 import { readOperands } from "../operands.ts";
@@ -56,10 +56,6 @@ interface SumForm {
 
 function longestContext({ layout: { limits } }: GpuContext): number {
   return limits.maxBlocksPerSequence * BLOCK_SIZE;
-}
-
-function onlyFor(call: KernelCall, runs: (shape: StepShape) => boolean): KernelCall {
-  return { ...call, grid: (shape) => runs(shape) ? call.grid(shape) : undefined };
 }
 
 function decodeCalls(node: ConvolutionHistoryNode, context: GpuContext, carried: Sums): KernelCall[] {

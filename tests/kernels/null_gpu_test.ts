@@ -101,6 +101,7 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
     const form of [
       "whole 8192",
       "65536 rows",
+      "longConvolution filter, single tokens",
       "single tokens",
       "chunks' beginnings",
       "scan",
