@@ -106,7 +106,7 @@ function sumCalls(
   });
   const slices = channelSlices(width, 4 * taps, context.caps.maxBindingBytes);
   return slices.map(({ first, count }): KernelCall => ({
-    label: `convolutionHistory ${filter.name} ${tile > 1 ? "of tiles" : "of single tokens"}`,
+    label: `convolutionHistory ${filter.name}, ${tile > 1 ? "tiles" : "single tokens"}`,
     code,
     bindings: [
       { buffer: context.control, access: "read" },
@@ -185,7 +185,7 @@ function addCall(
   stretch: number,
 ): KernelCall {
   return {
-    label: `convolutionHistory ${filter.name} of single tokens, add`,
+    label: `convolutionHistory ${filter.name}, single tokens, add`,
     code: specialise(addCode, {
       ...controlConstants(context.layout),
       WIDTH: width,
@@ -212,7 +212,7 @@ function storeCall(node: ConvolutionHistoryNode, context: GpuContext): KernelCal
   const operands = readOperands({ x: node.input, before: node.before }, context, 2);
   const history: Binding = { buffer, access: "readWrite" };
   return {
-    label: `convolutionHistory ${node.filter.name} store`,
+    label: `convolutionHistory ${node.filter.name}, store`,
     code: specialise(storeCode, { ...controlConstants(context.layout), WORDS: words }, {
       operands: operands.code,
       packWord: packWordCode(type, width, node.before !== undefined),

@@ -105,7 +105,7 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
       "single tokens",
       "chunks' beginnings",
       "scan",
-      "of tiles",
+      "filter, tiles",
       "single tokens, add",
     ]
   ) {
