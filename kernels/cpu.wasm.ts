@@ -4,14 +4,17 @@
 // step, and a thread that finds another than its own drops out. AssemblyScript; `deno task build` compiles it to cpu.wasm,
 // and a test checks that the two belong together.
 import { attention, attentionTasks, storeKv } from "./attention/attention.wasm";
+import { convolutionHistory, storeHistory } from "./convolution_history/convolution_history.wasm";
 import {
   ATTENTION,
   CALL_BYTES,
   CALLS,
+  CONVOLUTION_HISTORY,
   DIAGONAL_SSM,
   EMBEDDING,
   GATED,
   GATHER_ROWS,
+  HISTORY_CHANNELS,
   KIND,
   LAYER_NORM,
   LINEAR_F32,
@@ -29,6 +32,7 @@ import {
   SSM_CHANNELS,
   STEP_NUMBER,
   STOPPED,
+  STORE_HISTORY,
   STORE_KV,
   UNFINISHED,
   UNTAKEN,
@@ -131,6 +135,7 @@ function numTasks(call: usize): u32 {
   if (kind == SHORT_CONVOLUTION) return channelTasks(call, SHORT_CHANNELS);
   if (kind == DIAGONAL_SSM) return channelTasks(call, SSM_CHANNELS);
   if (kind == LONG_CONVOLUTION) return channelTasks(call, LONG_CHANNELS);
+  if (kind == CONVOLUTION_HISTORY) return channelTasks(call, HISTORY_CHANNELS);
   return ceilDiv(numRows(call), word(call, ROWS_PER_TASK));
 }
 
@@ -148,6 +153,8 @@ function runTask(call: usize, task: u32, thread: u32): void {
       return diagonalSsm(call, task, thread);
     case LONG_CONVOLUTION:
       return longConvolution(call, task, thread);
+    case CONVOLUTION_HISTORY:
+      return convolutionHistory(call, task);
     default: {
       const count = word(call, ROWS_PER_TASK), end = min((task + 1) * count, numRows(call));
       for (let row = task * count; row < end; row++) runRow(call, row);
@@ -165,6 +172,8 @@ function runRow(call: usize, row: u32): void {
       return quantizeRows(call, row);
     case STORE_KV:
       return storeKv(call, row);
+    case STORE_HISTORY:
+      return storeHistory(call, row);
     case GATHER_ROWS:
       return gatherRows(call, row);
     case ROTARY:

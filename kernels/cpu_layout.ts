@@ -68,6 +68,8 @@ export const DIAGONAL_SSM = 10;
 export const LONG_CONVOLUTION = 11;
 export const ROTARY = 12;
 export const GATED = 13;
+export const STORE_HISTORY = 14;
+export const CONVOLUTION_HISTORY = 15;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
@@ -152,8 +154,15 @@ export const BEFORE_STRIDE = 180;
 export const CARRIED = 188;
 export const CARRIED_STRIDE = 152;
 
+/**
+ * Of STORE_HISTORY and CONVOLUTION_HISTORY, beside IN_WIDTH, BEFORE and what a filter has: f32 [block][channel][16], the newest
+ * first.
+ */
+export const HISTORY = 164;
+
 /** Channels of a sequence that are a task. */
 export const SHORT_CHANNELS = 64;
 export const SSM_CHANNELS = 16;
+export const HISTORY_CHANNELS = 16;
 /** One in each lane of a vector. */
 export const LONG_CHANNELS = 4;

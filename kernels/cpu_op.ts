@@ -52,6 +52,8 @@ export interface CpuContext {
   /** Room for the quantised rows of a matrix of this width; shared by all ops, so never live across two. */
   limbs(width: number): CpuLimbs;
   kvCache(layer: number): CpuKvCache;
+  /** Address of a layer's inputs (convolution_history/convolution_history.wasm.ts). */
+  history(layer: number): number;
   /** Address of f32 [numStateSlots][floats] of the graph's state layer. */
   recurrentState(layer: number): number;
   /** Most new tokens of a sequence in a step. */

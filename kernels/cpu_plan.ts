@@ -3,6 +3,7 @@
 import { CpuThreads } from "../device/cpu_threads.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { kvBlockBytes, lowerAttention } from "./attention/cpu.ts";
+import { historyBlockBytes, lowerConvolutionHistory } from "./convolution_history/cpu.ts";
 import { CpuArena } from "./cpu_arena.ts";
 import {
   CALL_BYTES,
@@ -61,6 +62,7 @@ export class CpuPlan implements HostPlan {
   readonly #step: CpuStep;
   readonly #activations: ReadonlyMap<number, CpuActivation>;
   readonly #kvCaches: readonly CpuKvCache[];
+  readonly #histories: readonly number[];
   /** Address of each state layer's states. */
   readonly #states: readonly number[];
 
@@ -70,6 +72,7 @@ export class CpuPlan implements HostPlan {
     step: CpuStep,
     activations: ReadonlyMap<number, CpuActivation>,
     kvCaches: readonly CpuKvCache[],
+    histories: readonly number[],
     states: readonly number[],
   ) {
     this.#graph = graph;
@@ -77,6 +80,7 @@ export class CpuPlan implements HostPlan {
     this.#step = step;
     this.#activations = activations;
     this.#kvCaches = kvCaches;
+    this.#histories = histories;
     this.#states = states;
   }
 
@@ -92,6 +96,9 @@ export class CpuPlan implements HostPlan {
     const weights = new CpuWeights(weightsOf(graph), source, arena);
     const activations = placeActivations(graph, limits, arena);
     const kvCaches = placeKvCaches(graph, limits, arena);
+    const histories = graph.historyLayers.map((layer) =>
+      arena.take(limits.numBlocks * historyBlockBytes(layer))
+    );
     const states = placeStates(graph, limits, arena);
     let scratchBytes = 0;
     const context: CpuContext = {
@@ -101,6 +108,7 @@ export class CpuPlan implements HostPlan {
       activation: (value) => activations.get(value.id)!,
       limbs: placeLimbs(graph, limits, arena),
       kvCache: (layer) => kvCaches[layer],
+      history: (layer) => histories[layer],
       recurrentState: (layer) => states[layer],
       maxQueryLength: mostQueryLength(limits),
       scoreStride: limits.maxBlocksPerSequence * BLOCK_SIZE,
@@ -123,7 +131,7 @@ export class CpuPlan implements HostPlan {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations, kvCaches, states);
+      return new CpuPlan(graph, threads, step, activations, kvCaches, histories, states);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -156,6 +164,10 @@ export class CpuPlan implements HostPlan {
       for (const [start, size] of [[keys, bytes.keys], [values, bytes.values]]) {
         memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
       }
+    });
+    this.#graph.historyLayers.forEach((layer, i) => {
+      const size = historyBlockBytes(layer), start = this.#histories[i];
+      memory.copyWithin(start + to * size, start + from * size, start + (from + 1) * size);
     });
   }
 
@@ -204,6 +216,8 @@ function lowerNode(node: Node, context: CpuContext): CpuCall[] {
       return lowerGatherRows(node, context);
     case "longConvolution":
       return lowerLongConvolution(node, context);
+    case "convolutionHistory":
+      return lowerConvolutionHistory(node, context);
     case "shortConvolution":
       return lowerShortConvolution(node, context);
     case "diagonalSsm":

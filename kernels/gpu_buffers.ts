@@ -6,8 +6,9 @@ import { type ActivationSlot, assignActivationSlots } from "./activation_slots.t
 import { GpuBlockCopier } from "./attention/gpu_block_copy.ts";
 import { GpuHostBlocks } from "./attention/gpu_host_blocks.ts";
 import { kvRowBytes, type KvType } from "./attention/kv_layout.ts";
+import { historyRowBytes, historyType } from "./convolution_history/history_layout.ts";
 import type { ControlLayout } from "./control.ts";
-import { type GpuKvCache, type Halves, rowStride } from "./gpu_op.ts";
+import { type GpuHistory, type GpuKvCache, type Halves, type PagedMatrices, rowStride } from "./gpu_op.ts";
 import type { Graph, StateLayer, Value } from "./graph.ts";
 import { mostRows } from "./grid.ts";
 import { halvesWords } from "./half_values.ts";
@@ -36,11 +37,12 @@ export class GpuBuffers implements Disposable {
   /** By the f32 buffer of the same slot, as far as they are asked for. */
   readonly #halves = new Map<GPUBuffer, Halves>();
   readonly #kvCaches: readonly GpuKvCache[];
+  readonly #histories: readonly GpuHistory[];
   readonly #recurrentStates: readonly GPUBuffer[];
   readonly #scratch = new Map<string, GPUBuffer>();
   readonly #tables = new Map<string, GPUBuffer>();
 
-  /** @throws {RangeError} when one layer's cache is larger than the adapter can bind. */
+  /** @throws {RangeError} when one layer's cache, or its history, is larger than the adapter can bind. */
   constructor(
     gpu: GpuDevice,
     graph: Graph,
@@ -59,27 +61,33 @@ export class GpuBuffers implements Disposable {
       GPUBufferUsage.COPY_DST,
     );
     this.#activations = this.#assignActivations(graph, fusion);
-    const copied = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     this.#kvCaches = graph.kvLayers.map((layer, i) => {
-      const bytes = layout.limits.numBlocks * BLOCK_SIZE * kvRowBytes(layer, kvType);
-      if (bytes > gpu.caps.maxBindingBytes) {
-        throw new RangeError(
-          `Cannot load model: a layer's KV cache of ${bytes} bytes is more than this adapter can bind (${gpu.caps.maxBindingBytes}); lower --kv-memory`,
-        );
-      }
+      const rowBytes = kvRowBytes(layer, kvType);
       return {
         type: kvType,
-        key: this.#create(`key[${i}]`, bytes, copied),
-        value: this.#create(`value[${i}]`, bytes, copied),
+        key: this.#createPaged(`key[${i}]`, rowBytes),
+        value: this.#createPaged(`value[${i}]`, rowBytes),
       };
     });
+    this.#histories = graph.historyLayers.map((layer, i) => ({
+      type: historyType(kvType),
+      buffer: this.#createPaged(`history[${i}]`, historyRowBytes(layer, kvType)),
+    }));
     this.#recurrentStates = graph.stateLayers.map((layer, i) => this.#createState(layer, i));
     this.stateCopier = new GpuStateCopier(gpu.device, graph.stateLayers, this.#recurrentStates);
-    this.blockCopier = new GpuBlockCopier(gpu.device, graph.kvLayers, this.#kvCaches);
+    const paged: PagedMatrices[] = [
+      ...this.#kvCaches.map(({ key, value }, i) => ({
+        buffers: [key, value] as const,
+        rowBytes: kvRowBytes(graph.kvLayers[i], kvType),
+      })),
+      ...this.#histories.map(({ buffer }, i) => ({
+        buffers: [buffer] as const,
+        rowBytes: historyRowBytes(graph.historyLayers[i], kvType),
+      })),
+    ];
+    this.blockCopier = new GpuBlockCopier(gpu.device, paged);
     const { numHostBlocks = 0 } = layout.limits;
-    this.hostBlocks = numHostBlocks > 0
-      ? new GpuHostBlocks(gpu, graph.kvLayers, this.#kvCaches, numHostBlocks)
-      : undefined;
+    this.hostBlocks = numHostBlocks > 0 ? new GpuHostBlocks(gpu, paged, numHostBlocks) : undefined;
   }
 
   activation(value: Value): GPUBuffer {
@@ -102,6 +110,10 @@ export class GpuBuffers implements Disposable {
 
   kvCache(layer: number): GpuKvCache {
     return this.#kvCaches[layer];
+  }
+
+  history(layer: number): GpuHistory {
+    return this.#histories[layer];
   }
 
   recurrentState(layer: number): GPUBuffer {
@@ -173,6 +185,17 @@ export class GpuBuffers implements Disposable {
     }
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     return this.#create(`${kind} x ${width}`, bytes, usage);
+  }
+
+  /** A row for every token of every block. */
+  #createPaged(label: string, rowBytes: number): GPUBuffer {
+    const bytes = this.#limits.numBlocks * BLOCK_SIZE * rowBytes;
+    if (bytes > this.#gpu.caps.maxBindingBytes) {
+      throw new RangeError(
+        `Cannot load model: a layer's KV cache of ${bytes} bytes is more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); lower --kv-memory`,
+      );
+    }
+    return this.#create(label, bytes, GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST);
   }
 
   #createState({ floats }: StateLayer, index: number): GPUBuffer {

@@ -2,6 +2,7 @@
 // makes the bind groups once, and replays the calls every step.
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { KvType } from "./attention/kv_layout.ts";
+import type { HistoryType } from "./convolution_history/history_layout.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { AttentionNode, LayerNormNode, Value } from "./graph.ts";
 import type { HalfValues } from "./half_values.ts";
@@ -52,6 +53,20 @@ export interface GpuKvCache {
   readonly value: GPUBuffer;
 }
 
+/** One layer's inputs of a long convolution: [numBlocks * BLOCK_SIZE] rows as convolution_history/history_layout.ts has them. */
+export interface GpuHistory {
+  readonly type: HistoryType;
+  readonly buffer: GPUBuffer;
+}
+
+/** What a layer keeps of every token in the paged cache: matrices with rows of one size, for whoever moves whole blocks. */
+export interface PagedMatrices {
+  /** K and V, or a history alone. */
+  readonly buffers: readonly [GPUBuffer, GPUBuffer?];
+  /** Bytes from one token's row to the next, whole words. */
+  readonly rowBytes: number;
+}
+
 export interface Binding {
   readonly buffer: GPUBuffer;
   /** `read` and `readWrite` are storage bindings. Bind whatever is only read as `read`: it saves barriers. */
@@ -86,6 +101,11 @@ export interface KernelCall {
   grid(shape: StepShape): Grid | undefined;
 }
 
+/** The call in those steps alone for whose shape `runs` is true. */
+export function onlyFor(call: KernelCall, runs: (shape: StepShape) => boolean): KernelCall {
+  return { ...call, grid: (shape) => runs(shape) ? call.grid(shape) : undefined };
+}
+
 /** Everything a lowering may use. Weights are already on the device; asking for one that was not loaded throws. */
 export interface GpuContext {
   readonly caps: GpuCaps;
@@ -110,6 +130,7 @@ export interface GpuContext {
   /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
   halves(value: Value): Halves | undefined;
   kvCache(layer: number): GpuKvCache;
+  history(layer: number): GpuHistory;
   /** f32 [numStateSlots][floats] of the graph's state layer. */
   recurrentState(layer: number): GPUBuffer;
   /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */

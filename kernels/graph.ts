@@ -142,6 +142,21 @@ export interface DiagonalSsmNode {
   readonly output: Value;
 }
 
+/**
+ * What earlier steps contribute to a long convolution: output[t] = sum over j of filter[t - j] (before * x)[j], per
+ * channel, over the positions j before the first row that the sequence has in this step. The filter [width, taps] is by
+ * lag, as the convolution has it. What goes in is kept in the paged cache, in a row's slot as its keys are.
+ */
+export interface ConvolutionHistoryNode {
+  readonly op: "convolutionHistory";
+  readonly input: Columns;
+  readonly before?: Columns;
+  readonly filter: WeightRef;
+  /** Index of the history in the graph. */
+  readonly history: number;
+  readonly output: Value;
+}
+
 /** Keeps the rows whose next token is wanted: "tokens" rows in, "samples" rows out. */
 export interface GatherRowsNode {
   readonly op: "gatherRows";
@@ -158,6 +173,7 @@ export type Node =
   | RotaryNode
   | AttentionNode
   | LongConvolutionNode
+  | ConvolutionHistoryNode
   | ShortConvolutionNode
   | DiagonalSsmNode
   | GatherRowsNode;
@@ -166,6 +182,11 @@ export type Node =
 export interface KvLayer {
   readonly numKvHeads: number;
   readonly headSize: number;
+}
+
+/** The row of inputs that one long convolution keeps per token, in the same blocks as keys and values. */
+export interface HistoryLayer {
+  readonly width: number;
 }
 
 /** What one recurrent layer keeps of a sequence, whatever its length: f32 [floats]. */
@@ -177,6 +198,7 @@ export interface StateLayer {
 export interface Graph {
   readonly nodes: readonly Node[];
   readonly kvLayers: readonly KvLayer[];
+  readonly historyLayers: readonly HistoryLayer[];
   readonly stateLayers: readonly StateLayer[];
   readonly output: Value;
 }
@@ -184,6 +206,7 @@ export interface Graph {
 export class GraphBuilder {
   #nodes: Node[] = [];
   #kvLayers: KvLayer[] = [];
+  #historyLayers: HistoryLayer[] = [];
   #stateLayers: StateLayer[] = [];
   #nextId = 0;
 
@@ -288,6 +311,24 @@ export class GraphBuilder {
     });
   }
 
+  /** What `longConvolution` of the same input, gate and filter takes as `carried`. */
+  convolutionHistory(
+    input: Value | Columns,
+    filter: WeightRef,
+    options: { before?: Value | Columns } = {},
+  ): Value {
+    const columns = allOf(input), { width } = columns;
+    requireShape(filter, width, filter.shape[1]);
+    return this.#add({
+      op: "convolutionHistory",
+      input: columns,
+      filter,
+      ...(options.before && { before: sameWidth(options.before, width) }),
+      history: this.#historyLayers.push({ width }) - 1,
+      output: this.#value("tokens", width),
+    });
+  }
+
   shortConvolution(
     input: Value | Columns,
     filter: WeightRef,
@@ -335,7 +376,13 @@ export class GraphBuilder {
   }
 
   build(output: Value): Graph {
-    return { nodes: this.#nodes, kvLayers: this.#kvLayers, stateLayers: this.#stateLayers, output };
+    return {
+      nodes: this.#nodes,
+      kvLayers: this.#kvLayers,
+      historyLayers: this.#historyLayers,
+      stateLayers: this.#stateLayers,
+      output,
+    };
   }
 
   #value(rows: Rows, width: number): Value {
@@ -360,6 +407,8 @@ export function inputsOf(node: Node): Value[] {
       return valuesOf(node.input, node.gate);
     case "longConvolution":
       return valuesOf(node.input, node.before, node.after, node.carried);
+    case "convolutionHistory":
+      return valuesOf(node.input, node.before);
     case "shortConvolution":
     case "diagonalSsm":
       return valuesOf(node.input, node.gate);

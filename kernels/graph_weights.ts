@@ -35,6 +35,7 @@ function weightsOfNode(node: Node): WeightUse[] {
     case "rotary":
       return vectors(node.turns);
     case "longConvolution":
+    case "convolutionHistory":
       return [{ ref: node.filter, role: "filter" }];
     case "shortConvolution":
       return vectors(node.filter, node.bias);

@@ -3,6 +3,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { lowerAttention } from "./attention/gpu.ts";
 import type { ControlLayout } from "./control.ts";
+import { lowerConvolutionHistory } from "./convolution_history/gpu.ts";
 import { lowerDiagonalSsm } from "./diagonal_ssm/gpu.ts";
 import { lowerEmbedding } from "./embedding/gpu.ts";
 import { lowerGated } from "./gated/gpu.ts";
@@ -46,6 +47,7 @@ export function contextOf(
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
+    history: (layer) => buffers.history(layer),
     recurrentState: (layer) => buffers.recurrentState(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
     table: (name, values) => buffers.table(name, values),
@@ -88,6 +90,8 @@ function lowerNode(node: Node, context: GpuContext): KernelCall[] {
       return lowerAttention(node, context);
     case "longConvolution":
       return lowerLongConvolution(node, context);
+    case "convolutionHistory":
+      return lowerConvolutionHistory(node, context);
     case "shortConvolution":
       return lowerShortConvolution(node, context);
     case "diagonalSsm":

@@ -1,5 +1,6 @@
 // Runs a graph in float64 with plain loops: what every backend is measured against. Slow on purpose; knows no device.
 import { attentionReference, type ReferenceKvCache } from "./attention/reference.ts";
+import { convolutionHistoryReference, type ReferenceHistory } from "./convolution_history/reference.ts";
 import { embeddingReference } from "./embedding/reference.ts";
 import { gatedReference } from "./gated/reference.ts";
 import { gatherRowsReference } from "./gather_rows/reference.ts";
@@ -26,17 +27,19 @@ export interface ReferenceStep {
   readonly output: Float64Array;
 }
 
-/** Executes a sequence of steps, keeping K and V and recurrent states by slot from one to the next as the paged cache does. */
+/** Executes a sequence of steps, keeping K and V, inputs of convolutions and recurrent states by slot from one to the next as the paged cache does. */
 export class ReferenceExecutor {
   readonly #graph: Graph;
   readonly #weights: ReadonlyMap<string, Float32Array>;
   readonly #caches: readonly ReferenceKvCache[];
+  readonly #histories: readonly ReferenceHistory[];
   readonly #states: readonly ReferenceStates[];
 
   private constructor(graph: Graph, weights: ReadonlyMap<string, Float32Array>) {
     this.#graph = graph;
     this.#weights = weights;
     this.#caches = graph.kvLayers.map(() => new Map());
+    this.#histories = graph.historyLayers.map(() => new Map());
     this.#states = graph.stateLayers.map(() => new Map());
   }
 
@@ -108,6 +111,17 @@ export class ReferenceExecutor {
           ...(node.after && { after: readColumns(values, node.after) }),
           ...(node.carried && { carried: readColumns(values, node.carried) }),
         }, batch);
+      case "convolutionHistory":
+        return convolutionHistoryReference(
+          {
+            input: readColumns(values, node.input),
+            filter: weight(node.filter),
+            ...(node.before && { before: readColumns(values, node.before) }),
+          },
+          node.input.width,
+          batch,
+          this.#histories[node.history],
+        );
       case "shortConvolution":
         return shortConvolutionReference(
           {

@@ -2,6 +2,7 @@
 // with sampling on the host.
 import { kvBlockBytes } from "../kernels/attention/cpu.ts";
 import { kvBytesPerToken } from "../kernels/attention/onnx_kv_cache.ts";
+import { historyBlockBytes } from "../kernels/convolution_history/cpu.ts";
 import { CpuPlan } from "../kernels/cpu_plan.ts";
 import type { Graph } from "../kernels/graph.ts";
 import type { HostPlan } from "../kernels/host_plan.ts";
@@ -95,9 +96,10 @@ export class CpuRunner implements ModelRunner {
   }
 }
 
-function bytesPerBlock({ kvLayers }: Graph, runtime: CpuRunnerOptions["runtime"]): number {
+function bytesPerBlock({ kvLayers, historyLayers }: Graph, runtime: CpuRunnerOptions["runtime"]): number {
   if (runtime === "onnx") return kvBytesPerToken(kvLayers) * BLOCK_SIZE;
-  return kvLayers.map(kvBlockBytes).reduce((sum, { keys, values }) => sum + keys + values, 0);
+  const histories = historyLayers.reduce((sum, layer) => sum + historyBlockBytes(layer), 0);
+  return kvLayers.map(kvBlockBytes).reduce((sum, { keys, values }) => sum + keys + values, histories);
 }
 
 function createCpuPlan(

@@ -1,6 +1,7 @@
 // Runs a model's graph on a GPU: the WebGPU side of `ModelRunner`.
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
+import { historyRowBytes } from "../kernels/convolution_history/history_layout.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
@@ -50,8 +51,13 @@ export class GpuRunner implements ModelRunner {
     options: GpuRunnerOptions,
   ): Promise<GpuRunner> {
     try {
-      const rowBytes = graph.kvLayers.map((layer) => kvRowBytes(layer, options.kvType));
-      const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + 2 * bytes * BLOCK_SIZE, 0);
+      const rowBytes = [
+        ...graph.kvLayers.map((layer) => kvRowBytes(layer, options.kvType)).flatMap((
+          bytes,
+        ) => [bytes, bytes]),
+        ...graph.historyLayers.map((layer) => historyRowBytes(layer, options.kvType)),
+      ];
+      const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + bytes * BLOCK_SIZE, 0);
       const { maxBindingBytes } = gpu.caps;
       const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));
       const model = {

@@ -10,8 +10,7 @@ import { openGpu } from "../../device/open_gpu.ts";
 import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
-import type { DispatchTime, StepProfile } from "../../kernels/step_profile.ts";
-import { median } from "../median.ts";
+import { profileStep, timeColumns } from "./operator_times.ts";
 import { RandomVectors } from "./random_vectors.ts";
 
 const USAGE = `Time the operators of Hyena and H3 on a GPU.
@@ -25,9 +24,6 @@ const USAGE = `Time the operators of Hyena and H3 on a GPU.
   --lengths LIST   tokens of the sequence (default: 2048,8192,32768,65536)
   --warm-up MS     before each measurement (default: 1500)`;
 
-/** A GPU that idles, if only between two dispatches, lowers its clock: so several profiles are in flight at once. */
-const IN_FLIGHT = 4;
-const ROUNDS = 4;
 const SAMPLES = 200;
 /** Largest error, relative to the largest output of the sample. */
 const TOLERANCE = 3e-5;
@@ -75,12 +71,9 @@ async function main(): Promise<boolean> {
     for (const length of flags.lengths.split(",").map(Number)) {
       const { kernels, error } = await measure(gpu, OPERATORS[name](width, length), length);
       right &&= error <= TOLERANCE;
-      for (const { kernel, dispatches, us, bytes, flop } of kernels) {
-        console.log(
-          `| ${name} | ${length} | ${kernel} | ${dispatches} | ${us.toFixed(1)} | ${
-            (bytes / us / 1e3).toFixed(0)
-          } | ${(flop / us / 1e6).toFixed(2)} | ${kernel === "all" ? error.toExponential(1) : ""} |`,
-        );
+      for (const times of kernels) {
+        const shown = times.kernel === "all" ? error.toExponential(1) : "";
+        console.log(`| ${name} | ${length} | ${timeColumns(times)} | ${shown} |`);
       }
     }
   }
@@ -106,35 +99,7 @@ async function measure(gpu: GpuDevice, operator: Operator, length: number) {
   const batch = batchOf(length);
   const { logits } = await plan.step({ ...batch, readLogits: true }, inputs);
   const error = sampleError(operator, inputs, logits!, length);
-  const round = () => Promise.all(Array.from({ length: IN_FLIGHT }, () => plan.profile(batch)));
-  for (const end = performance.now() + Number(flags["warm-up"]); performance.now() < end;) await round();
-  const profiles: StepProfile[] = [];
-  for (let i = 0; i < ROUNDS; i++) profiles.push(...await round());
-  return { kernels: kernelTimes(profiles), error };
-}
-
-/** By kind of kernel, slices and weights' names aside, then all together. */
-function kernelTimes(profiles: readonly StepProfile[]) {
-  const kinds = new Map<string, DispatchTime[][]>();
-  profiles[0].dispatches.forEach(({ label }, i) => {
-    const kind = label.replace(/ \w+,/, "");
-    kinds.set(kind, [...kinds.get(kind) ?? [], profiles.map(({ dispatches }) => dispatches[i])]);
-  });
-  const rows = [...kinds].map(([kernel, dispatches]) => ({
-    kernel,
-    dispatches: dispatches.length,
-    us: sum(dispatches.map((times) => median(times.map(({ begin, end }) => (end - begin) / 1000)))),
-    bytes: sum(dispatches.map(([{ work }]) => work?.bytes ?? 0)),
-    flop: sum(dispatches.map(([{ work }]) => work?.flop ?? 0)),
-  }));
-  const total = (of: "dispatches" | "us" | "bytes" | "flop") => sum(rows.map((row) => row[of]));
-  return [...rows, {
-    kernel: "all",
-    dispatches: total("dispatches"),
-    us: total("us"),
-    bytes: total("bytes"),
-    flop: total("flop"),
-  }];
+  return { kernels: await profileStep(plan, batch, Number(flags["warm-up"])), error };
 }
 
 function hyenaOperator(width: number, taps: number): Operator {
@@ -241,8 +206,4 @@ function uniforms(length: number): Float32Array<ArrayBuffer> {
   const values = new Float32Array(length);
   for (let i = 0; i < length; i++) values[i] = uniform();
   return values;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

@@ -1,7 +1,7 @@
-// Blocks of one layer's K and V to and from staging memory, where all layers of a block lie together; four words a thread
-// and turn. A block of K, and one of V, has QUADS x 16 bytes. staging: for each block of `blocks` STRIDE quads, of which
-// layer.x is the first of this layer's K; V follows K.
-// Grid: x = blocks, y = 0 for K, 1 for V.
+// Blocks of one layer's K and V, or of its history alone, to and from staging memory, where all layers of a block lie
+// together; four words a thread and turn. A block of each matrix has QUADS x 16 bytes. staging: for each block of `blocks` STRIDE quads, of which
+// layer.x is the first of this layer's first matrix; V follows K.
+// Grid: x = blocks, y = 0 for K or a history, 1 for V.
 
 @group(0) @binding(0) var<storage, read_write> key: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> value: array<vec4<u32>>;

@@ -1,11 +1,9 @@
-// Copies cache rows from block to block on the GPU, K and V of every layer. WebGPU copies no buffer to itself, so the
+// Copies cache rows from block to block on the GPU: K and V of every layer, and histories of convolutions. WebGPU copies no buffer to itself, so the
 // rows go by way of a buffer in between.
-import type { GpuKvCache } from "../gpu_op.ts";
-import type { KvLayer } from "../graph.ts";
+import type { PagedMatrices } from "../gpu_op.ts";
 import { BLOCK_SIZE, type BlockCopy } from "../step.ts";
-import { kvRowBytes } from "./kv_layout.ts";
 
-/** K or V of one layer. */
+/** K or V of one layer, or its history. */
 interface Matrix {
   readonly buffer: GPUBuffer;
   /** Bytes from one token's row to the next, whole words. */
@@ -18,11 +16,11 @@ export class GpuBlockCopier implements Disposable {
   readonly #matrices: readonly Matrix[];
   readonly #between: GPUBuffer;
 
-  constructor(device: GPUDevice, layers: readonly KvLayer[], caches: readonly GpuKvCache[]) {
+  constructor(device: GPUDevice, paged: readonly PagedMatrices[]) {
     let bytes = 0;
-    this.#matrices = caches.flatMap(({ type, key, value }, layer) =>
-      [key, value].map((buffer) => {
-        const rowBytes = kvRowBytes(layers[layer], type);
+    this.#matrices = paged.flatMap(({ buffers, rowBytes }) =>
+      buffers.flatMap((buffer) => {
+        if (!buffer) return [];
         const between = bytes;
         bytes += rowBytes * BLOCK_SIZE;
         return { buffer, rowBytes, between };

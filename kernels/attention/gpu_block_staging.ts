@@ -2,12 +2,10 @@
 // dispatch a layer for all blocks together, since a copy command for each block and layer would cost more than computing
 // them anew. Knows nothing of the host.
 import type { GpuDevice } from "../../device/gpu_device.ts";
-import type { GpuKvCache } from "../gpu_op.ts";
-import type { KvLayer } from "../graph.ts";
+import type { PagedMatrices } from "../gpu_op.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise } from "../wgsl.ts";
 import code from "./block_staging.wgsl" with { type: "text" };
-import { kvRowBytes } from "./kv_layout.ts";
 
 type Direction = "park" | "unpark";
 
@@ -15,30 +13,32 @@ type Direction = "park" | "unpark";
 interface Part {
   readonly pipelines: Readonly<Record<Direction, GPUComputePipeline>>;
   readonly bindGroup: GPUBindGroup;
+  readonly numMatrices: number;
 }
 
 export class GpuBlockStaging implements Disposable {
-  /** [maxBlocks][blockBytes]: of each block K and V of the first layer, then of the next. */
+  /** [maxBlocks][blockBytes]: of each block the matrices of the first layer, then of the next. */
   readonly buffer: GPUBuffer;
   readonly blockBytes: number;
   /** Blocks that fit. */
   readonly maxBlocks: number;
   readonly #device: GPUDevice;
   readonly #blocks: GPUBuffer;
-  readonly #uniforms: GPUBuffer[] = [];
+  /** What the parts bind beside. */
+  readonly #owned: GPUBuffer[] = [];
   readonly #parts: readonly Part[];
 
   /** @param bytes of the buffer at most, yet room for one block */
   constructor(
     { device }: GpuDevice,
-    layers: readonly KvLayer[],
-    caches: readonly GpuKvCache[],
+    paged: readonly PagedMatrices[],
     { bytes, maxBlocks }: { readonly bytes: number; readonly maxBlocks: number },
   ) {
-    // Bytes of a block of K, or of V, of each layer; whole quads, as a block has 16 rows of whole words.
-    const sizes = caches.map(({ type }, i) => kvRowBytes(layers[i], type) * BLOCK_SIZE);
+    // Bytes of a block of one matrix; whole quads, as a block has 16 rows of whole words.
+    const sizes = paged.map(({ rowBytes }) => rowBytes * BLOCK_SIZE);
+    const counts = paged.map(({ buffers }) => buffers[1] ? 2 : 1);
     this.#device = device;
-    this.blockBytes = 2 * sizes.reduce((sum, size) => sum + size, 0);
+    this.blockBytes = sizes.reduce((sum, size, i) => sum + counts[i] * size, 0);
     this.maxBlocks = Math.min(maxBlocks, Math.max(1, Math.floor(bytes / this.blockBytes)));
     this.buffer = device.createBuffer({
       label: "block staging",
@@ -53,12 +53,13 @@ export class GpuBlockStaging implements Disposable {
     const layout = createLayout(device);
     const compiled = new Map(sizes.map((size) => [size, this.#compile(layout, size)]));
     let offset = 0;
-    this.#parts = caches.map((cache, i): Part => {
-      const uniform = this.#uniform(offset / 16);
-      offset += 2 * sizes[i];
-      const buffers = [cache.key, cache.value, this.buffer, this.#blocks, uniform];
+    this.#parts = paged.map(({ buffers: [first, second = this.#none()] }, i): Part => {
+      const uniform = this.#uniform(offset / 16), numMatrices = counts[i];
+      offset += numMatrices * sizes[i];
+      const buffers = [first, second, this.buffer, this.#blocks, uniform];
       const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
-      return { pipelines: compiled.get(sizes[i])!, bindGroup: device.createBindGroup({ layout, entries }) };
+      const bindGroup = device.createBindGroup({ layout, entries });
+      return { pipelines: compiled.get(sizes[i])!, bindGroup, numMatrices };
     });
   }
 
@@ -66,16 +67,16 @@ export class GpuBlockStaging implements Disposable {
   encode(encoder: GPUCommandEncoder, direction: Direction, blocks: readonly number[]): void {
     this.#device.queue.writeBuffer(this.#blocks, 0, Uint32Array.from(blocks));
     const pass = encoder.beginComputePass();
-    for (const { pipelines, bindGroup } of this.#parts) {
+    for (const { pipelines, bindGroup, numMatrices } of this.#parts) {
       pass.setPipeline(pipelines[direction]);
       pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(blocks.length, 2);
+      pass.dispatchWorkgroups(blocks.length, numMatrices);
     }
     pass.end();
   }
 
   [Symbol.dispose](): void {
-    for (const buffer of [this.buffer, this.#blocks, ...this.#uniforms]) buffer.destroy();
+    for (const buffer of [this.buffer, this.#blocks, ...this.#owned]) buffer.destroy();
   }
 
   #compile(layout: GPUBindGroupLayout, size: number): Part["pipelines"] {
@@ -100,7 +101,14 @@ export class GpuBlockStaging implements Disposable {
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     });
     this.#device.queue.writeBuffer(buffer, 0, Uint32Array.of(word, 0, 0, 0));
-    this.#uniforms.push(buffer);
+    this.#owned.push(buffer);
+    return buffer;
+  }
+
+  /** Stands where a layer has no second matrix; never touched. */
+  #none(): GPUBuffer {
+    const buffer = this.#device.createBuffer({ label: "none", size: 16, usage: GPUBufferUsage.STORAGE });
+    this.#owned.push(buffer);
     return buffer;
   }
 }

@@ -1,10 +1,10 @@
-// Moves blocks of the KV cache between a GPU and slots in host memory, K and V of every layer. Every move is submitted
+// Moves blocks of the KV cache between a GPU and slots in host memory, K and V of every layer and
+// histories of convolutions. Every move is submitted
 // to the queue before the step that it belongs to. What is parked is read back while that step runs, and waited for only
 // when more is to be parked, or a slot is wanted that is yet to be filled.
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
-import type { GpuKvCache } from "../gpu_op.ts";
-import type { KvLayer } from "../graph.ts";
+import type { PagedMatrices } from "../gpu_op.ts";
 import type { HostMove, HostMoves } from "../step.ts";
 import { GpuBlockStaging } from "./gpu_block_staging.ts";
 import { HostSlots } from "./host_slots.ts";
@@ -25,13 +25,12 @@ export class GpuHostBlocks implements Disposable {
   /** @param stagingBytes more blocks than this holds are moved in turns, a block at least in each */
   constructor(
     gpu: GpuDevice,
-    layers: readonly KvLayer[],
-    caches: readonly GpuKvCache[],
+    paged: readonly PagedMatrices[],
     numSlots: number,
     stagingBytes = STAGING_BYTES,
   ) {
     this.#gpu = gpu;
-    this.#staging = new GpuBlockStaging(gpu, layers, caches, { bytes: stagingBytes, maxBlocks: numSlots });
+    this.#staging = new GpuBlockStaging(gpu, paged, { bytes: stagingBytes, maxBlocks: numSlots });
     this.#readback = new Readback(gpu, this.#staging.buffer.size);
     this.#slots = new HostSlots(this.#staging.blockBytes);
   }

@@ -8,9 +8,11 @@
 // writing and reading the signal once more on either side (16 bytes a token and channel, part of it still in the cache);
 // the gates cost nothing extra, since the transposing kernels read them along rows. A product that left its output
 // transposed would save even that.
+//
+// In the fast profile steps of single tokens, where there is nothing to transform, have a form of their own.
 import { controlConstants } from "../control.ts";
 import type { GpuContext, Grid, KernelCall } from "../gpu_op.ts";
-import { rowStride } from "../gpu_op.ts";
+import { onlyFor, rowStride } from "../gpu_op.ts";
 import type { LongConvolutionNode } from "../graph.ts";
 import { readOperands } from "../operands.ts";
 import { specialise, unroll } from "../wgsl.ts";
@@ -18,6 +20,7 @@ import { movingWork } from "../work.ts";
 import gatherCode from "./gather.wgsl" with { type: "text" };
 import scatterCode from "./scatter.wgsl" with { type: "text" };
 import type { Signal } from "./signal.ts";
+import { singleCall } from "./single.ts";
 import { passCalls, passesFor } from "./passes.ts";
 import { mostQueryLength, sizeClasses } from "./sizes.ts";
 import { wholeCalls } from "./whole.ts";
@@ -40,7 +43,12 @@ export function lowerLongConvolution(node: LongConvolutionNode, context: GpuCont
       `Cannot lower graph: this adapter cannot convolve ${size.most} tokens at once; lower --max-batch-tokens`,
     );
   });
-  return [gatherCall(node, context, signal), ...convolutions, scatterCall(node, context, signal)];
+  const calls = [gatherCall(node, context, signal), ...convolutions, scatterCall(node, context, signal)];
+  if (context.profile === "safe") return calls;
+  return [
+    ...calls.map((call) => onlyFor(call, ({ maxQueryLength }) => maxQueryLength > 1)),
+    onlyFor(singleCall(node, context), ({ maxQueryLength }) => maxQueryLength === 1),
+  ];
 }
 
 function gatherCall(node: LongConvolutionNode, context: GpuContext, signal: Signal): KernelCall {

@@ -4,8 +4,10 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
 import { GpuHostBlocks } from "../../kernels/attention/gpu_host_blocks.ts";
 import { HostSlots } from "../../kernels/attention/host_slots.ts";
-import type { GpuKvCache } from "../../kernels/gpu_op.ts";
-import type { KvLayer } from "../../kernels/graph.ts";
+import { kvRowBytes } from "../../kernels/attention/kv_layout.ts";
+import { historyRowBytes } from "../../kernels/convolution_history/history_layout.ts";
+import type { PagedMatrices } from "../../kernels/gpu_op.ts";
+import type { HistoryLayer, KvLayer } from "../../kernels/graph.ts";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
 import { Random, testSeed } from "./random.ts";
@@ -13,10 +15,11 @@ import { Random, testSeed } from "./random.ts";
 const NUM_BLOCKS = 12;
 const NUM_SLOTS = 20;
 const LAYERS: readonly KvLayer[] = [{ numKvHeads: 1, headSize: 5 }, { numKvHeads: 2, headSize: 8 }];
+const HISTORIES: readonly HistoryLayer[] = [{ width: 7 }, { width: 24 }];
 
 /** Caches of random bytes, and what they hold. */
 class Caches implements Disposable {
-  readonly caches: readonly GpuKvCache[];
+  readonly paged: readonly PagedMatrices[];
   readonly matrices: readonly { readonly buffer: GPUBuffer; readonly blockBytes: number }[];
   readonly #gpu: GpuDevice;
   /** By matrix. */
@@ -24,14 +27,22 @@ class Caches implements Disposable {
 
   constructor(gpu: GpuDevice, type: "f32" | "f16") {
     this.#gpu = gpu;
-    const rows = NUM_BLOCKS * BLOCK_SIZE;
-    const create = (layer: KvLayer) =>
+    const create = (rowBytes: number) =>
       gpu.device.createBuffer({
-        size: rows * (layer.numKvHeads * layer.headSize + 1 & ~1) * (type === "f16" ? 2 : 4),
+        size: NUM_BLOCKS * BLOCK_SIZE * rowBytes,
         usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
       });
-    this.caches = LAYERS.map((layer) => ({ type, key: create(layer), value: create(layer) }));
-    this.matrices = this.caches.flatMap(({ key, value }) => [key, value])
+    this.paged = [
+      ...LAYERS.map((layer) => kvRowBytes(layer, type)).map((rowBytes) => ({
+        buffers: [create(rowBytes), create(rowBytes)] as const,
+        rowBytes,
+      })),
+      ...HISTORIES.map((layer) => historyRowBytes(layer, type)).map((rowBytes) => ({
+        buffers: [create(rowBytes)] as const,
+        rowBytes,
+      })),
+    ];
+    this.matrices = this.paged.flatMap(({ buffers }) => buffers.flatMap((buffer) => buffer ?? []))
       .map((buffer) => ({ buffer, blockBytes: buffer.size / NUM_BLOCKS }));
   }
 
@@ -75,7 +86,7 @@ for (const type of ["f32", "f16"] as const) {
   gpuTest(`GpuHostBlocks moves whole blocks of every layer, parks first, ${type}`, {}, async (gpu) => {
     using caches = new Caches(gpu, type);
     // Room for two or three blocks at a time, so that most steps take several turns.
-    using host = new GpuHostBlocks(gpu, LAYERS, caches.caches, NUM_SLOTS, 10_000);
+    using host = new GpuHostBlocks(gpu, caches.paged, NUM_SLOTS, 10_000);
     const seed = testSeed(), random = new Random(seed);
     console.log(`  seed ${seed}`);
     const slots = new Map<number, Uint8Array<ArrayBuffer>[]>();
@@ -110,7 +121,7 @@ gpuTest(
   {},
   async (gpu) => {
     using caches = new Caches(gpu, "f32");
-    using host = new GpuHostBlocks(gpu, LAYERS, caches.caches, NUM_SLOTS);
+    using host = new GpuHostBlocks(gpu, caches.paged, NUM_SLOTS);
     caches.fill();
     await host.move({ parks: [{ block: 1, slot: 2 }], unparks: [] });
     gpu.device.destroy();

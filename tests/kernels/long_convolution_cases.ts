@@ -33,7 +33,7 @@ export const LONG_CONVOLUTION_CASES: readonly LongConvolutionCase[] = [
   convolution(5, 200, [[1, 2, 7, 64, 65, 100]], ALL),
   convolution(33, 300, [[3, 255, 256, 257], [1, 1, 1, 1], [31, 2, 300, 0]], ["before", "after"]),
   convolution(40, 7, [[33, 1, 64]], ["after"]),
-  convolution(3, 2000, [[1000, 1025], [1, 2]], "columns"),
+  convolution(3, 2000, [[1000, 1025], [1, 2], [1, 1]], "columns"),
   convolution(2, 2048, [[2048], [2047]], ["before"]),
   convolution(2, 5000, [[2049, 0], [1, 1], [0, 4096]], ["carried"]),
 ];

@@ -18,6 +18,7 @@ import {
   type WeightRef,
 } from "../../kernels/tensor_source.ts";
 import { ATTENTION_CASES, buildAttention } from "./attention_cases.ts";
+import { buildHistory, DIVIDED_CASE, HISTORY_CASES } from "./convolution_history_cases.ts";
 import { DENSE_CASES } from "./dense_cases.ts";
 import { buildLongConvolution, LONG_CONVOLUTION_CASES, LONGEST_CASES } from "./long_convolution_cases.ts";
 import { MemorySource } from "./memory_source.ts";
@@ -87,6 +88,7 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
   using _ = gpu;
   const problems = [
     ...RECURRENT_CASES.map(({ build }) => build(new Random(1))),
+    ...[...HISTORY_CASES, DIVIDED_CASE].map((c) => buildHistory(c, new Random(1))),
     ...[...LONG_CONVOLUTION_CASES, ...LONGEST_CASES].map((c) => buildLongConvolution(c, new Random(1))),
   ];
   for (const { graph, source, limits } of problems) {
@@ -95,7 +97,18 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
   const numBound = ({ code }: Module) => code.split("var<storage").length - 1;
   deepStrictEqual(modules.filter((module) => numBound(module) > 8).map(({ label }) => label), []);
   const labels = modules.map(({ label }) => label!);
-  for (const form of ["whole 8192", "65536 rows", "single tokens", "chunks' beginnings", "scan"]) {
+  for (
+    const form of [
+      "whole 8192",
+      "65536 rows",
+      "longConvolution filter, single tokens",
+      "single tokens",
+      "chunks' beginnings",
+      "scan",
+      "filter, tiles",
+      "single tokens, add",
+    ]
+  ) {
     ok(labels.some((label) => label.includes(form)), `no kernel for ${form}`);
   }
 });

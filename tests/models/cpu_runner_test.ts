@@ -251,7 +251,7 @@ Deno.test("CpuRunner.create() refuses a model that WebAssembly cannot hold, befo
     suppressed: [],
     numThreads: 1,
   };
-  const oversized = { nodes, kvLayers: [], stateLayers: [], output: nodes[0].output };
+  const oversized = { nodes, kvLayers: [], historyLayers: [], stateLayers: [], output: nodes[0].output };
   await rejects(CpuRunner.create(oversized, source, { ...options, runtime: "kernels" }), {
     name: "RangeError",
     message: /may take 4294967296 bytes, this model needs 4\d{9}; lower --kv-memory, quantise the model/,

@@ -1,10 +1,8 @@
-// H3, distilled Hyena and StripedHyena as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
+// H3, StripedHyena, and Hyena, exact and distilled, as graphs, run by the float64 reference of the graph's ops: against the fixtures' logits, and
 // against the references of these families, which share nothing with the graph but the checkpoint.
-import { deepStrictEqual, equal, ok, throws } from "node:assert/strict";
+import { deepStrictEqual, equal, ok } from "node:assert/strict";
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
-import type { StepBatch } from "../../kernels/step.ts";
-import type { TensorSource } from "../../kernels/tensor_source.ts";
 import { readJson } from "../../models/checkpoint.ts";
 import { distilCheckpoint } from "../../models/distil.ts";
 import { h3 } from "../../models/h3_network.ts";
@@ -14,61 +12,28 @@ import { type Architecture, type Network, requireWeights } from "../../models/ne
 import { stripedHyena } from "../../models/striped_hyena_network.ts";
 import { architectureOf } from "../../models/registry.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
-import { packBatch, TestSequence } from "./cpu_models.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
-  bestToken,
   caseFolder,
   H3_CASES,
+  HYENA_CASES,
+  loadReference,
   type LongConvCase,
   openCase,
   relativeError,
   STRIPED_CASE,
 } from "./long_conv_cases.ts";
+import { continueGreedily, type RunStep, runTogether } from "./long_conv_steps.ts";
 import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
 /** The graph reads filters and poles in f32, the references in float64. */
 const F32_TOLERANCE = 1e-5;
 
-async function executor({ graph, tensors }: Network): Promise<ReferenceExecutor> {
+async function executor({ graph, tensors }: Network): Promise<RunStep> {
   requireWeights(graph, tensors!);
-  return await ReferenceExecutor.create(graph, tensors!);
-}
-
-/** A step for the next `count` tokens of each sequence; its state has the slot of its number, from 5 on. */
-function packStep(chunks: readonly { sequence: TestSequence; count: number; slot: number }[]): StepBatch {
-  const batch = packBatch(chunks, { everyRow: true });
-  for (const { sequence, count } of chunks) sequence.numCached += count;
-  return { ...batch, stateSlots: Uint32Array.from(chunks, ({ slot }) => slot) };
-}
-
-/** Logits of every row of both texts, computed together in steps of these numbers of rows of each. */
-function runTogether(
-  runner: ReferenceExecutor,
-  vocabSize: number,
-  texts: readonly (readonly number[])[],
-  counts: readonly number[],
-): Float64Array[] {
-  const sequences = texts.map((ids, i) =>
-    new TestSequence(ids, Array.from({ length: 12 }, (_, block) => 12 * i + block))
-  );
-  const logits: number[][] = texts.map(() => []);
-  for (let turn = 0; sequences.some(({ tokens, numCached }) => numCached < tokens.length); turn++) {
-    const chunks = sequences.map((sequence, i) => ({
-      sequence,
-      slot: 5 + i,
-      count: Math.min(counts[(turn + i) % counts.length], sequence.tokens.length - sequence.numCached),
-      text: i,
-    })).filter(({ count }) => count > 0);
-    const { output } = runner.step(packStep(chunks));
-    let row = 0;
-    for (const { count, text } of chunks) {
-      logits[text].push(...output.subarray(row * vocabSize, (row + count) * vocabSize));
-      row += count;
-    }
-  }
-  return logits.map((rows) => Float64Array.from(rows));
+  const reference = await ReferenceExecutor.create(graph, tensors!);
+  return (batch) => reference.step(batch).output;
 }
 
 const NETWORKS: readonly {
@@ -97,7 +62,7 @@ for (const { fixture, architecture, states } of NETWORKS) {
     deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...layer, ...layer]);
     const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
     for (const counts of [[100], [1], [7, 30, 1]]) {
-      const all = runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
+      const all = await runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
       for (const [i, prompt] of [[0, 2], [1, 1]]) {
         const error = relativeError(all[i].subarray(-rows[prompt] * vocabSize), logits[prompt]);
         console.log(`  ${prompts[prompt].length} tokens in steps of ${counts}: ${error.toExponential(1)}`);
@@ -105,21 +70,25 @@ for (const { fixture, architecture, states } of NETWORKS) {
       }
     }
   });
+}
 
-  Deno.test(`The graph gives the fixture's greedy tokens: ${fixture}`, async () => {
+const GREEDY = [
+  ...H3_CASES.map((fixture) => ["H3's", fixture, h3] as const),
+  ["StripedHyena's", STRIPED_CASE, stripedHyena] as const,
+  ...HYENA_CASES.map((fixture) => ["Exact Hyena's", fixture, hyena] as const),
+];
+
+for (const [whose, fixture, architecture] of GREEDY) {
+  Deno.test(`${whose} graph gives the fixture's greedy tokens: ${fixture}`, async () => {
     using opened = await openCase(fixture);
-    const network = architecture.build(opened.config, opened.source), runner = await executor(network);
+    const network = architecture.build(opened.config, opened.source), { vocabSize } = network;
     const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
       expectedDir: caseFolder(fixture),
     });
-    const sequence = new TestSequence(prompts[greedyPrompt], [4, 2, 0, 5, 1, 3]);
-    let { output } = runner.step(packStep([{ sequence, count: sequence.tokens.length, slot: 3 }]));
-    const ids: number[] = [];
-    while (ids.length < greedy.length) {
-      ids.push(bestToken(output.subarray(-network.vocabSize), numTokens!));
-      sequence.tokens.push(ids.at(-1)!);
-      ({ output } = runner.step(packStep([{ sequence, count: 1, slot: 3 }])));
-    }
+    const ids = await continueGreedily(await executor(network), vocabSize, prompts[greedyPrompt], {
+      numWanted: greedy.length,
+      numTokens: numTokens!,
+    });
     deepStrictEqual(ids, greedy);
   });
 }
@@ -134,7 +103,7 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
     const { prompts } = await readExpected({ expectedDir: caseFolder("hyena-lm") });
     const texts = [prompts[2], prompts[1]], wanted = texts.map((ids) => reference.forward(ids));
     for (const counts of [[100], [1], [7, 30, 1]]) {
-      runTogether(await executor(network), vocabSize, texts, counts).forEach((logits, i) => {
+      (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((logits, i) => {
         const error = relativeError(logits, wanted[i]);
         ok(error < 1e-12, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
       });
@@ -144,16 +113,42 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
 
 Deno.test("architectureOf() knows HyenaDNA by its port's name, and builds what distillation makes of it", async () => {
   await withFolder({}, async (folder) => {
-    const before = await readJson(caseFolder("hyena-dna-hf"), "config.json");
     await distilCheckpoint(caseFolder("hyena-dna-hf"), folder, { numModes: 4 });
     const config = await readJson(folder, "config.json");
-    using exact = await SafetensorsSource.open(`${caseFolder("hyena-dna-hf")}/model.safetensors`);
     using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
     const { graph, tensors } = architectureOf(config).build(config, source);
     requireWeights(graph, tensors!);
     ok(graph.nodes.some(({ op }) => op === "diagonalSsm"));
-    throws(() => architectureOf(before).build(before, exact), /exact Hyena filters are not supported yet/);
   });
+});
+
+for (const name of HYENA_CASES) {
+  Deno.test(`Exact Hyena's graph gives the fixture's logits, however prompts are cut and batched: ${name}`, async () => {
+    using opened = await openCase(name);
+    const network = hyena.build(opened.config, opened.source), { vocabSize } = network;
+    const reference = await loadReference(name);
+    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(name) });
+    const texts = [prompts[2], prompts[1]];
+    for (const counts of [[100], [1], [7, 30, 1]]) {
+      (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((all, i) => {
+        const prompt = 2 - i, last = all.subarray(-rows[prompt] * vocabSize);
+        const error = relativeError(last, logits[prompt]);
+        ok(error < F32_TOLERANCE, `${texts[i].length} tokens in steps of ${counts}: off by ${error}`);
+        // The graph's filters are f32, its reference's float64.
+        ok(relativeError(all, reference.forward(texts[i])) < 1e-6);
+      });
+    }
+  });
+}
+
+Deno.test("Exact Hyena keeps its inputs in the paged cache", async () => {
+  using opened = await openCase("hyena-lm");
+  const { graph } = hyena.build(opened.config, opened.source),
+    { width, numLayers } = parseHyenaConfig(
+      opened.config,
+    );
+  deepStrictEqual(graph.historyLayers, Array.from({ length: numLayers }, () => ({ width })));
+  equal(graph.kvLayers.length, 0);
 });
 
 Deno.test("H3's graph names every stored tensor that nothing is computed from", async () => {
@@ -167,19 +162,3 @@ Deno.test("H3's graph names every stored tensor that nothing is computed from", 
   );
   ok([...named].every((name) => tensors!.find(name)));
 });
-
-const UNSUPPORTED: readonly [
-  name: string,
-  fixture: Parameters<typeof openCase>[0],
-  architecture: Architecture,
-  error: RegExp,
-][] = [
-  ["exact filters", "hyena-lm", hyena, /exact Hyena filters are not supported yet; .* deno task distil/],
-];
-
-for (const [name, fixture, architecture, error] of UNSUPPORTED) {
-  Deno.test(`build() refuses ${name}`, async () => {
-    using opened = await openCase(fixture);
-    throws(() => architecture.build(opened.config, opened.source as TensorSource), error);
-  });
-}

@@ -13,7 +13,13 @@ import { withFolder } from "./safetensors_bytes.ts";
 export const RECURRENT_CASES = ["h3-attention", "hyena-modal"] as const;
 /** The same hybrid but for attention that turns by position: with it only what is another is tested. */
 export const ROTARY_CASE = "h3-rotary-old-names";
-export type RecurrentCase = (typeof RECURRENT_CASES)[number] | typeof ROTARY_CASE | typeof STRIPED_CASE;
+/** Hyena with its own filters, whose inputs are in the paged cache. */
+export const EXACT_CASE = "hyena-lm";
+export type RecurrentCase =
+  | (typeof RECURRENT_CASES)[number]
+  | typeof ROTARY_CASE
+  | typeof STRIPED_CASE
+  | typeof EXACT_CASE;
 
 export interface RecurrentModel {
   readonly modelDir: string;

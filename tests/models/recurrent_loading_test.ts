@@ -58,7 +58,6 @@ const REFUSED: readonly [
   options: Partial<LoadOptions>,
   error: RegExp,
 ][] = [
-  ["exact filters", "hyena-lm", {}, /exact Hyena filters are not supported yet; .* deno task distil/],
   ["onnxruntime", "h3-attention", { device: "onnx" }, /has no ONNX form; take another device/],
   ["too little memory", "h3-attention", { kvBytes: 2 ** 17 }, /and the states of 16 \(--max-sequences\)/],
 ];

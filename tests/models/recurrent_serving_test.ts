@@ -9,7 +9,13 @@ import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
-import { RECURRENT_CASES, type RecurrentModel, ROTARY_CASE, withModel } from "./recurrent_cases.ts";
+import {
+  EXACT_CASE,
+  RECURRENT_CASES,
+  type RecurrentModel,
+  ROTARY_CASE,
+  withModel,
+} from "./recurrent_cases.ts";
 
 type Backend = Pick<LoadOptions, "device" | "profile">;
 
@@ -147,16 +153,16 @@ async function checkCompany(backend: Backend, { modelDir, tie }: RecurrentModel)
 
 for (const backend of BACKENDS) {
   const where = [backend.device, backend.profile].filter(Boolean).join(", ");
-  for (const name of [...RECURRENT_CASES, ROTARY_CASE, STRIPED_CASE] as const) {
+  for (const name of [...RECURRENT_CASES, ROTARY_CASE, STRIPED_CASE, EXACT_CASE] as const) {
     Deno.test(`greedy tokens through the engine are the reference's: ${name} [${where}]`, async () => {
       if (await isAvailable(backend)) await withModel(name, (model) => checkGreedy(backend, model));
     });
   }
-  for (const name of RECURRENT_CASES) {
+  for (const name of [...RECURRENT_CASES, EXACT_CASE] as const) {
     Deno.test({
       name:
         `ragged requests together, in chunks, while others come and go, equal one by one: ${name} [${where}]`,
-      ignore: backend.profile === "fast" && !EVERY_CASE,
+      ignore: (backend.profile === "fast" || name === EXACT_CASE && backend.device !== "cpu") && !EVERY_CASE,
       async fn() {
         if (await isAvailable(backend)) await withModel(name, (model) => checkCompany(backend, model));
       },
