@@ -22,6 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let turn = control[POSITIONS + row] * TURNED + 2u * (inHead % PAIRS);
-    let partner = select(-x[at + PAIRS], x[at - PAIRS], inHead >= PAIRS);
-    y[at] = fma(x[at], turns[turn], partner * turns[turn + 1u]);
+    let isSecond = inHead >= PAIRS;
+    let partner = x[select(at + PAIRS, at - PAIRS, isSecond)];
+    y[at] = fma(x[at], turns[turn], select(-partner, partner, isSecond) * turns[turn + 1u]);
 }
