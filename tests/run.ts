@@ -10,7 +10,11 @@ interface Surroundings {
   readonly env: Readonly<Record<string, string>>;
 }
 
-const shared = { XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync() };
+const shared = {
+  XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync(),
+  // Else the built-in provider loads libEGL as well, under which threads that end with the process crash now and then.
+  ...(Deno.build.os === "linux" && { DENO_WEBGPU_BACKEND: "vulkan" }),
+};
 const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
 const code = await denoTest(usual, Deno.args);
 const matrixCode = Deno.args.some((arg) => arg.startsWith("-")) ? 0 : await testMatrixUnits(Deno.args);
