@@ -10,7 +10,7 @@ import { PRIORITIES } from "./priority.ts";
 import { Progress } from "./progress.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
 import type { Speculation } from "./speculation.ts";
-import { type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
+import { giveBack, type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
 
@@ -358,14 +358,13 @@ export class Scheduler {
   }
 
   /** Admits a sequence, if need be in the place of others, but not of those with rows under way. False: it has to wait. */
-  #makePlace(sequence: Sequence, { step, elder, progress }: Plan): boolean {
+  #makePlace(sequence: Sequence, { step, budget, elder, progress }: Plan): boolean {
     while (!this.#places.admit(sequence)) {
       if (progress !== Progress.now) return false;
       const victim = this.#places.victimOf(sequence, elder);
       if (!victim) return false;
       this.#places.preempt(victim);
-      const index = step.findIndex((scheduled) => scheduled.sequence === victim);
-      if (index >= 0) step.splice(index, 1);
+      giveBack(victim, budget, step);
     }
     return true;
   }

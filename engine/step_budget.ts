@@ -97,6 +97,17 @@ export function take(
   return end - start;
 }
 
+/** Takes a sequence's rows out of a step again, with all that they took of its budget. */
+export function giveBack(sequence: Sequence, budget: StepBudget, step: ScheduledSequence[]) {
+  const index = step.findIndex((scheduled) => scheduled.sequence === sequence);
+  if (index < 0) return;
+  const [{ numTokens, draws, scoreStart, scoreEnd, adjustments, allowed }] = step.splice(index, 1);
+  budget.tokens += numTokens;
+  budget.samples += scoreEnd - scoreStart + (draws ? 1 : 0);
+  budget.adjustments += adjustments.length;
+  if (allowed) budget.masks++;
+}
+
 /** The row of a token that is not known yet. */
 function takeDrawn(
   sequence: Sequence,

@@ -105,6 +105,20 @@ Deno.test("Scheduler mixes decodes with chunks of a new prompt in one step", () 
   ]]);
 });
 
+Deno.test("Scheduler gives whoever takes a place in a step what its rows had taken of it", () => {
+  const limits = { ...FAKE_LIMITS, maxSequences: 2, maxSamples: 2 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  for (let i = 0; i < 2; i++) scheduler.add(sequence(4, 50, { flow: { key: "flood", session: "" } }));
+  for (let i = 0; i < 4; i++) advance(scheduler, runner);
+  const late = sequence(6, 2, { flow: { key: "late", session: "" }, scorePrompt: true });
+  scheduler.add(late);
+  const step = scheduler.schedule();
+  assert.deepEqual(step.map(({ sequence, numTokens }) => [sequence === late, numTokens]), [[false, 1], [
+    true,
+    1,
+  ]]);
+});
+
 Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens stay the same", () => {
   const limits = { ...FAKE_LIMITS, numBlocks: 8 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });

@@ -236,7 +236,7 @@ function normedLinearCase(
     }, linears in ${storage}`,
     tolerance: F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
-    ...(storage === "I4" && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
+    ...(storage === "I4" && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
       const outWidth = 37;
