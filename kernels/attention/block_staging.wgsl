@@ -1,6 +1,7 @@
-// Blocks of one layer's K and V, or of its history alone, to and from staging memory, where all layers of a block lie
-// together; four words a thread and turn. A block of each matrix has QUADS x 16 bytes. staging: for each block of `blocks` STRIDE quads, of which
-// layer.x is the first of this layer's first matrix; V follows K.
+// Blocks of one layer's K and V, or of its history alone, to and from staging memory, where all
+// layers of a block lie together; four words a thread and turn. A block of each matrix has
+// QUADS x 16 bytes. staging: for each block of `blocks` STRIDE quads, of which layer.x is the first
+// of this layer's first matrix; V follows K.
 // Grid: x = blocks, y = 0 for K or a history, 1 for V.
 
 @group(0) @binding(0) var<storage, read_write> key: array<vec4<u32>>;

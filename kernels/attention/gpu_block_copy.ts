@@ -1,5 +1,5 @@
-// Copies cache rows from block to block on the GPU: K and V of every layer, and histories of convolutions. WebGPU copies no buffer to itself, so the
-// rows go by way of a buffer in between.
+// Copies cache rows from block to block on the GPU: K and V of every layer, and histories of
+// convolutions. WebGPU copies no buffer to itself, so the rows go by way of a buffer in between.
 import type { PagedMatrices } from "../gpu_op.ts";
 import { BLOCK_SIZE, type BlockCopy } from "../step.ts";
 

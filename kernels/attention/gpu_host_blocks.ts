@@ -1,7 +1,7 @@
 // Moves blocks of the KV cache between a GPU and slots in host memory, K and V of every layer and
-// histories of convolutions. Every move is submitted
-// to the queue before the step that it belongs to. What is parked is read back while that step runs, and waited for only
-// when more is to be parked, or a slot is wanted that is yet to be filled.
+// histories of convolutions. Every move is submitted to the queue before the step that it belongs
+// to. What is parked is read back while that step runs, and waited for only when more is to be
+// parked, or a slot is wanted that is yet to be filled.
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { Readback } from "../../device/readback.ts";
 import type { PagedMatrices } from "../gpu_op.ts";
