@@ -1,11 +1,13 @@
 // StripedHyena models as graphs: pre-norm blocks of a mixer and a gated MLP, all without positions but where they attend.
 import { columnsOf } from "../kernels/columns.ts";
-import { tapsByLag } from "../kernels/filters/shift_filter.ts";
 import { GraphBuilder, type Value } from "../kernels/graph.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
+import { project } from "./decoder_graph.ts";
 import { DerivedSource, type DerivedTensor } from "./derived_source.ts";
+import { hyenaOperator, type HyenaStepRefs } from "./hyena_operator.ts";
 import type { Architecture } from "./network.ts";
 import { rotaryTurns } from "./rotary.ts";
+import { shortTensors } from "./short_tensors.ts";
 import {
   parseStripedHyenaConfig,
   type StripedAttentionRefs,
@@ -57,18 +59,8 @@ function attend(
   return b.linear(attended, refs.out, { residual });
 }
 
-/** x2 SSM(x1 v), all three after their short convolution. */
-function mix(b: GraphBuilder, x: Value, residual: Value, refs: StripedMixerRefs, step: StepRefs): Value {
-  const p = b.linear(x, refs.in.weight, { bias: refs.in.bias }), width = p.width / 3;
-  const gates = b.shortConvolution(columnsOf(p, 0, 2 * width), step.gates.taps, { bias: step.gates.bias });
-  const u = b.shortConvolution(columnsOf(p, 2 * width, width), step.values.taps, {
-    bias: step.values.bias,
-    gate: columnsOf(gates, width, width),
-  });
-  const y = b.diagonalSsm(u, { poles: step.poles, residues: step.residues, skip: refs.skip }, {
-    gate: columnsOf(gates, 0, width),
-  });
-  return b.linear(y, refs.out.weight, { bias: refs.out.bias, residual });
+function mix(b: GraphBuilder, x: Value, residual: Value, refs: StripedMixerRefs, step: HyenaStepRefs): Value {
+  return project(b, hyenaOperator(b, project(b, x, refs.in), step), refs.out, residual);
 }
 
 function feedForward(
@@ -83,44 +75,20 @@ function feedForward(
 }
 
 /** What kernels read of a mixer, in the shapes in which they do. */
-interface StepRefs {
-  readonly gates: { readonly taps: WeightRef; readonly bias: WeightRef };
-  readonly values: { readonly taps: WeightRef; readonly bias: WeightRef };
-  readonly poles: WeightRef;
-  readonly residues: WeightRef;
-}
-
 function stepTensors(
   { width, shortTaps, numModes }: StripedHyenaConfig,
-  { short, poles, residues }: StripedMixerRefs,
+  { short, poles, residues, skip }: StripedMixerRefs,
   source: TensorSource,
   derived: DerivedTensor[],
-): StepRefs {
-  const add = (name: string, shape: number[], compute: DerivedTensor["compute"]): WeightRef => {
-    derived.push({ name, shape, compute });
-    return { name, shape };
-  };
-  const channels = (part: string, start: number, end: number) => ({
-    taps: add(`${short.weight.name}.${part}`, [shortTaps, end - start], async () => {
-      const stored = (await loadFloat32(source, short.weight)).subarray(start * shortTaps, end * shortTaps);
-      return tapsByLag(stored, end - start, "time");
-    }),
-    bias: add(
-      `${short.bias.name}.${part}`,
-      [end - start],
-      async () => (await loadFloat32(source, short.bias)).slice(start, end),
-    ),
+): HyenaStepRefs {
+  const pairs = (ref: WeightRef): DerivedTensor => ({
+    name: `${ref.name}.pairs`,
+    shape: [width, 2 * numModes],
+    compute: async () => Float32Array.from(await loadFloat32(source, ref)),
   });
-  const modes = (ref: WeightRef) =>
-    add(
-      `${ref.name}.pairs`,
-      [width, 2 * numModes],
-      async () => Float32Array.from(await loadFloat32(source, ref)),
-    );
-  return {
-    gates: channels("gates", 0, 2 * width),
-    values: channels("values", 2 * width, 3 * width),
-    poles: modes(poles),
-    residues: modes(residues),
-  };
+  const gates = shortTensors(short, shortTaps, source, "gates", 0, 2 * width);
+  const values = shortTensors(short, shortTaps, source, "values", 2 * width, 3 * width);
+  const long = { form: "modal" as const, poles: pairs(poles), residues: pairs(residues), skip };
+  derived.push(gates.taps, gates.bias, values.taps, values.bias, long.poles, long.residues);
+  return { gates, values, long };
 }
