@@ -1,12 +1,13 @@
 // Encoding line by line with a memory is encoding at once.
 import assert from "node:assert/strict";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import fc from "../fast_check.ts";
 import { encodesLinesApart, LineEncoder } from "../../engine/line_encoder.ts";
 import { Tokenizer } from "../../engine/tokenizer.ts";
 import { tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
 const json = JSON.parse(
-  await Deno.readTextFile(new URL("../../weights/hyades-starcoder-31m/tokenizer.json", import.meta.url)),
+  await Deno.readTextFile(`${DEFAULT_MODEL_DIR}/tokenizer.json`),
 );
 /** An added token, though no text has it, makes a tokenizer encode every text at once. */
 const never = { id: json.added_tokens.length, content: "\u0000never\u0000", special: false };
