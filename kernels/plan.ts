@@ -121,6 +121,7 @@ export class GpuPlan implements Disposable {
       buffers,
       options.sampling?.suppressed,
     );
+    await buffers.setUps.run();
     weights.forgetFilters();
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
