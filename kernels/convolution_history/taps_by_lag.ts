@@ -14,13 +14,13 @@ export function tapsByLag(source: () => Float32Array, taps: number, count: numbe
       label: `taps by lag, ${taps} of ${count}`,
       code: specialise(code, { TAPS: taps, COUNT: count }, {
         read: unroll(TILE / LINES, (i) =>
-          `{ let filter = 32u * group.y + line + ${i * LINES}u;
-if (filter < COUNT && lag < TAPS) { tile[(line + ${
+          `{ let row = 32u * group.y + line + ${i * LINES}u;
+if (row < COUNT && lag < TAPS) { tile[(line + ${
             i * LINES
-          }u) * 33u + lane] = source[filter * TAPS + lag]; } }`),
+          }u) * 33u + lane] = source[row * TAPS + lag]; } }`),
         write: unroll(TILE / LINES, (i) =>
           `{ let lag = 32u * group.x + line + ${i * LINES}u;
-if (filter < COUNT && lag < TAPS) { table[lag * COUNT + filter] = tile[lane * 33u + line + ${
+if (row < COUNT && lag < TAPS) { table[lag * COUNT + row] = tile[lane * 33u + line + ${
             i * LINES
           }u]; } }`),
       }),

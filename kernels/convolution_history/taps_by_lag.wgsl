@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     {
-        let filter = 32u * group.y + lane;
+        let row = 32u * group.y + lane;
         //#write
     }
 }
