@@ -12,7 +12,7 @@ import { GpuRunner, pagedSizes } from "../../models/gpu_runner.ts";
 import { stateBytesOf } from "../../models/step_limits.ts";
 import { timeDecodeSteps } from "./generation/decode_steps.ts";
 import { FAMILIES, type RandomModel, randomModel } from "./generation/families.ts";
-import { fit, type Fitting, largestBatch, type Refused, type Room } from "./generation/fitting.ts";
+import { type Fitting, fittingCases, type Refused, type Room } from "./generation/fitting.ts";
 import { KeptBuffers } from "./generation/kept_buffers.ts";
 import { appendJson } from "./json_lines.ts";
 
@@ -71,7 +71,8 @@ async function measureFamily(family: string): Promise<void> {
   const gpu = await openGpu(flags.device as "dawn" | "webgpu", { profile: "fast" });
   if (!gpu) throw new Error(`Cannot open device "${flags.device}": no adapter was found`);
   const model = randomModel(family, sizes), room = roomOf(gpu, model), kept = new KeptBuffers(gpu);
-  const cases = casesOf(room), fitting = cases.filter((one) => "blocks" in one);
+  const cases = fittingCases(numbers(flags.contexts), numbers(flags.batches), room);
+  const fitting = cases.filter((one) => "blocks" in one);
   for (const refused of cases.filter((one) => "reason" in one)) await reportRefused(family, refused);
   const began = performance.now();
   await using runner = await createRunner(gpu, model, fitting, room);
@@ -101,18 +102,6 @@ function roomOf(gpu: GpuDevice, { network: { graph } }: RandomModel): Room {
     stateBytes: stateBytesOf(graph),
     keptBytes: Number(flags.memory) * 1e9,
   };
-}
-
-/** Every context with every batch; beside one that does not fit, the largest that does. */
-function casesOf(room: Room): (Fitting | Refused)[] {
-  return numbers(flags.contexts).flatMap((context) =>
-    numbers(flags.batches).flatMap((batch) => {
-      const asked = fit(context, batch, room);
-      if (!("reason" in asked)) return [asked];
-      const smaller = largestBatch(context, batch, room);
-      return smaller ? [asked, smaller] : [asked];
-    })
-  );
 }
 
 /** With room for the largest of the cases, and for one sequence of full length. */

@@ -121,7 +121,7 @@ function generationTable(lines: readonly GenerationLine[]): string {
   const gigabytes = (bytes: number | undefined) => bytes === undefined ? "" : (bytes / 1e9).toPrecision(3);
   return table(
     ["model", "context", "batch", "tokens/s", "ms a step", "times multi-head", "contexts, GB", "else, GB"],
-    lines.map((line) => {
+    sorted(lines).map((line) => {
       const { family, context, batch, reason, ms, tokensPerSecond: rate, bytes, otherBytes } = line;
       const multiHead = lines.find((l) =>
         l.family === "multi-head" && l.batch === batch && near(l.context, context)
@@ -130,6 +130,15 @@ function generationTable(lines: readonly GenerationLine[]): string {
       const rates = reason ? [`does not fit: ${reason}`, "", ""] : [rate!.toFixed(0), shown(ms), times || ""];
       return [family, String(context), String(batch), ...rates, gigabytes(bytes), gigabytes(otherBytes)];
     }),
+  );
+}
+
+/** By model in the order measured, then by context and batch. */
+function sorted(lines: readonly GenerationLine[]): GenerationLine[] {
+  const families = [...new Set(lines.map(({ family }) => family))];
+  return lines.toSorted((a, b) =>
+    families.indexOf(a.family) - families.indexOf(b.family) || Math.round((a.context - b.context) / 32) ||
+    a.batch - b.batch
   );
 }
 

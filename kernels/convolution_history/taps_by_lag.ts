@@ -15,14 +15,10 @@ export function tapsByLag(source: () => Float32Array, taps: number, count: numbe
       code: specialise(code, { TAPS: taps, COUNT: count }, {
         read: unroll(TILE / LINES, (i) =>
           `{ let row = 32u * group.y + line + ${i * LINES}u;
-if (row < COUNT && lag < TAPS) { tile[(line + ${
-            i * LINES
-          }u) * 33u + lane] = source[row * TAPS + lag]; } }`),
+if (row < COUNT && lag < TAPS) { tile[(line + ${i * LINES}u) * 33u + lane] = source[row * TAPS + lag]; } }`),
         write: unroll(TILE / LINES, (i) =>
           `{ let lag = 32u * group.x + line + ${i * LINES}u;
-if (row < COUNT && lag < TAPS) { table[lag * COUNT + row] = tile[lane * 33u + line + ${
-            i * LINES
-          }u]; } }`),
+if (row < COUNT && lag < TAPS) { table[lag * COUNT + row] = tile[lane * 33u + line + ${i * LINES}u]; } }`),
       }),
       bindings: [{ buffer: source, access: "read" }, { buffer: table, access: "readWrite" }],
       grid: [Math.ceil(taps / TILE), Math.ceil(count / TILE), 1],
