@@ -38,9 +38,12 @@ export async function openNullGpu(caps: GpuCaps, profile: Profile): Promise<Null
     createPipelineLayout: nothing,
     createBindGroup: nothing,
     createComputePipelineAsync: { value: () => Promise.resolve({}) },
-    // What is encoded when a plan is made is dropped, for it has nothing to run.
+    // What a plan computes when it is made is dropped, since it has nothing to run.
     createCommandEncoder: {
-      value: () => ({ beginComputePass: () => IDLE_PASS, finish: () => createCommandEncoder().finish() }),
+      value: (descriptor?: GPUCommandEncoderDescriptor) =>
+        Object.defineProperty(createCommandEncoder(descriptor), "beginComputePass", {
+          value: () => IDLE_PASS,
+        }),
     },
   });
   return { gpu: new GpuDevice(device, caps, profile, pacer), modules };
