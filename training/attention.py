@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from decoder import Linear, Size, residual_scale
 
+# Whether heads that share keys and values are given copies of them, where attention cannot read one for all.
+COPIED = False
+
 
 class Attention(nn.Module):
     def __init__(self, size: Size, kv_heads: int):
@@ -21,4 +24,6 @@ class Attention(nn.Module):
         q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         if self.kv_heads < self.heads:
             k, v = k.expand(q.shape), v.expand(q.shape)
+            if COPIED:
+                k, v = k.contiguous(), v.contiguous()
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-5
+# Of the square of log Z in the loss: keeps logits from drifting (PaLM, section 5).
+Z_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Decoder(nn.Module):
         """Of rows that forward gave: [.., vocabulary]."""
         return head(x, self.final_norm.weight, self.final_norm.bias, self.embedding)
 
-    def loss(self, x: Tensor, targets: Tensor, weights: Tensor, z_weight: float = 0.0) -> tuple[Tensor, Tensor]:
-        return weighted_loss(x, self.final_norm.weight, self.final_norm.bias, self.embedding, targets, weights, z_weight)
+    def loss(self, x: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        return weighted_loss(x, self.final_norm.weight, self.final_norm.bias, self.embedding, targets, weights)
 
     def filters(self) -> list[Tensor]:
         """Long filters [channels, positions] that penalties may act on."""
@@ -126,12 +128,12 @@ def head(x, norm_weight, norm_bias, embedding):
     return linear(norm(x, norm_weight, norm_bias), embedding)
 
 
-def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights, z_weight):
-    """The weighted mean of every row's cross entropy, with z_weight times the square of log Z; and each row's own."""
+def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights):
+    """The weighted mean of every row's cross entropy, with what log Z costs; and each row's own without."""
     logits = head(x, norm_weight, norm_bias, embedding).float()
     log_z = logits.logsumexp(-1)
     rows = log_z - logits.gather(-1, targets[:, None]).squeeze(-1)
-    scored = rows + z_weight * log_z.square()
+    scored = rows + Z_WEIGHT * log_z.square()
     return (scored * weights).sum() / weights.sum().clamp_min(1), rows.detach()
 
 

@@ -41,10 +41,10 @@ class H3(nn.Module):
             parameter.state_space = True
 
     def mix(self, p: Tensor) -> Tensor:
-        q, k, v = p.transpose(1, 2).float().chunk(3, dim=1)
+        q, k, v = p.transpose(1, 2).contiguous().float().chunk(3, dim=1)
         written = causal_convolution(k, self.shift_filter()) * v
         read = causal_convolution(written, self.diagonal_filter())
-        return (q * read).transpose(1, 2).to(p.dtype)
+        return (q * read).to(p.dtype).transpose(1, 2).contiguous()
 
     def shift_filter(self) -> Tensor:
         """[width, TAPS]: f[i] = sum over n of C[n] B[n - i], and the skip in lag 0."""

@@ -34,7 +34,7 @@ class Hyena(nn.Module):
 
     def mix(self, p: Tensor) -> Tensor:
         after, u = short_gate(p, self.short_weight, self.short_bias)
-        y = causal_convolution(u.transpose(1, 2), self.filter())
+        y = causal_convolution(u.transpose(1, 2).contiguous(), self.filter())
         return after * y.transpose(1, 2).to(p.dtype)
 
     def filter(self) -> Tensor:
@@ -47,7 +47,7 @@ def short_gate(p: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]
     length, padded = p.shape[1], F.pad(p, (0, 0, SHORT_TAPS - 1, 0))
     s = bias + sum(weight[:, 0, tap] * padded[:, tap:tap + length] for tap in range(SHORT_TAPS))
     x0, x1, v = s.chunk(3, dim=-1)
-    return x0, (x1 * v).float()
+    return x0, x1 * v
 
 
 class ImplicitFilter(nn.Module):

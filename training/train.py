@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+import attention
 import decoder
 import h3
 import hyena
@@ -32,8 +33,6 @@ from sizes import SIZES, build, count_parameters
 from spikes import SpikeGuard
 from text_store import load_tokenizer
 
-Z_WEIGHT = 1e-4
-
 
 def main() -> None:
     options = parse_options()
@@ -46,7 +45,7 @@ def main() -> None:
     device = torch.device(options.device, int(os.environ.get("LOCAL_RANK", 0))) if options.device == "cuda" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
     if ranks > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     model = start_model(options).to(device)
@@ -54,6 +53,7 @@ def main() -> None:
     if options.compile:
         for module in (decoder, h3, hyena):
             module.compile_functions()
+    attention.COPIED = options.copied_kv
     run = Run(options, model, batches, device, rank, ranks)
     try:
         run.train()
@@ -91,6 +91,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=min(14, (os.cpu_count() or 1) // 2), help="processes that make examples")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--copied-kv", action="store_true", help="one copy of the shared key and value for each head")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--no-bf16", dest="bf16", action="store_false")
     options = parser.parse_args()
@@ -187,7 +188,7 @@ class Run:
         for _ in range(self.passes):
             ids, scores = (tensor.to(self.device, non_blocking=True) for tensor in next(self.batches))
             targets, kinds, row_weights = shifted(ids, scores, weights)
-            loss, rows = self.model.loss(self.model(ids), targets, row_weights, Z_WEIGHT)
+            loss, rows = self.model.loss(self.model(ids), targets, row_weights)
             (self.with_penalties(loss) / self.passes).backward()
             text, infilled = kinds == TEXT, kinds == INFILLED
             sums += torch.stack([loss.detach(), rows @ text.float(), text.sum(), rows @ infilled.float(), infilled.sum()])
