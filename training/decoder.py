@@ -1,6 +1,6 @@
 """The decoder that all three architectures share: pre-norm blocks of a mixer and an MLP, final norm, tied head. Tokens are
 rows of one matrix [batch * length, width], so that everything but the mixer is compiled once for all lengths."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ class Size:
     layers: int = 10
     inner: int = 1536
     heads: int = 8
-    attention_layers: tuple[int, ...] = field(default=())  # of an H3 hybrid
+    attention_layers: tuple[int, ...] = ()  # of an H3 hybrid
 
 
 class Norm(nn.Module):
@@ -100,11 +100,12 @@ def residual_scale(size: Size) -> float:
     return 0.02 / (2 * size.layers) ** 0.5
 
 
-# Functions of tensors alone, so that one compiled form serves all layers; weights are f32, the products x's type.
+# Functions of tensors alone, so that one compiled form serves all layers. Norms are computed in the weights' type, f32 (or
+# f64, for references), products in x's.
 
 
 def norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(x.float(), x.shape[-1:], weight, bias, EPSILON).to(x.dtype)
+    return F.layer_norm(x.to(weight.dtype), x.shape[-1:], weight, bias, EPSILON).to(x.dtype)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -130,7 +131,7 @@ def head(x, norm_weight, norm_bias, embedding):
 
 def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights):
     """The weighted mean of every row's cross entropy, with what log Z costs; and each row's own without."""
-    logits = head(x, norm_weight, norm_bias, embedding).float()
+    logits = head(x, norm_weight, norm_bias, embedding).to(norm_weight.dtype)
     log_z = logits.logsumexp(-1)
     rows = log_z - logits.gather(-1, targets[:, None]).squeeze(-1)
     scored = rows + Z_WEIGHT * log_z.square()

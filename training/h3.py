@@ -41,7 +41,7 @@ class H3(nn.Module):
             parameter.state_space = True
 
     def mix(self, p: Tensor) -> Tensor:
-        q, k, v = p.transpose(1, 2).contiguous().float().chunk(3, dim=1)
+        q, k, v = p.transpose(1, 2).contiguous().to(self.log_dt.dtype).chunk(3, dim=1)
         written = causal_convolution(k, self.shift_filter()) * v
         read = causal_convolution(written, self.diagonal_filter())
         return (q * read).to(p.dtype).transpose(1, 2).contiguous()

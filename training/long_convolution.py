@@ -7,7 +7,8 @@ from torch import Tensor
 def causal_convolution(u: Tensor, taps: Tensor) -> Tensor:
     """y[t] = sum over j of taps[j] u[t - j], channel by channel.
 
-    u: [batch, channels, length], taps: [channels, lags], any number of lags; f32 whatever surrounds it.
+    u: [batch, channels, length], taps: [channels, lags], any number of lags; in the taps' type,
+    f32 or f64, whatever u's is.
     """
     return CausalConvolution.apply(u, taps[:, :u.shape[-1]])
 
@@ -19,7 +20,7 @@ class CausalConvolution(torch.autograd.Function):
     def forward(ctx, u: Tensor, taps: Tensor) -> Tensor:
         ctx.save_for_backward(u, taps)
         size = transform_size(u.shape[-1] + taps.shape[-1] - 1)
-        product = torch.fft.rfft(u.float(), n=size) * torch.fft.rfft(taps.float(), n=size)
+        product = torch.fft.rfft(u.to(taps.dtype), n=size) * torch.fft.rfft(taps, n=size)
         return torch.fft.irfft(product, n=size)[..., :u.shape[-1]].to(u.dtype)
 
     @staticmethod
@@ -27,11 +28,11 @@ class CausalConvolution(torch.autograd.Function):
         u, taps = ctx.saved_tensors
         length, lags = u.shape[-1], taps.shape[-1]
         size = transform_size(length + lags - 1)
-        output = torch.fft.rfft(dy.float(), n=size)
-        du = torch.fft.irfft(output * torch.fft.rfft(taps.float(), n=size).conj(), n=size)[..., :length]
-        correlation = (output * torch.fft.rfft(u.float(), n=size).conj()).sum(0)
+        output = torch.fft.rfft(dy.to(taps.dtype), n=size)
+        du = torch.fft.irfft(output * torch.fft.rfft(taps, n=size).conj(), n=size)[..., :length]
+        correlation = (output * torch.fft.rfft(u.to(taps.dtype), n=size).conj()).sum(0)
         dtaps = torch.fft.irfft(correlation, n=size)[..., :lags]
-        return du.to(u.dtype), dtaps.to(taps.dtype)
+        return du.to(u.dtype), dtaps
 
 
 def transform_size(points: int) -> int:
