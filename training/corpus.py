@@ -17,7 +17,7 @@ def read_shards(paths: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 def is_shard(path: Path) -> bool:
-    return path.name.removesuffix(".xz").endswith((".jsonl", ".json")) and path.name != "packages.json"
+    return path.name.removesuffix(".xz").endswith((".jsonl", ".json")) and not path.name.startswith("packages.")
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, str]]:
