@@ -40,6 +40,11 @@ def token_bytes(tokenizer: Tokenizer) -> np.ndarray:
     return lengths
 
 
+def find(places: np.ndarray, value: int, side: str) -> int:
+    """Where a value belongs among rising ones: of their own type, or else all of them would be converted first."""
+    return int(np.searchsorted(places, places.dtype.type(value), side))
+
+
 @dataclass
 class TextStore:
     text: np.ndarray  # uint8 [bytes]
@@ -58,15 +63,15 @@ class TextStore:
         return len(self.pieces) - 1
 
     def file_of(self, piece: int) -> int:
-        return int(np.searchsorted(self.files, piece, "right")) - 1
+        return find(self.files, piece, "right") - 1
 
     def piece_at(self, byte: int) -> int:
         """The first piece that begins at this byte or later."""
-        return int(np.searchsorted(self.pieces, byte, "left"))
+        return find(self.pieces, byte, "left")
 
     def encode(self, start: int, end: int) -> np.ndarray:
         """Ids of text[start:end], as the tokenizer gives them for it alone."""
-        first, last = self.piece_at(start), int(np.searchsorted(self.pieces, end, "right")) - 1
+        first, last = self.piece_at(start), find(self.pieces, end, "right") - 1
         if first > last:
             return self.fresh(start, end)
         whole = self.ids[self.piece_ids[first]:self.piece_ids[last]]
