@@ -8,13 +8,14 @@
 #   bash training/h200.sh pack WORK OUT MODEL..    # model folders, in parts of 15 MB; unpack: cat MODEL.tar.* | tar x
 #
 # Stages, each with minutes after a colon where it takes some:
-#   check                    one minute each of the three architectures: do they compile, how fast are they?
+#   check:1                  so many minutes each of the three architectures: do they compile, how fast are they?
+#   probe:0.03               a minute and a half of StarCoder at another rate of Muon's, to the end
 #   starcoder:6 h3:6 hyena:6 the comparison, annealed to the end
 #   long:10                  StarCoder without an end, to be gone on with; again to go on
 #   anneal:5                 its end: rates fall to 0
-#   evaluate:NAME            of WORK/NAME, beside the others
+#   evaluate:NAME            of WORK/NAME; evaluate:first is the model in weights/hyades-starcoder-31m
 # Settings from the environment: GPU (which; default 0), GPUS=2 (both, by torchrun), EXTRA (options for train.py, such as
-# --no-compile --no-bf16 --rate 0.01), WORKERS (processes that make examples), SEED.
+# --no-compile --copied-kv --rate 0.01), EVALUATE (options for evaluate.py), WORKERS (processes that make examples), SEED.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
@@ -25,9 +26,10 @@ cores=$(nproc)
 prepare() {
   local corpus=$1 work=$2
   mkdir -p "$work"
+  corpus=$(realpath "$corpus")
   local shards held_out
   held_out=$(find "$corpus" -name '*validation*' | sort)
-  shards=$(find "$corpus" -type f \( -name '*.jsonl*' -o -name '*.json*' \) ! -name '*validation*' ! -name packages.json | sort)
+  shards=$(find "$corpus" -type f \( -name '*.jsonl*' -o -name '*.json*' \) ! -name '*validation*' ! -name 'packages.*' | sort)
   # The small one first: the comparison of the two says at once whether anything is wrong.
   $python "$here/text_store.py" $held_out --tokenizer "$here/tokenizer.json" --processes 4 --out "$work/held_out"
   $python "$here/text_store.py" $shards --tokenizer "$here/tokenizer.json" --processes "$((cores - 2))" --out "$work/store"
@@ -48,8 +50,11 @@ train() { # NAME SIZE MINUTES OPTIONS..
 }
 
 evaluate() { # NAME
+  if [ "$1" = first ]; then
+    mkdir -p "$work/first" && ln -sfn "$here/../weights/hyades-starcoder-31m" "$work/first/model"
+  fi
   CUDA_VISIBLE_DEVICES=${GPU:-0} $python "$here/evaluate.py" "$work/$1/model" --held-out "$work/validation.jsonl.xz" \
-    --trained-on "$work/store" --batch 256 --out "$work/$1" >>"$work/$1.evaluation.log" 2>&1 ||
+    --trained-on "$work/store" --batch 256 --out "$work/$1" ${EVALUATE:-} >>"$work/$1.evaluation.log" 2>&1 ||
     echo "evaluation of $1 failed: see $work/$1.evaluation.log"
 }
 
@@ -57,7 +62,8 @@ stage() {
   local name=${1%%:*} value=${1#*:}
   echo "$(date -u +%T) $1"
   case $name in
-    check) for size in starcoder h3 hyena; do train "check-$size" $size 1 --held-out-steps 100000; done ;;
+    check) for size in starcoder h3 hyena; do train "check-$size" $size "$value" --held-out-steps 100; done ;;
+    probe) train "probe-$value" starcoder 1.5 --rate "$value" --seed "${SEED:-1}" ;;
     starcoder | h3 | hyena) train "$name" "$name" "$value" --seed "${SEED:-1}" ;;
     long)
       local resume=()
@@ -81,7 +87,7 @@ pack() { # WORK OUT MODEL..
   mkdir -p "$out"
   for name in "$@"; do
     # Weights and what belongs to them, the log and the figures; no optimizer.
-    (cd "$work" && tar c --exclude state.pt "$name") | split -b 15000000 -d - "$out/$name.tar."
+    (cd "$work" && tar ch --exclude state.pt "$name") | split -b 15000000 -d - "$out/$name.tar."
   done
   ls -l "$out"
 }
@@ -104,7 +110,7 @@ case $command in
   status)
     cat "$1"/stages-gpu*.log
     for log in "$1"/*.log; do
-      case $log in */stages-*) ;; *) echo "== $log" && tail -n 2 "$log" | cut -c 1-400 ;; esac
+      case $log in */stages-*) ;; *) echo "== $log" && tail -n 2 "$log" | cut -c 1-300 ;; esac
     done
     nvidia-smi --query-gpu=index,utilization.gpu,memory.used --format=csv,noheader || true
     ;;

@@ -32,6 +32,7 @@ wheel own_held_out bench/peers/*.py
 "$python" training/build_corpus.py "$work/manifest.jsonl" --archives "$work/archives" --out "$work/corpus"
 "$python" training/train_tokenizer.py "$work"/corpus/train-* --vocabulary 512 --out "$work/tokenizer.json" \
   --held-out "$work/corpus/validation.jsonl.xz"
+"$python" training/self_test.py "$work/corpus/train-0.jsonl.xz" "$work/tokenizer.json"
 "$python" training/text_store.py "$work"/corpus/train-* --tokenizer "$work/tokenizer.json" --processes 1 --out "$work/store"
 "$python" training/text_store.py "$work/corpus/validation.jsonl.xz" --tokenizer "$work/tokenizer.json" --processes 1 \
   --out "$work/held_out"

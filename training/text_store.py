@@ -91,7 +91,8 @@ class TextStore:
 
 def load_store(folder: Path) -> TextStore:
     """Read-only and mapped: processes share the pages."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    # As plain arrays: every slice of a memmap is a Python object with a life of its own.
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS}
     paths = json.loads((folder / "paths.json").read_text())
     return TextStore(**arrays, paths=paths, tokenizer=load_tokenizer(folder / "tokenizer.json"))
 
