@@ -15,7 +15,8 @@
 #   anneal:5                 its end: rates fall to 0
 #   evaluate:NAME            of WORK/NAME; evaluate:first is the model in weights/hyades-starcoder-31m
 # Settings from the environment: GPU (which; default 0), GPUS=2 (both, by torchrun), EXTRA (options for train.py, such as
-# --no-compile --copied-kv --rate 0.01), EVALUATE (options for evaluate.py), WORKERS (processes that make examples), SEED.
+# --no-compile --copied-kv --rate 0.01), EVALUATE (options for evaluate.py), WORKERS (processes that make examples), SEED,
+# TINY=-tiny (tiny models, to try this script on a CPU with EXTRA='--device cpu --no-compile --steps 2').
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
@@ -44,7 +45,7 @@ train() { # NAME SIZE MINUTES OPTIONS..
   else
     export CUDA_VISIBLE_DEVICES=${GPU:-0}
   fi
-  "${run[@]}" "$here/train.py" "$size" --store "$work/store" --held-out "$work/held_out" --out "$work/$name" \
+  "${run[@]}" "$here/train.py" "$size${TINY:-}" --store "$work/store" --held-out "$work/held_out" --out "$work/$name" \
     --minutes "$minutes" --workers "${WORKERS:-$((cores / 2 - 2))}" "$@" ${EXTRA:-} \
     >>"$work/$name.log" 2>&1 || echo "$name failed: see $work/$name.log"
 }
@@ -112,7 +113,7 @@ case $command in
     for log in "$1"/*.log; do
       case $log in */stages-*) ;; *) echo "== $log" && tail -n 2 "$log" | cut -c 1-300 ;; esac
     done
-    nvidia-smi --query-gpu=index,utilization.gpu,memory.used --format=csv,noheader || true
+    command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=index,utilization.gpu,memory.used --format=csv,noheader
     ;;
   stop) while read -r pid; do kill -- "-$pid" 2>/dev/null || true; done <"$1/pids" && rm -f "$1/pids" ;;
   *) sed -n '2,/^set/p' "$0" | grep '^#' && exit 1 ;;
