@@ -41,7 +41,7 @@ train() { # NAME SIZE MINUTES OPTIONS..
   local name=$1 size=$2 minutes=$3 run=("$python")
   shift 3
   if [ "${GPUS:-1}" -gt 1 ]; then
-    run=(torchrun --standalone --nproc-per-node "$GPUS")
+    run=("$python" -m torch.distributed.run --standalone --nproc-per-node "$GPUS")
   else
     export CUDA_VISIBLE_DEVICES=${GPU:-0}
   fi
