@@ -93,28 +93,33 @@ pack() { # WORK OUT MODEL..
   ls -l "$out"
 }
 
-command=${1:-}
-shift || true
-case $command in
-  prepare) prepare "$@" ;;
-  pack) pack "$@" ;;
-  start)
-    work=${*: -1}
-    setsid nohup bash "$0" run "$@" >>"$work/stages-gpu${GPU:-0}.log" 2>&1 </dev/null &
-    echo "$!" >>"$work/pids"
-    ;;
-  run)
-    work=${*: -1}
-    for one in "${@:1:$#-1}"; do stage "$one"; done
-    echo "$(date -u +%T) done"
-    ;;
-  status)
-    cat "$1"/stages-gpu*.log
-    for log in "$1"/*.log; do
-      case $log in */stages-*) ;; *) echo "== $log" && tail -n 2 "$log" | cut -c 1-300 ;; esac
-    done
-    command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=index,utilization.gpu,memory.used --format=csv,noheader
-    ;;
-  stop) while read -r pid; do kill -- "-$pid" 2>/dev/null || true; done <"$1/pids" && rm -f "$1/pids" ;;
-  *) sed -n '2,/^set/p' "$0" | grep '^#' && exit 1 ;;
-esac
+main() {
+  command=${1:-}
+  shift || true
+  case $command in
+    prepare) prepare "$@" ;;
+    pack) pack "$@" ;;
+    start)
+      work=${*: -1}
+      setsid nohup bash "$0" run "$@" >>"$work/stages-gpu${GPU:-0}.log" 2>&1 </dev/null &
+      echo "$!" >>"$work/pids"
+      ;;
+    run)
+      work=${*: -1}
+      for one in "${@:1:$#-1}"; do stage "$one"; done
+      echo "$(date -u +%T) done"
+      ;;
+    status)
+      cat "$1"/stages-gpu*.log
+      for log in "$1"/*.log; do
+        case $log in */stages-*) ;; *) echo "== $log" && tail -n 2 "$log" | cut -c 1-300 ;; esac
+      done
+      command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=index,utilization.gpu,memory.used --format=csv,noheader
+      ;;
+    stop) while read -r pid; do kill -- "-$pid" 2>/dev/null || true; done <"$1/pids" && rm -f "$1/pids" ;;
+    *) sed -n '2,/^set/p' "$0" | grep '^#' && exit 1 ;;
+  esac
+}
+
+# All of it is read before anything runs: the file may be replaced meanwhile.
+main "$@"; exit
