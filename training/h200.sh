@@ -8,7 +8,8 @@
 #   bash training/h200.sh pack WORK OUT MODEL..    # model folders, in parts of 15 MB; unpack: cat MODEL.tar.* | tar x
 #
 # Stages, each with minutes after a colon where it takes some:
-#   check:1                  so many minutes each of the three architectures: do they compile, how fast are they?
+#   check:1                  so many minutes each of the three architectures on held-out text: do they compile, how fast are
+#                            they? What they compile is kept for later runs. May run while the store is being made.
 #   probe:0.03               a minute and a half of StarCoder at another rate of Muon's, to the end
 #   starcoder:6 h3:6 hyena:6 the comparison, annealed to the end
 #   long:10                  StarCoder without an end, to be gone on with; again to go on
@@ -31,10 +32,13 @@ prepare() {
   local shards held_out
   held_out=$(find "$corpus" -name '*validation*' | sort)
   shards=$(find "$corpus" -type f \( -name '*.jsonl*' -o -name '*.json*' \) ! -name '*validation*' ! -name 'packages.*' | sort)
-  # The small one first: the comparison of the two says at once whether anything is wrong.
   $python "$here/text_store.py" $held_out --tokenizer "$here/tokenizer.json" --processes 4 --out "$work/held_out"
-  $python "$here/text_store.py" $shards --tokenizer "$here/tokenizer.json" --processes "$((cores - 2))" --out "$work/store"
   ln -sf $held_out "$work/validation.jsonl.xz"
+  if [ -z "$shards" ]; then
+    echo "only held-out text is there: enough for check, not to train"
+    return
+  fi
+  $python "$here/text_store.py" $shards --tokenizer "$here/tokenizer.json" --processes "$((cores - 2))" --out "$work/store"
 }
 
 train() { # NAME SIZE MINUTES OPTIONS..
@@ -45,7 +49,7 @@ train() { # NAME SIZE MINUTES OPTIONS..
   else
     export CUDA_VISIBLE_DEVICES=${GPU:-0}
   fi
-  "${run[@]}" "$here/train.py" "$size${TINY:-}" --store "$work/store" --held-out "$work/held_out" --out "$work/$name" \
+  "${run[@]}" "$here/train.py" "$size${TINY:-}" --store "$work/${STORE:-store}" --held-out "$work/held_out" --out "$work/$name" \
     --minutes "$minutes" --workers "${WORKERS:-$((cores / 2 - 2))}" "$@" ${EXTRA:-} \
     >>"$work/$name.log" 2>&1 || echo "$name failed: see $work/$name.log"
 }
@@ -63,7 +67,7 @@ stage() {
   local name=${1%%:*} value=${1#*:}
   echo "$(date -u +%T) $1"
   case $name in
-    check) for size in starcoder h3 hyena; do train "check-$size" $size "$value" --held-out-steps 100; done ;;
+    check) for size in starcoder h3 hyena; do STORE=held_out train "check-$size" $size "$value" --held-out-steps 100; done ;;
     probe) train "probe-$value" starcoder 1.5 --rate "$value" --seed "${SEED:-1}" ;;
     starcoder | h3 | hyena) train "$name" "$name" "$value" --seed "${SEED:-1}" ;;
     long)

@@ -84,7 +84,10 @@ class TextStore:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            # A store that is being read from stays as it is: its readers keep the old files.
+            np.save(folder / f"{name}.partial.npy", getattr(self, name))
+        for name in ARRAYS:
+            (folder / f"{name}.partial.npy").rename(folder / f"{name}.npy")
         (folder / "paths.json").write_text(json.dumps(self.paths))
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
