@@ -38,7 +38,7 @@ wheel own_held_out bench/peers/*.py
   --out "$work/held_out"
 for architecture in starcoder h3 hyena; do
   "$python" training/train.py "$architecture-tiny" --store "$work/store" --held-out "$work/held_out" \
-    --out "$work/$architecture" --minutes 1 --steps 40 --warmup 5 --held-out-steps 20 --batch-tokens 2048 \
+    --out "$work/$architecture" --minutes 5 --steps 40 --warmup 5 --held-out-steps 20 --batch-tokens 2048 \
     --micro-tokens 2048 --workers 0 --device cpu --no-compile
   "$deno" run -P=quantize --no-check main.ts quantize "$work/$architecture/model" "$work/$architecture/int8" --force
   "$python" training/reference_logits.py "$work/$architecture/int8" "$work/$architecture/expected"
