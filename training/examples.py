@@ -87,11 +87,11 @@ class ExampleSource:
         if room < length // 4:
             return None
         before, suffix = self.around(cut, first, last, piece, room)
-        prefix = np.concatenate([head, before])
+        prefix = [(head, UNSCORED), (before, TEXT)]
         if random.random() < self.mixture.psm_share:
-            parts = [([PREFIX], UNSCORED), (prefix, TEXT), ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
+            parts = [([PREFIX], UNSCORED), *prefix, ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
         else:
-            parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), (prefix, TEXT)]
+            parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), *prefix]
         parts += [(middle, INFILLED), ([END], INFILLED)]
         ids = np.concatenate([np.asarray(ids, np.int32) for ids, _ in parts])
         return ids, np.concatenate([np.full(len(ids), score, np.uint8) for ids, score in parts])
