@@ -1,7 +1,7 @@
 // Token healing as clients ask for it and read of it, in both dialects.
 import assert from "node:assert/strict";
-import { infillReply } from "../../routes/llama_infill_schema.ts";
-import { completionReply } from "../../routes/openai_completion_schema.ts";
+import { infillReply } from "../../routes/llama/infill_schema.ts";
+import { completionReply } from "../../routes/openai/completion_schema.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { eventData, openApp, post } from "./requests.ts";
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
-import { CODE_RULES } from "../../engine/output_rules.ts";
-import type { GenerationRequest } from "../../engine/request.ts";
-import { infillReply } from "../../routes/llama_infill_schema.ts";
-import { FakeEngine, type Script } from "./fake_engine.ts";
-import { eventData, openApp, post, type Reply } from "./requests.ts";
+import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { CODE_RULES } from "../../../engine/output_rules.ts";
+import type { GenerationRequest } from "../../../engine/request.ts";
+import { infillReply } from "../../../routes/llama/infill_schema.ts";
+import { FakeEngine, type Script } from "../fake_engine.ts";
+import { eventData, openApp, post, type Reply } from "../requests.ts";
 
 const HOLE = { input_prefix: "p", input_suffix: "s" };
 

@@ -1,12 +1,12 @@
 // From the checked body of POST /infill to the engine's request. Knows llama.cpp's defaults and aliases, and which of
 // its samplers are ours.
-import type { Deadlines } from "../engine/deadlines.ts";
-import type { GenerationRequest, Prompt } from "../engine/request.ts";
-import { defined } from "./defined.ts";
-import { toGrammar } from "./grammar_fields.ts";
-import type { InfillRequest } from "./llama_infill_schema.ts";
-import { toOutputRules } from "./output_rule_fields.ts";
-import { engineSeed } from "./seed.ts";
+import type { Deadlines } from "../../engine/deadlines.ts";
+import type { GenerationRequest, Prompt } from "../../engine/request.ts";
+import { defined } from "../defined.ts";
+import { toGrammar } from "../grammar_fields.ts";
+import type { InfillRequest } from "./infill_schema.ts";
+import { toOutputRules } from "../output_rule_fields.ts";
+import { engineSeed } from "../seed.ts";
 
 type Sampling = Pick<
   GenerationRequest,

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
-import { CODE_RULES, NO_RULES } from "../../engine/output_rules.ts";
-import type { GenerationRequest } from "../../engine/request.ts";
-import { createApp } from "../../routes/app.ts";
-import { completionReply } from "../../routes/openai_completion_schema.ts";
-import { until } from "./delay.ts";
-import { FakeEngine, type Script } from "./fake_engine.ts";
-import { assertOpenAiError, eventData, openApp, post, type Reply } from "./requests.ts";
+import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { CODE_RULES, NO_RULES } from "../../../engine/output_rules.ts";
+import type { GenerationRequest } from "../../../engine/request.ts";
+import { createApp } from "../../../routes/app.ts";
+import { completionReply } from "../../../routes/openai/completion_schema.ts";
+import { until } from "../delay.ts";
+import { FakeEngine, type Script } from "../fake_engine.ts";
+import { assertOpenAiError, eventData, openApp, post, type Reply } from "../requests.ts";
 
 const PATH = "/v1/completions";
 

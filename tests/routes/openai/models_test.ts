@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { FakeEngine } from "./fake_engine.ts";
-import { assertOpenAiError, get, openApp } from "./requests.ts";
+import { FakeEngine } from "../fake_engine.ts";
+import { assertOpenAiError, get, openApp } from "../requests.ts";
 
 Deno.test("/v1/models lists the served model, and /v1/models/{id} shows it", async () => {
   const app = openApp(new FakeEngine());

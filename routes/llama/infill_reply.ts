@@ -1,9 +1,9 @@
 // From the engine's events to llama.cpp's native objects: partial ones for a stream, and the full one that ends a sample.
-import type { ModelInfo } from "../engine/engine.ts";
-import type { FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "../engine/request.ts";
-import { sampleCount } from "./llama_infill_request.ts";
-import { toReplyTimings } from "./reply_timings.ts";
-import type { InfillReply, InfillRequest, TokenProbability } from "./llama_infill_schema.ts";
+import type { ModelInfo } from "../../engine/engine.ts";
+import type { FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "../../engine/request.ts";
+import { sampleCount } from "./infill_request.ts";
+import { toReplyTimings } from "../reply_timings.ts";
+import type { InfillReply, InfillRequest, TokenProbability } from "./infill_schema.ts";
 
 type Finish = Extract<GenerationEvent, { kind: "finish" }>;
 type Token = Extract<GenerationEvent, { kind: "token" }>;

@@ -1,12 +1,12 @@
 // The wire form of llama.cpp's POST /infill in its basic form: what its editor plugins send and read. Fields of
 // llama.cpp that only steer its own slots and caches are accepted and ignored.
 import { z } from "@hono/zod-openapi";
-import { grammarFields } from "./grammar_fields.ts";
-import { infillFields, TRUNCATED } from "./infill_fields.ts";
-import { cleanedBy, outputRuleFields } from "./output_rule_fields.ts";
-import { cachedCompletion, replyTimings } from "./reply_timings.ts";
-import { standingFields, supersededField } from "./standing.ts";
-import { healedBytes, healingWithScores, tokenHealingField } from "./token_healing_fields.ts";
+import { grammarFields } from "../grammar_fields.ts";
+import { infillFields, TRUNCATED } from "../infill_fields.ts";
+import { cleanedBy, outputRuleFields } from "../output_rule_fields.ts";
+import { cachedCompletion, replyTimings } from "../reply_timings.ts";
+import { standingFields, supersededField } from "../standing.ts";
+import { healedBytes, healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
 
 const CHUNK_WITHOUT_TEXT = 'extra_context chunk must contain a "text" field with a string value';
 

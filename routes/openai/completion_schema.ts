@@ -1,14 +1,19 @@
 // The wire form of POST /v1/completions as OpenAI defines it, with the extensions that users of vLLM and llama.cpp
 // send. Validation and the OpenAPI document both come from here.
 import { z } from "@hono/zod-openapi";
-import { DEFAULT_MAX_WAITING } from "../engine/engine_options.ts";
-import { grammarFields } from "./grammar_fields.ts";
-import { infillFields, TRUNCATED } from "./infill_fields.ts";
-import { describeValue } from "./json_body.ts";
-import { cleanedBy, firstOutputRule, type OutputRuleFields, outputRuleFields } from "./output_rule_fields.ts";
-import { cachedCompletion, replyTimings } from "./reply_timings.ts";
-import { standingFields, supersededField } from "./standing.ts";
-import { healedBytes, healingWithScores, tokenHealingField } from "./token_healing_fields.ts";
+import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
+import { grammarFields } from "../grammar_fields.ts";
+import { infillFields, TRUNCATED } from "../infill_fields.ts";
+import { describeValue } from "../json_body.ts";
+import {
+  cleanedBy,
+  firstOutputRule,
+  type OutputRuleFields,
+  outputRuleFields,
+} from "../output_rule_fields.ts";
+import { cachedCompletion, replyTimings } from "../reply_timings.ts";
+import { standingFields, supersededField } from "../standing.ts";
+import { healedBytes, healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
 export type CompletionPrompt = string | string[] | number[] | number[][];

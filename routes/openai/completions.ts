@@ -1,22 +1,22 @@
 // POST /v1/completions. Order of affairs: read and check, hand to the engine, send back as one object or as a stream.
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { Engine } from "../engine/engine.ts";
-import { errorBody, explain, HttpProblem } from "./errors.ts";
-import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
-import { readJson } from "./json_body.ts";
-import { CompletionShaper, sumOfDeltas } from "./openai_completion_reply.ts";
-import { toGenerationRequests } from "./openai_completion_request.ts";
+import type { Engine } from "../../engine/engine.ts";
+import { errorBody, explain, HttpProblem } from "../errors.ts";
+import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "../generation.ts";
+import { readJson } from "../json_body.ts";
+import { CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
+import { toGenerationRequests } from "./completion_request.ts";
 import {
   type CompletionChoice,
   completionReply,
   type CompletionRequest,
   completionRequest,
-} from "./openai_completion_schema.ts";
-import { documentRoute } from "./openapi.ts";
-import type { RouteOptions } from "./route_options.ts";
-import { standingOf, type Wish } from "./standing.ts";
-import { eventStream, type Frame } from "./sse.ts";
+} from "./completion_schema.ts";
+import { documentRoute } from "../openapi.ts";
+import type { RouteOptions } from "../route_options.ts";
+import { standingOf, type Wish } from "../standing.ts";
+import { eventStream, type Frame } from "../sse.ts";
 
 export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();

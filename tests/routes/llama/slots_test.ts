@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { createApp } from "../../routes/app.ts";
-import type { SequenceInfo } from "../../engine/sequence_info.ts";
-import { FakeEngine } from "./fake_engine.ts";
-import { get, openApp } from "./requests.ts";
+import { createApp } from "../../../routes/app.ts";
+import type { SequenceInfo } from "../../../engine/sequence_info.ts";
+import { FakeEngine } from "../fake_engine.ts";
+import { get, openApp } from "../requests.ts";
 
 const DECODING: SequenceInfo = {
   requestId: "r-1",

@@ -1,11 +1,11 @@
 // GET /slots in llama.cpp's shape: what every sequence in flight holds. We have no fixed slots, so the list is as long
 // as there are sequences: first those that run, then those that wait.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine } from "../engine/engine.ts";
-import { PRIORITIES } from "../engine/priority.ts";
-import type { SequenceInfo } from "../engine/sequence_info.ts";
-import { HttpProblem } from "./errors.ts";
-import { documentRoute } from "./openapi.ts";
+import type { Engine } from "../../engine/engine.ts";
+import { PRIORITIES } from "../../engine/priority.ts";
+import type { SequenceInfo } from "../../engine/sequence_info.ts";
+import { HttpProblem } from "../errors.ts";
+import { documentRoute } from "../openapi.ts";
 
 export interface SlotsOptions {
   /** Whether `?prompt=1` shows prompts: they are everybody's, whoever asks. */

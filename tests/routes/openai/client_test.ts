@@ -6,13 +6,13 @@ import OpenAI, {
   BadRequestError,
   NotFoundError,
   RateLimitError,
-} from "../openai_client.ts";
-import { EngineUnavailableError } from "../../engine/errors.ts";
-import { bareKeys } from "../../routes/api_keys.ts";
-import { createApp } from "../../routes/app.ts";
-import { HttpServer } from "../../routes/http_server.ts";
-import { until } from "./delay.ts";
-import { FakeEngine, type Script } from "./fake_engine.ts";
+} from "../../openai_client.ts";
+import { EngineUnavailableError } from "../../../engine/errors.ts";
+import { bareKeys } from "../../../routes/api_keys.ts";
+import { createApp } from "../../../routes/app.ts";
+import { HttpServer } from "../../../routes/http_server.ts";
+import { until } from "../delay.ts";
+import { FakeEngine, type Script } from "../fake_engine.ts";
 
 interface Session extends AsyncDisposable {
   readonly engine: FakeEngine;

@@ -1,11 +1,11 @@
 // From the checked body of POST /v1/completions to the engine's requests, one a prompt. Knows what the fields mean, and
 // nothing of how they arrived.
-import type { FimLayout, GenerationRequest, Prompt } from "../engine/request.ts";
-import { defined } from "./defined.ts";
-import type { CompletionPrompt, CompletionRequest } from "./openai_completion_schema.ts";
-import { toGrammar } from "./grammar_fields.ts";
-import { toOutputRules } from "./output_rule_fields.ts";
-import { engineSeed } from "./seed.ts";
+import type { FimLayout, GenerationRequest, Prompt } from "../../engine/request.ts";
+import { defined } from "../defined.ts";
+import type { CompletionPrompt, CompletionRequest } from "./completion_schema.ts";
+import { toGrammar } from "../grammar_fields.ts";
+import { toOutputRules } from "../output_rule_fields.ts";
+import { engineSeed } from "../seed.ts";
 
 /** `eosTokenId` stands for an empty prompt: what a model was shown before the first token of a document. */
 export function toGenerationRequests(body: CompletionRequest, eosTokenId: number): GenerationRequest[] {

@@ -1,18 +1,18 @@
 // POST /infill as llama.cpp's server has it, in its basic form: enough for llama.vim and llama.vscode.
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { Engine } from "../engine/engine.ts";
-import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
-import { errorBody, explain } from "./errors.ts";
-import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
-import { readJson } from "./json_body.ts";
-import { type InfillPart, InfillSample, selectFields } from "./llama_infill_reply.ts";
-import { sampleCount, toInfillGeneration } from "./llama_infill_request.ts";
-import { infillReply, type InfillRequest, infillRequest } from "./llama_infill_schema.ts";
-import { documentRoute } from "./openapi.ts";
-import type { RouteOptions } from "./route_options.ts";
-import { standingOf, type Wish } from "./standing.ts";
-import { eventStream } from "./sse.ts";
+import type { Engine } from "../../engine/engine.ts";
+import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
+import { errorBody, explain } from "../errors.ts";
+import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "../generation.ts";
+import { readJson } from "../json_body.ts";
+import { type InfillPart, InfillSample, selectFields } from "./infill_reply.ts";
+import { sampleCount, toInfillGeneration } from "./infill_request.ts";
+import { infillReply, type InfillRequest, infillRequest } from "./infill_schema.ts";
+import { documentRoute } from "../openapi.ts";
+import type { RouteOptions } from "../route_options.ts";
+import { standingOf, type Wish } from "../standing.ts";
+import { eventStream } from "../sse.ts";
 
 export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();

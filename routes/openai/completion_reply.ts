@@ -1,21 +1,21 @@
 // From the engine's events to OpenAI's completion objects. Each event becomes deltas of choices; a stream sends them one
 // by one, a plain reply is their sum.
-import type { ModelInfo } from "../engine/engine.ts";
+import type { ModelInfo } from "../../engine/engine.ts";
 import type {
   DraftCounts,
   FinishReason,
   GenerationEvent,
   GenerationTimings,
   TokenLogprob,
-} from "../engine/request.ts";
-import type { PromptEvent } from "./generation.ts";
+} from "../../engine/request.ts";
+import type { PromptEvent } from "../generation.ts";
 import type {
   CompletionChoice,
   CompletionLogprobs,
   CompletionReply,
   CompletionUsage,
-} from "./openai_completion_schema.ts";
-import { type ReplyTimings, toReplyTimings } from "./reply_timings.ts";
+} from "./completion_schema.ts";
+import { type ReplyTimings, toReplyTimings } from "../reply_timings.ts";
 
 /** JSON has no -Infinity; vLLM sends this instead. */
 const LOWEST_LOGPROB = -9999;

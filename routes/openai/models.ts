@@ -1,9 +1,9 @@
 // GET /v1/models and /v1/models/{id}: the one model that is served, in OpenAI's list form, with the additions that
 // clients of vLLM (max_model_len) and llama.cpp (meta) read.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../engine/engine.ts";
-import { requireServedModel } from "./openai_completions.ts";
-import { documentRoute } from "./openapi.ts";
+import type { Engine, ModelInfo } from "../../engine/engine.ts";
+import { requireServedModel } from "./completions.ts";
+import { documentRoute } from "../openapi.ts";
 
 const modelItem = z.object({
   id: z.string(),
