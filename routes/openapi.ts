@@ -14,8 +14,8 @@ export interface RouteDescription {
   readonly reply: z.ZodType;
   /** Content type of the reply; JSON by default. */
   readonly replyType?: string;
-  /** The reply can also come as server-sent events. */
-  readonly stream?: boolean;
+  /** The reply can also come as server-sent events, or in the content type named. */
+  readonly stream?: boolean | string;
   /** Statuses beside those that every route has. */
   readonly errors?: Readonly<Record<number, string>>;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
@@ -92,7 +92,8 @@ function jsonContent(schema: z.ZodType) {
 function successResponse({ reply, replyType, stream }: RouteDescription) {
   const content = replyType ? { [replyType]: { schema: reply } } : jsonContent(reply);
   if (!stream) return { description: "OK", content };
-  return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
+  const streamType = typeof stream === "string" ? stream : "text/event-stream";
+  return { description: "OK", content: { ...content, [streamType]: { schema: z.string() } } };
 }
 
 function errorResponses(statuses: Readonly<Record<number, string>>) {
@@ -133,7 +134,11 @@ export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
     ...(info.secured && { security: [{ bearer: [] }, { apiKey: [] }] }),
   });
   app.get("/docs", (c) => c.html(page, 200, { "Content-Security-Policy": PAGE_POLICY }));
-  app.get("/", (c) => c.redirect("/docs"));
+  // A browser wants to see something; Ollama's clients ask whether somebody is there, and read these words.
+  app.get("/", (c) => {
+    const isBrowser = c.req.header("accept")?.includes("text/html") ?? false;
+    return isBrowser ? c.redirect("/docs") : c.text("Ollama is running");
+  });
 }
 
 /** The page is one file and talks to nobody but this server. */

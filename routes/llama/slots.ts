@@ -4,7 +4,7 @@ import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine } from "../../engine/engine.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import type { SequenceInfo } from "../../engine/sequence_info.ts";
-import { HttpProblem } from "../errors.ts";
+import { HttpProblem } from "../http_problem.ts";
 import { documentRoute } from "../openapi.ts";
 
 export interface SlotsOptions {

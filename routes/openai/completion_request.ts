@@ -1,8 +1,13 @@
 // From the checked body of POST /v1/completions to the engine's requests, one a prompt. Knows what the fields mean, and
 // nothing of how they arrived.
-import type { FimLayout, GenerationRequest, Prompt } from "../../engine/request.ts";
+import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
-import type { CompletionPrompt, CompletionRequest } from "./completion_schema.ts";
+import {
+  choosesBest,
+  type CompletionPrompt,
+  type CompletionRequest,
+  samplesDrawn,
+} from "./completion_schema.ts";
 import { toGrammar } from "../grammar_fields.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
@@ -25,20 +30,31 @@ function splitPrompts(prompt: CompletionPrompt): (string | number[])[] {
 
 function toPrompt(prompt: string | number[], body: CompletionRequest, eosTokenId: number): Prompt {
   if (typeof prompt !== "string") return { kind: "tokens", ids: prompt };
-  if (body.suffix !== undefined) return infillPrompt(prompt, body.suffix, body.fim_layout);
+  if (body.suffix !== undefined) return infillPrompt(prompt, body.suffix, body);
   if (prompt === "") return { kind: "tokens", ids: [eosTokenId] };
   // Editors that lay out the FIM prompt themselves write its tokens as text.
   return { kind: "text", text: prompt, parseSpecial: true };
 }
 
-function infillPrompt(prefix: string, suffix: string, layout: FimLayout | undefined): Prompt {
-  return layout ? { kind: "infill", prefix, suffix, layout } : { kind: "infill", prefix, suffix };
+function infillPrompt(
+  prefix: string,
+  suffix: string,
+  { fim_layout, extra, filename }: CompletionRequest,
+): Prompt {
+  return {
+    kind: "infill",
+    prefix,
+    suffix,
+    ...(fim_layout && { layout: fim_layout }),
+    ...(extra && { extra: extra.map(({ text, filename }) => filename ? { text, filename } : { text }) }),
+    ...(filename && { filename }),
+  };
 }
 
 function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "prompt"> {
   return defined<Omit<GenerationRequest, "prompt">>({
     maxTokens: body.max_tokens,
-    n: body.n,
+    n: samplesDrawn(body),
     temperature: body.temperature,
     topK: body.top_k !== undefined && body.top_k > 0 ? body.top_k : undefined,
     topP: body.top_p,
@@ -54,7 +70,8 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,
-    logprobs: body.logprobs,
+    // Who is to choose needs to know how likely each was.
+    logprobs: body.logprobs ?? (choosesBest(body) ? 0 : undefined),
     echoPrompt: body.echo,
     speculation: body.speculation,
   });

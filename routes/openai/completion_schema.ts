@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
 import { grammarFields } from "../grammar_fields.ts";
-import { infillFields, TRUNCATED } from "../infill_fields.ts";
+import { filenameField, infillFields, TRUNCATED } from "../infill_fields.ts";
 import { describeValue } from "../json_body.ts";
 import {
   cleanedBy,
@@ -63,6 +63,12 @@ const stop = z.union([z.string(), z.array(z.string()).max(128)], {
   error: '"stop" must be a string or an array of at most 128 strings',
 });
 
+const CHUNK_FORM = '"extra" must hold objects with a "text", and a "filename" where there is one';
+const otherFile = z.object({
+  text: z.string({ error: CHUNK_FORM }),
+  filename: z.string({ error: CHUNK_FORM }).nullish(),
+}, { error: CHUNK_FORM });
+
 const logitBias = z.record(z.string().regex(/^\d{1,10}$/), z.number().min(-100).max(100), {
   error: (issue) => issue.code === "invalid_key" ? '"logit_bias" must have token ids for keys' : undefined,
 });
@@ -79,6 +85,11 @@ export const completionRequest = z.object({
     "Text after the hole: the completion is the middle between `prompt` and `suffix`.",
   ),
   ...infillFields,
+  extra: z.array(otherFile).optional().describe(
+    "Extension: chunks of other files, oldest first, as llama.cpp's `input_extra`; shown to the model in the form it was " +
+      "trained with. Needs `suffix`, which may be empty.",
+  ),
+  filename: filenameField,
   max_tokens: z.int().min(0).default(16).describe("Most new tokens; 0 only reads (and scores) the prompt."),
   temperature: z.number().min(0).max(2).default(1).describe("0 takes the likeliest token."),
   top_p: z.number().min(0).max(1).default(1).describe(
@@ -89,7 +100,9 @@ export const completionRequest = z.object({
     "Extension: draw from tokens with at least this part of the likeliest one's probability.",
   ),
   n: z.int().min(1).max(128).default(1).describe("Completions drawn for each prompt."),
-  best_of: z.int().min(0).max(20).optional().describe("Only what equals `n` is served."),
+  best_of: z.int().min(0).max(20).optional().describe(
+    "Draw as many for each prompt and send the `n` with the highest mean log-probability a token. Not with `stream`.",
+  ),
   stop: stop.optional().describe("Ends a completion before this text, or the first of these."),
   seed: z.number().min(-INT64_MAX).max(INT64_MAX).refine(Number.isInteger, '"seed" must be an integer')
     .optional().openapi({
@@ -134,6 +147,8 @@ interface Combination extends OutputRuleFields {
   readonly echo: boolean;
   readonly logprobs?: number | undefined;
   readonly suffix?: string | undefined;
+  readonly extra?: readonly object[] | undefined;
+  readonly filename?: string | undefined;
   readonly prompt: CompletionPrompt;
   readonly token_healing?: boolean | undefined;
 }
@@ -145,13 +160,16 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
   }
   if (body.best_of !== undefined && body.best_of < body.n) {
     reject("best_of", `"best_of" must be at least "n" (${body.n}), received ${body.best_of}`);
-  } else if (body.best_of !== undefined && body.best_of > body.n) {
-    reject("best_of", `"best_of" above "n" is not supported: ask for "n": ${body.best_of} and choose`);
+  } else if (choosesBest(body) && body.stream) {
+    reject(
+      "best_of",
+      '"best_of" above "n" cannot be combined with "stream": nothing is known to be best before all have ended',
+    );
   }
   if (body.stream_options && !body.stream) {
     reject("stream_options", '"stream_options" is only allowed when "stream" is true');
   }
-  const completions = numPrompts(body.prompt) * (body.max_tokens === 0 ? 1 : body.n);
+  const completions = numPrompts(body.prompt) * (body.max_tokens === 0 ? 1 : samplesDrawn(body));
   if (completions > DEFAULT_MAX_WAITING) {
     reject(
       "prompt",
@@ -159,11 +177,8 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
         "send several requests",
     );
   }
-  if (body.token_healing && body.logprobs !== undefined) {
-    reject(
-      "token_healing",
-      healingWithScores("logprobs"),
-    );
+  if (body.token_healing && (body.logprobs !== undefined || choosesBest(body))) {
+    reject("token_healing", healingWithScores(body.logprobs === undefined ? "best_of" : "logprobs"));
   }
   const rule = firstOutputRule(body), raw = body.echo ? "echo" : "logprobs";
   if (rule && (body.echo || body.logprobs !== undefined)) {
@@ -172,9 +187,31 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
       `"${rule}" cannot be combined with "${raw}", which shows the text as it was drawn: leave one out`,
     );
   }
-  if (body.suffix === undefined) return;
+  if (body.suffix === undefined) {
+    for (const field of ["extra", "filename"] as const) {
+      if (body[field] === undefined) continue;
+      reject(field, `"${field}" needs "suffix": send "" where nothing follows the cursor`);
+    }
+    return;
+  }
   if (body.echo) reject("echo", '"echo" cannot be combined with "suffix"');
   if (!isText(body.prompt)) reject("prompt", '"prompt" must be text when "suffix" is given, not token ids');
+}
+
+interface SampleCounts {
+  readonly n: number;
+  readonly max_tokens: number;
+  readonly best_of?: number | undefined;
+}
+
+/** How many completions are drawn for each prompt. Without new tokens there is nothing to choose by. */
+export function samplesDrawn({ n, max_tokens, best_of = n }: SampleCounts): number {
+  return max_tokens === 0 ? n : Math.max(n, best_of);
+}
+
+/** Whether more are drawn than are sent. */
+export function choosesBest(counts: SampleCounts): boolean {
+  return samplesDrawn(counts) > counts.n;
 }
 
 function numPrompts(value: CompletionPrompt): number {

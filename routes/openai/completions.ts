@@ -1,61 +1,37 @@
-// POST /v1/completions. Order of affairs: read and check, hand to the engine, send back as one object or as a stream.
-import { OpenAPIHono } from "@hono/zod-openapi";
+// OpenAI's completion: from a checked body to the engine, and back as one object or as a stream. Its path is Tabby's as
+// well (`v1_completions.ts`).
 import type { Context } from "hono";
 import type { Engine } from "../../engine/engine.ts";
-import { errorBody, explain, HttpProblem } from "../errors.ts";
-import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "../generation.ts";
-import { readJson } from "../json_body.ts";
-import { CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
-import { toGenerationRequests } from "./completion_request.ts";
-import {
-  type CompletionChoice,
-  completionReply,
-  type CompletionRequest,
-  completionRequest,
-} from "./completion_schema.ts";
-import { documentRoute } from "../openapi.ts";
+import { SampleScores } from "../best_of.ts";
+import type { PromptEvent } from "../generation.ts";
+import { generationEvents, type GenerationJob, streamedReply } from "../generation_reply.ts";
+import { type Frame, SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
-import { standingOf, type Wish } from "../standing.ts";
-import { eventStream, type Frame } from "../sse.ts";
+import type { Wish } from "../standing.ts";
+import { bestChoices, CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
+import { toGenerationRequests } from "./completion_request.ts";
+import { type CompletionChoice, type CompletionRequest, samplesDrawn } from "./completion_schema.ts";
+import { requireServedModel } from "./served_model.ts";
 
-export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
-  const app = new OpenAPIHono();
-  app.post("/v1/completions", async (c) => {
-    const body = await readJson(c, completionRequest, options);
-    requireServedModel(engine, body.model);
-    return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
-  });
-  documentRoute(app, {
-    method: "post",
-    path: "/v1/completions",
-    summary: "Complete code, or fill in the middle",
-    description:
-      "As OpenAI defines it. With `stream`, the reply is an event stream of the same objects that " +
-      "ends with `data: [DONE]`. Null means absent; unknown fields are ignored.",
-    request: completionRequest,
-    reply: completionReply,
-    stream: true,
-  });
-  return app;
+/** @throws {HttpProblem} as the engine and `requireServedModel` do */
+export async function openAiCompletion(
+  c: Context,
+  engine: Engine,
+  body: CompletionRequest,
+  options: RouteOptions,
+): Promise<Response> {
+  requireServedModel(engine, body.model);
+  return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
 }
 
-/** @throws {HttpProblem} the client names a model that is not the served one */
-export function requireServedModel(engine: Engine, id: string | undefined): void {
-  const served = engine.model.id;
-  if (id === undefined || id === "" || id === served) return;
-  throw new HttpProblem(
-    "notFound",
-    `The model "${id.slice(0, 200)}" does not exist: this server has "${served}"`,
-    {
-      param: "model",
-      code: "model_not_found",
-    },
-  );
+function jobOf(c: Context, engine: Engine, body: CompletionRequest, options: RouteOptions): GenerationJob {
+  const requests = toGenerationRequests(body, engine.model.eosTokenId);
+  return { c, engine, options, requests, wish: wishOf(body, requests.length) };
 }
 
 function wishOf(body: CompletionRequest, numPrompts: number): Wish {
-  const { session_id, priority, n, stream, max_tokens: maxTokens } = body;
-  const scoresPrompt = body.echo && body.logprobs !== undefined;
+  const { session_id, priority, stream, max_tokens: maxTokens } = body;
+  const n = samplesDrawn(body), scoresPrompt = body.echo && body.logprobs !== undefined;
   return { session_id, priority, numPrompts, n, stream, maxTokens, scoresPrompt, speculative: false };
 }
 
@@ -65,41 +41,31 @@ async function plainReply(
   body: CompletionRequest,
   options: RouteOptions,
 ): Promise<Response> {
-  const shaper = new CompletionShaper(engine.model, body.n);
-  const requests = toGenerationRequests(body, engine.model.eosTokenId);
+  const drawn = samplesDrawn(body);
+  const shaper = new CompletionShaper(engine.model, drawn);
+  const scores = new SampleScores();
   const deltas: CompletionChoice[] = [];
-  for await (
-    const event of generate(engine, requests, {
-      exchange: c.get("exchange"),
-      standing: standingOf(c, wishOf(body, requests.length)),
-      signal: clientSignal(c.req.raw).signal,
-      deadlines: options.deadlines,
-    })
-  ) {
+  for await (const event of generationEvents(jobOf(c, engine, body, options))) {
+    scores.add(event);
     deltas.push(...shaper.deltas(event));
   }
-  return c.json(shaper.reply(sumOfDeltas(deltas, body.logprobs !== undefined)));
+  const choices = sumOfDeltas(deltas, body.logprobs !== undefined);
+  return c.json(shaper.reply(drawn > body.n ? bestChoices(choices, scores, { drawn, n: body.n }) : choices));
 }
 
-async function streamReply(
+function streamReply(
   c: Context,
   engine: Engine,
   body: CompletionRequest,
   options: RouteOptions,
 ): Promise<Response> {
   const shaper = new CompletionShaper(engine.model, body.n);
-  const requests = toGenerationRequests(body, engine.model.eosTokenId);
-  const client = clientSignal(c.req.raw);
-  const events = await awaitFirstToken(generate(engine, requests, {
-    exchange: c.get("exchange"),
-    standing: standingOf(c, wishOf(body, requests.length)),
-    signal: client.signal,
-    deadlines: options.deadlines,
-  }));
-  return eventStream(chunks(events, shaper, body.stream_options?.include_usage ?? false), {
-    onCancel: client.leave,
-    errorFrame: (error) => errorBody(explain(error, c, options.report), "openai"),
-  });
+  const includeUsage = body.stream_options?.include_usage ?? false;
+  return streamedReply(
+    jobOf(c, engine, body, options),
+    SSE,
+    (events) => chunks(events, shaper, includeUsage),
+  );
 }
 
 async function* chunks(

@@ -1,9 +1,9 @@
 // GET /v1/models and /v1/models/{id}: the one model that is served, in OpenAI's list form, with the additions that
-// clients of vLLM (max_model_len) and llama.cpp (meta) read.
+// clients of vLLM (max_model_len) and llama.cpp (meta) read. llama.cpp has the list at /models, too.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine, ModelInfo } from "../../engine/engine.ts";
-import { requireServedModel } from "./completions.ts";
 import { documentRoute } from "../openapi.ts";
+import { requireServedModel } from "./served_model.ts";
 
 const modelItem = z.object({
   id: z.string(),
@@ -19,7 +19,9 @@ const modelList = z.object({ object: z.literal("list"), data: z.array(modelItem)
 export function openAiModels(engine: Engine): OpenAPIHono {
   const app = new OpenAPIHono();
   const created = Math.floor(Date.now() / 1000);
-  app.get("/v1/models", (c) => c.json({ object: "list", data: [toItem(engine.model, created)] }));
+  for (const path of ["/v1/models", "/models"]) {
+    app.get(path, (c) => c.json({ object: "list", data: [toItem(engine.model, created)] }));
+  }
   // Ids may hold slashes, as on the Hugging Face hub.
   app.get("/v1/models/:id{.+}", (c) => {
     requireServedModel(engine, c.req.param("id"));

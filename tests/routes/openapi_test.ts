@@ -15,7 +15,7 @@ Deno.test("/openapi.json describes every route there is", async () => {
   const { json } = await get(app, "/openapi.json");
   assert.equal(json.openapi, "3.1.0");
   const described = Object.keys(json.paths).map((path) => path.replace("{id}", ":id{.+}"));
-  const aliases = ["/", "/docs", "/openapi.json", "/v1/health"];
+  const aliases = ["/docs", "/openapi.json", "/completions", "/models"];
   const served = app.routes.filter(({ method }) => method !== "ALL").map(({ path }) => path);
   assert.deepEqual(new Set([...described, ...aliases]), new Set(served));
   for (const reference of references(json)) {
@@ -37,7 +37,7 @@ Deno.test("/openapi.json has the bounds and defaults that validation has", async
 
 Deno.test("/openapi.json says what each field of a request means, and when probes answer 503", async () => {
   const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
-  for (const name of ["CompletionRequest", "InfillRequest"]) {
+  for (const name of ["CompletionRequest", "InfillRequest", "NativeCompletionRequest"]) {
     const { schemas } = json.components;
     const fields = Object.entries<{ description?: string; $ref?: string }>(schemas[name].properties);
     // What the first field of a component says stands with the component.
@@ -98,5 +98,5 @@ Deno.test("/docs is one page that loads nothing from elsewhere", async () => {
   assert.match(headers.get("content-security-policy")!, /^default-src 'none'/);
   assert.doesNotMatch(text, /https?:|src=|innerHTML/);
   assert.match(text, /fetch\("\/openapi.json"\)/);
-  assert.equal((await get(app, "/")).headers.get("location"), "/docs");
+  assert.equal((await get(app, "/", { Accept: "text/html,*/*" })).headers.get("location"), "/docs");
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
 import { CODE_RULES } from "../../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../../engine/request.ts";
-import { infillReply } from "../../../routes/llama/infill_schema.ts";
+import { nativeReply } from "../../../routes/llama/generation_schema.ts";
 import { FakeEngine, type Script } from "../fake_engine.ts";
 import { eventData, openApp, post, type Reply } from "../requests.ts";
 
@@ -114,6 +114,14 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     logitBias: [{ id: 5, delta: -1 }, { id: 6, delta: -Infinity }],
   }],
   ["logit_bias object", { logit_bias: { 5: 1.5 } }, { ...DEFAULTS, logitBias: [{ id: 5, delta: 1.5 }] }],
+  ["logit_bias of a text, for each of its tokens", { logit_bias: [["hi", -2], ["7", false]] }, {
+    ...DEFAULTS,
+    logitBias: [{ id: 104, delta: -2 }, { id: 105, delta: -2 }, { id: 7, delta: -Infinity }],
+  }],
+  ["filename", { filename: "src/a.py" }, {
+    ...DEFAULTS,
+    prompt: { kind: "infill", prefix: "p", suffix: "s", extra: [], filename: "src/a.py" },
+  }],
   ["ignore_eos", { ignore_eos: true }, { ...DEFAULTS, ignoreEos: true }],
   ["n_indent", { n_indent: 4 }, { ...DEFAULTS, outputRules: { minIndent: 4 } }],
   ["n_indent -1 as off", { n_indent: -1 }, { ...DEFAULTS, outputRules: { minIndent: 0 } }],
@@ -154,7 +162,9 @@ const REJECTED: [body: Record<string, unknown>, param: string, message: string |
   [{ n_cmpl: 0 }, "n_cmpl", /at least 1/],
   [{ n_probs: -1 }, "n_probs", /at least 0/],
   [{ stop: 5 }, "stop", /must be a string or an array of strings/],
-  [{ logit_bias: [["word", 1]] }, "logit_bias", /must map token ids/],
+  [{ logit_bias: [["word", "1"]] }, "logit_bias", /must map token ids or texts/],
+  [{ post_sampling_probs: true }, "post_sampling_probs", /must be false/],
+  [{ filename: 5 }, "filename", /must be a string/],
   [{ response_fields: "content" }, "response_fields", /must be an array/],
 ];
 
@@ -171,7 +181,7 @@ for (const [body, param, message] of REJECTED) {
 
 Deno.test("/infill answers with llama.cpp's native object", async () => {
   const reply = await infill({ tokens: ["a\n", "b"], heldBack: "c" }, { id_slot: 3, seed: 9, n_predict: 8 });
-  infillReply.strict().parse(reply.json);
+  nativeReply.strict().parse(reply.json);
   assert.equal(reply.text, JSON.stringify(reply.json));
   assert.deepEqual(reply.json, {
     index: 0,
@@ -196,6 +206,13 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
       n_indent: 0,
       n_probs: 0,
       n_cmpl: 1,
+      typical_p: 1,
+      repeat_penalty: 1,
+      dry_multiplier: 0,
+      xtc_probability: 0,
+      dynatemp_range: 0,
+      mirostat: 0,
+      n_keep: 0,
       stream: false,
       samplers: ["penalties", "top_k", "top_p", "min_p", "temperature"],
       n_ctx: 2048,
@@ -319,7 +336,7 @@ Deno.test("/infill streams parts and ends with the full object, without [DONE]",
   const parts = data.map((part) => JSON.parse(part));
   assert.deepEqual(parts.map(({ content }) => content), ["a", "b", "c", ""]);
   assert.deepEqual(parts.map(({ stop }) => stop), [false, false, false, true]);
-  infillReply.strict().parse(parts.at(-1));
+  nativeReply.strict().parse(parts.at(-1));
 });
 
 Deno.test("/infill says which size was exceeded", async () => {
@@ -384,13 +401,13 @@ Deno.test("POST /infill counts a rule that ended the completion among the limits
   const { json } = await infill({ reason: "rule", rules: ["n_indent"] }, { n_indent: 4 });
   assert.deepEqual([json.stop_type, json.cleaned], ["limit", ["n_indent"]]);
   assert.equal(json.generation_settings.n_indent, 4);
-  infillReply.parse(json);
+  nativeReply.parse(json);
   assert.equal("cleaned" in (await infill({}, { n_indent: 4 })).json, false);
 });
 
 Deno.test("POST /infill says so when the text is what an earlier completion had left", async () => {
   const { json } = await infill({ cachedCompletion: true });
   assert.equal(json.cached_completion, true);
-  infillReply.parse(json);
+  nativeReply.parse(json);
   assert.equal("cached_completion" in (await infill({})).json, false);
 });

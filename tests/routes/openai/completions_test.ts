@@ -71,6 +71,26 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["min_p", { min_p: 0.05 }, { minP: 0.05 }],
   ["n", { n: 3 }, { n: 3 }],
   ["best_of equal to n", { n: 2, best_of: 2 }, { n: 2 }],
+  ["best_of above n, which draws them and asks for their scores", { n: 2, best_of: 5 }, {
+    n: 5,
+    logprobs: 0,
+  }],
+  ["best_of with logprobs", { best_of: 3, logprobs: 2 }, { n: 3, logprobs: 2 }],
+  ["best_of without new tokens", { best_of: 3, max_tokens: 0 }, { maxTokens: 0 }],
+  ["other files, and its own name", {
+    prompt: "p",
+    suffix: "",
+    extra: [{ text: "a", filename: "a.py", time: 1 }, { text: "b", filename: null }],
+    filename: "src/c.py",
+  }, {
+    prompt: {
+      kind: "infill",
+      prefix: "p",
+      suffix: "",
+      extra: [{ text: "a", filename: "a.py" }, { text: "b" }],
+      filename: "src/c.py",
+    },
+  }],
   ["stop string", { stop: "\n" }, { stop: ["\n"] }],
   ["stop list of more than four", { stop: ["a", "b", "c", "d", "e"] }, { stop: ["a", "b", "c", "d", "e"] }],
   ["empty stop strings", { stop: ["", "a"] }, { stop: ["a"] }],
@@ -131,7 +151,19 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ n: 0 }, "n", /must be at least 1/],
   [{ n: 129 }, "n", /must be at most 128/],
   [{ n: 2, best_of: 1 }, "best_of", /must be at least "n" \(2\), received 1/],
-  [{ best_of: 3 }, "best_of", /above "n" is not supported/],
+  [{ best_of: 3, stream: true }, "best_of", /above "n" cannot be combined with "stream"/],
+  [{ best_of: 21 }, "best_of", /at most 20/],
+  [{ prompt: Array(100).fill("a"), best_of: 3 }, "prompt", /at most 256 completions together, received 300/],
+  [
+    { best_of: 3, token_healing: true },
+    "token_healing",
+    /^"token_healing" cannot be combined with "best_of"/,
+  ],
+  [{ extra: [{ text: "a" }] }, "extra", /^"extra" needs "suffix": send "" where nothing follows/],
+  [{ filename: "a.py" }, "filename", /^"filename" needs "suffix"/],
+  [{ suffix: "", extra: [{ filename: "a" }] }, "extra[0].text", /must hold objects with a "text"/],
+  [{ suffix: "", extra: ["a"] }, "extra[0]", /must hold objects with a "text"/],
+  [{ suffix: "", extra: Array(4097).fill({ text: "" }) }, "extra", /at most 4096 items/],
   [{ stop: 1 }, "stop", /must be a string or an array of at most 128 strings, received 1$/],
   [{ stop: ["a", 1] }, "stop", /must be a string or an array/],
   [{ stop: Array(5000).fill(1) }, "stop", /must have at most 4096 items, received 5000/],
@@ -531,4 +563,15 @@ Deno.test("/v1/completions is unavailable while the model loads", async () => {
   const reply = await post(openApp(engine), PATH, { prompt: "x" });
   assertOpenAiError(reply, 503, { type: "overloaded", code: "loading", message: "Loading model" });
   assert.equal(reply.headers.get("retry-after"), "2");
+});
+
+Deno.test("/v1/completions sends the best of what it drew, for each prompt, without scores nobody asked for", async () => {
+  const script = { tokens: ["x"], sampleLogprobs: [-3, -1, -4, -0.5] };
+  const { json } = await complete(script, { prompt: ["p", "q"], n: 2, best_of: 4 });
+  assert.deepEqual(
+    json.choices.map(({ index, text, logprobs }: Record<string, unknown>) => [index, text, logprobs]),
+    [[0, "x3", null], [1, "x1", null], [2, "x3", null], [3, "x1", null]],
+  );
+  assert.equal(json.usage.completion_tokens, 8);
+  completionReply.parse(json);
 });

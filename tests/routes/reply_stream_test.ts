@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { eventStream } from "../../routes/sse.ts";
+import { replyStream, SSE } from "../../routes/reply_stream.ts";
 
 for (const outcome of ["brings a frame", "fails"]) {
-  Deno.test(`eventStream() takes it for no error when what a client who left was waiting for ${outcome}`, async () => {
+  Deno.test(`replyStream() takes it for no error when what a client who left was waiting for ${outcome}`, async () => {
     const frame = Promise.withResolvers<void>();
     async function* frames() {
       yield { n: 0 };
@@ -11,7 +11,8 @@ for (const outcome of ["brings a frame", "fails"]) {
     }
     const errors: unknown[] = [];
     let cancelled = 0;
-    const response = eventStream(frames(), {
+    const response = replyStream(frames(), {
+      framing: SSE,
       onCancel: () => cancelled++,
       errorFrame: (error) => {
         errors.push(error);

@@ -1,16 +1,16 @@
 // From the engine's events to llama.cpp's native objects: partial ones for a stream, and the full one that ends a sample.
 import type { ModelInfo } from "../../engine/engine.ts";
 import type { FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "../../engine/request.ts";
-import { sampleCount } from "./infill_request.ts";
+import { sampleCount } from "./generation_request.ts";
 import { toReplyTimings } from "../reply_timings.ts";
-import type { InfillReply, InfillRequest, TokenProbability } from "./infill_schema.ts";
+import type { GenerationBody, NativeReply, TokenProbability } from "./generation_schema.ts";
 
 type Finish = Extract<GenerationEvent, { kind: "finish" }>;
 type Token = Extract<GenerationEvent, { kind: "token" }>;
 type PromptRead = Extract<GenerationEvent, { kind: "prompt" }>;
 
 /** A part of a sample, as the native stream sends it. */
-export interface InfillPart {
+export interface NativePart {
   readonly index: number;
   readonly content: string;
   readonly tokens: number[];
@@ -34,20 +34,20 @@ const STOP_TYPES = {
 >;
 
 /** One completion of the request, gathered as it grows. */
-export class InfillSample {
+export class NativeSample {
   readonly index: number;
-  readonly #body: InfillRequest;
+  readonly #body: GenerationBody;
   readonly #tokens: number[] = [];
   readonly #probabilities: TokenProbability[] = [];
   #content = "";
 
-  constructor(index: number, body: InfillRequest) {
+  constructor(index: number, body: GenerationBody) {
     this.index = index;
     this.#body = body;
   }
 
   /** Takes a token in; returns the part that a stream sends for it. */
-  add(event: Token, prompt: PromptRead): InfillPart {
+  add(event: Token, prompt: PromptRead): NativePart {
     this.#content += event.text;
     this.#tokens.push(event.id);
     const probabilities = event.logprob ? [tokenProbability(event.logprob)] : [];
@@ -56,7 +56,7 @@ export class InfillSample {
   }
 
   /** Takes in the text that was held back to the end; returns its part, unless there was none. */
-  addHeldBack(event: Finish, prompt: PromptRead): InfillPart | undefined {
+  addHeldBack(event: Finish, prompt: PromptRead): NativePart | undefined {
     this.#content += event.text;
     return event.text === "" ? undefined : this.#part(event.text, [], [], prompt);
   }
@@ -66,7 +66,7 @@ export class InfillSample {
     tokens: number[],
     probabilities: TokenProbability[],
     prompt: PromptRead,
-  ): InfillPart {
+  ): NativePart {
     return {
       index: this.index,
       content,
@@ -80,7 +80,7 @@ export class InfillSample {
   }
 
   /** The full object. In a stream its content is empty, for all of it has been sent. */
-  reply(prompt: PromptRead, finish: Finish, context: InfillContext): InfillReply {
+  reply(prompt: PromptRead, finish: Finish, context: ReplyContext): NativeReply {
     const { stream, return_tokens } = this.#body;
     return {
       index: this.index,
@@ -110,21 +110,32 @@ export class InfillSample {
   }
 }
 
-export interface InfillContext {
+export interface ReplyContext {
   readonly model: ModelInfo;
-  readonly generation: GenerationRequest;
+  readonly generation: Omit<GenerationRequest, "prompt">;
 }
 
 /** llama.cpp's slots hold one conversation's cache each; ours is shared by all, so the client's choice is echoed. */
-function slot(body: InfillRequest): number {
+function slot(body: GenerationBody): number {
   return Math.max(0, body.id_slot ?? 0);
 }
 
+/** What llama.cpp has and we do not, as it says that it is off. */
+const SWITCHED_OFF = {
+  typical_p: 1,
+  repeat_penalty: 1,
+  dry_multiplier: 0,
+  xtc_probability: 0,
+  dynatemp_range: 0,
+  mirostat: 0,
+  n_keep: 0,
+} as const;
+
 /** The settings as applied, by llama.cpp's names. */
-function generationSettings(
-  body: InfillRequest,
-  { model, generation }: InfillContext,
-): InfillReply["generation_settings"] {
+export function generationSettings(
+  body: GenerationBody,
+  { model, generation }: ReplyContext,
+): NativeReply["generation_settings"] {
   return {
     n_predict: generation.maxTokens ?? -1,
     seed: body.seed,
@@ -139,6 +150,7 @@ function generationSettings(
     n_indent: generation.outputRules?.minIndent ?? 0,
     n_probs: generation.logprobs ?? 0,
     n_cmpl: sampleCount(body),
+    ...SWITCHED_OFF,
     stream: body.stream,
     samplers: body.samplers ?? ["penalties", "top_k", "top_p", "min_p", "temperature"],
     n_ctx: model.contextLength,
@@ -162,7 +174,7 @@ function likelyToken({ id, text, logprob }: { id: number; text: string; logprob:
  * keeping the whole name as a flat key.
  */
 export function selectFields(
-  reply: InfillReply,
+  reply: NativeReply,
   names: readonly string[] | undefined,
 ): Record<string, unknown> {
   if (!names || names.length === 0) return { ...reply };

@@ -1,0 +1,68 @@
+// Texts as token ids, for routes that need ids themselves. The engine encodes between two steps, so what a request may
+// have encoded is bounded.
+import type { Engine } from "../engine/engine.ts";
+import { HttpProblem } from "./http_problem.ts";
+
+/** About a second's work on a slow core. */
+export const MAX_ENCODED_CHARACTERS = 262_144;
+
+/**
+ * Control tokens that a text spells are parsed unless `parseSpecial` is false.
+ * @param field the client's name of what the text is from
+ * @throws {HttpProblem} the text is too long
+ */
+export async function encodeText(
+  engine: Engine,
+  text: string,
+  field: string,
+  { parseSpecial = true } = {},
+): Promise<number[]> {
+  requireEncodable(text.length, field);
+  return await engine.tokenize(text, { parseSpecial });
+}
+
+/** A text with token ids among its parts. @throws {HttpProblem} its texts are too long together */
+export async function encodeParts(
+  engine: Engine,
+  parts: readonly (string | number)[],
+  field: string,
+  options: { parseSpecial?: boolean } = {},
+): Promise<number[]> {
+  requireEncodable(
+    parts.reduce<number>((sum, part) => sum + (typeof part === "string" ? part.length : 0), 0),
+    field,
+  );
+  const ids: number[] = [];
+  for (const part of parts) {
+    if (typeof part === "number") ids.push(part);
+    else for (const id of await encodeText(engine, part, field, options)) ids.push(id);
+  }
+  return ids;
+}
+
+/**
+ * The last tokens of a text, at most `most`. A text so long that encoding all of it would hold others up is shortened
+ * first, by characters.
+ */
+export async function lastTokensOf(
+  engine: Engine,
+  text: string,
+  most: number,
+  field: string,
+): Promise<number[]> {
+  const ids = await encodeText(
+    engine,
+    text.slice(-MAX_ENCODED_CHARACTERS).replace(/^[\udc00-\udfff]/, ""),
+    field,
+  );
+  return ids.slice(Math.max(0, ids.length - most));
+}
+
+function requireEncodable(characters: number, field: string): void {
+  if (characters <= MAX_ENCODED_CHARACTERS) return;
+  throw new HttpProblem(
+    "invalid",
+    `"${field}" must be at most ${MAX_ENCODED_CHARACTERS} characters long, received ${characters}`,
+    { param: field, code: "invalid_value" },
+  );
+}
