@@ -14,7 +14,7 @@ declare module "hono" {
 /** Of what is none of these OpenAI's shape is the most widely read. */
 const PATHS: readonly [pattern: RegExp, dialect: Dialect][] = [
   [/^\/(infill|completions?|tokenize|detokenize|props|slots|models|health|v1\/health)\/?$/, "llama"],
-  [/^\/(generate|generate_stream|info|models\/.+)\/?$/, "tgi"],
+  [/^\/(generate|generate_stream|info|ping|models\/.+)\/?$/, "tgi"],
   [/^\/api(\/|$)/, "ollama"],
   [/^\/(v1\/events|v1beta(\/.*)?)\/?$/, "tabby"],
 ];

@@ -38,7 +38,7 @@ export async function readJson<S extends z.ZodType>(
 
 /**
  * The body's fields, those that are null left out.
- * @throws {HttpProblem} too large, too slow, not JSON, not an object, a list in it too long
+ * @throws {HttpProblem} too large, too slow, not JSON, not an object
  */
 export async function readObject(
   c: Context,
@@ -48,12 +48,12 @@ export async function readObject(
   requireSize(Number(c.req.header("content-length") ?? 0), bodyLimitBytes);
   const chunks = inTime(c.req.raw.body, bodyTimeoutMs);
   const body = parseObject(await decodeText(await readBytes(chunks, bodyLimitBytes)));
-  requireBoundedLists(body);
   return withoutNulls(body);
 }
 
-/** @throws {HttpProblem} the first field that the schema rejects */
+/** @throws {HttpProblem} a list that is too long, or the first field that the schema rejects */
 export function checkObject<S extends z.ZodType>(body: JsonObject, schema: S): z.output<S> {
+  requireBoundedLists(body);
   const result = schema.safeParse(body, { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
