@@ -39,33 +39,45 @@ export async function* streamEvents(
   const end: TgiToken = { id: eosTokenId, text: "", logprob: 0, special: true };
   let index = 0, inputLength = 0, text = body.parameters.return_full_text ? body.inputs : "";
   let held: TgiStreamEvent | undefined;
-  for await (const { event } of events) {
-    switch (event.kind) {
-      case "prompt":
-        inputLength = event.tokenIds.length;
-        break;
-      case "token":
+  try {
+    for await (const { event } of events) {
+      if (event.kind === "prompt") inputLength = event.tokenIds.length;
+      else text += event.text;
+      if (event.kind === "token") {
         if (held) yield held;
-        text += event.text;
         held = { index: ++index, ...tokenFields(event, body), generated_text: null, details: null };
-        break;
-      case "finish": {
-        const last = held ?? { index: 1, token: end };
-        yield {
-          ...last,
-          // What was held back belongs to the last token.
-          token: { ...last.token, text: last.token.text + event.text },
-          generated_text: text + event.text,
-          details: {
-            finish_reason: FINISH_REASONS[event.reason],
-            generated_tokens: event.completionTokens,
-            seed: body.parameters.seed ?? null,
-            input_length: inputLength,
-          },
-        };
+      } else if (event.kind === "finish") {
+        yield lastEvent(held ?? { index: 1, token: end }, event, { body, text, inputLength });
+        held = undefined;
       }
     }
+  } catch (error) {
+    if (held) yield held;
+    throw error;
   }
+}
+
+function lastEvent(
+  last: Omit<TgiStreamEvent, "generated_text" | "details">,
+  { text: heldBack, reason, completionTokens }: Finish,
+  { body, text, inputLength }: {
+    readonly body: TgiRequest;
+    readonly text: string;
+    readonly inputLength: number;
+  },
+): TgiStreamEvent {
+  return {
+    ...last,
+    // What was held back belongs to the last token.
+    token: { ...last.token, text: last.token.text + heldBack },
+    generated_text: text,
+    details: {
+      finish_reason: FINISH_REASONS[reason],
+      generated_tokens: completionTokens,
+      seed: body.parameters.seed ?? null,
+      input_length: inputLength,
+    },
+  };
 }
 
 function tokenFields(event: Token, body: TgiRequest): Pick<TgiStreamEvent, "token" | "top_tokens"> {

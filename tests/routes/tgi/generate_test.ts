@@ -265,5 +265,8 @@ Deno.test("/generate tells what is wrong with the engine in TGI's words", async 
 Deno.test("/generate_stream sends an error after the first token as the last event", async () => {
   const error = new EngineUnavailableError("The device was lost", "device_lost");
   const reply = await generate({ failure: { at: 2, error } }, {}, "/generate_stream");
-  assert.deepEqual(events(reply).at(-1), { error: "The device was lost", error_type: "unhealthy" });
+  const [first, last, ...others] = events(reply);
+  assert.equal(first.token.text, "a");
+  assert.deepEqual(last, { error: "The device was lost", error_type: "unhealthy" });
+  assert.deepEqual(others, []);
 });
