@@ -27,18 +27,18 @@ export async function toGeneration(
     outputRules: toOutputRules(parameters),
     tokenHealing: parameters.token_healing,
     grammar: parameters.grammar && toGrammar(grammarFields(parameters.grammar)),
-    logprobs: scoresWanted(parameters, stream) ? parameters.top_n_tokens ?? 0 : undefined,
+    logprobs: scoresWanted(parameters) ? parameters.top_n_tokens ?? 0 : undefined,
     echoPrompt: parameters.decoder_input_details || undefined,
     cacheSalt: parameters.cache_salt,
   });
 }
 
-/** Whether the reply has log-probabilities, or is chosen by them. Every token of a stream has one. */
-function scoresWanted(
-  { details, top_n_tokens, best_of = 1, token_healing }: TgiParameters,
-  stream: boolean,
-): boolean {
-  return details || top_n_tokens !== undefined || best_of > 1 || (stream && !token_healing);
+/**
+ * Whether the reply has log-probabilities, or is chosen by them. Streams have them only where details are asked for, too:
+ * with them no prompt is healed, and one that ends within a word is completed much worse.
+ */
+function scoresWanted({ details, top_n_tokens, best_of = 1 }: TgiParameters): boolean {
+  return details || top_n_tokens !== undefined || best_of > 1;
 }
 
 function samplingSettings(parameters: TgiParameters): Pick<GenerationRequest, "temperature"> {

@@ -107,7 +107,7 @@ const prefillToken = z.object({ id: z.int(), text: z.string(), logprob: z.number
 const token = z.object({
   id: z.int(),
   text: z.string(),
-  logprob: z.number().nullable().describe("null where `token_healing` was asked for."),
+  logprob: z.number().nullable().describe("null in a stream without `details` and `top_n_tokens`."),
   special: z.boolean(),
 });
 const FINISH_REASONS = ["length", "eos_token", "stop_sequence"] as const;

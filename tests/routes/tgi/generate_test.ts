@@ -188,11 +188,8 @@ Deno.test("/generate sends the likeliest of what it drew, and the others in deta
 });
 
 Deno.test("/generate_stream sends an event a token, the last with the whole text, without [DONE]", async () => {
-  const reply = await generate(
-    { tokens: ["a", "b"], heldBack: "c" },
-    { max_new_tokens: 2 },
-    "/generate_stream",
-  );
+  const script = { tokens: ["a", "b"], heldBack: "c" };
+  const reply = await generate(script, { max_new_tokens: 2, details: true }, "/generate_stream");
   assert.equal(
     reply.text,
     'data:{"index":1,"token":{"id":97,"text":"a","logprob":-0.25,"special":false},"generated_text":null,"details":null}\n\n' +
@@ -211,16 +208,19 @@ Deno.test("/generate_stream has an event of the end's token for a text that ends
   assert.equal(only.generated_text, "");
 });
 
-Deno.test("/generate_stream shows likely tokens when asked, and no scores to who wants the prompt healed", async () => {
-  const [first] = events(await generate({}, { top_n_tokens: 2 }, "/generate_stream"));
-  assert.equal(first.top_tokens.length, 2);
-  const engine = new FakeEngine();
-  const healed = await post(openApp(engine), "/generate_stream", {
-    inputs: "x",
-    parameters: { token_healing: true },
-  });
-  assert.equal(events(healed)[0].token.logprob, null);
-  assert.equal("logprobs" in engine.requests[0]!, false);
+Deno.test("/generate_stream has scores where they are asked for, and else a prompt that can be healed", async () => {
+  for (
+    const [parameters, logprob] of [[{}, null], [{ details: true }, -0.25], [
+      { top_n_tokens: 2 },
+      -0.25,
+    ]] as const
+  ) {
+    const engine = new FakeEngine();
+    const [first] = events(await post(openApp(engine), "/generate_stream", { inputs: "x", parameters }));
+    assert.equal(first.token.logprob, logprob);
+    assert.equal("logprobs" in engine.requests[0]!, logprob !== null);
+    assert.equal(first.top_tokens?.length, "top_n_tokens" in parameters ? 2 : undefined);
+  }
 });
 
 Deno.test("/generate_stream refuses what only a whole reply has", async () => {
