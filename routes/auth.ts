@@ -8,6 +8,8 @@ import { HttpProblem } from "./http_problem.ts";
 /** Looked at without a key: probes carry none; the reference page and its document show the API's shape and nothing else. */
 const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health", "/docs", "/openapi.json"]);
 const PUBLIC_METHODS = new Set(["GET", "HEAD"]);
+/** Public, but not to a wrong key: by it Tabby's clients find out that theirs is. */
+const KEY_CHECKS = new Set(["/v1/health"]);
 
 /**
  * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`, or that only looks
@@ -26,10 +28,15 @@ export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
       const shown = bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "";
       const name = findName(known, digest(shown));
       if (name !== undefined) c.get("exchange").keyName = name;
-      else if (!PUBLIC_METHODS.has(c.req.method) || !PUBLIC_PATHS.has(c.req.path)) throw wrongKey(shown);
+      else if (!isPublic(c.req.method, c.req.path, shown)) throw wrongKey(shown);
     }
     await next();
   };
+}
+
+function isPublic(method: string, path: string, shown: string): boolean {
+  if (shown !== "" && KEY_CHECKS.has(path)) return false;
+  return PUBLIC_METHODS.has(method) && PUBLIC_PATHS.has(path);
 }
 
 interface KnownKey {

@@ -23,10 +23,14 @@ Deno.test("/v1/health is llama.cpp's reply and Tabby's in one, by GET and by POS
 
 Deno.test("/v1/health tells who shows no key that the server runs, and nothing of the machine", async () => {
   const app = createApp(new FakeEngine(), { apiKeys: bareKeys(["good"]) });
-  for (const headers of [{}, { Authorization: "Bearer wrong" }, { Authorization: "Bearer " }]) {
+  for (const headers of [{}, { Authorization: "Bearer " }]) {
     assert.deepEqual((await get(app, "/v1/health", headers)).json, { status: "ok" });
     assert.equal((await post(app, "/v1/health", {}, headers)).status, 401);
   }
+  // By this Tabby's clients find out that theirs is wrong; other probes are answered whatever they show.
+  const wrong = { Authorization: "Bearer wrong" };
+  assert.equal((await get(app, "/v1/health", wrong)).status, 401);
+  assert.equal((await get(app, "/health", wrong)).status, 200);
   const known = await get(app, "/v1/health", { Authorization: "Bearer good" });
   assert.equal(known.json.model, "fake/model-1");
 });
