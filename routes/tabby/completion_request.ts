@@ -1,5 +1,6 @@
 // From the checked body of a Tabby completion to the engine's request. What Tabby writes as comments above the prefix is
 // shown to the model as files, as it was trained.
+import { CODE_RULES } from "../../engine/output_rules.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
 import type { OtherFiles } from "../infill_fields.ts";
@@ -9,9 +10,6 @@ import type { TabbyRequest, TabbySegments, TabbySnippet } from "./completion_sch
 
 /** Tabby's own. */
 const MAX_NEW_TOKENS = 64;
-/** Tabby's server ends completions by words of each language; the lines' indentation tells as much, whatever the language. */
-const RULES = { scope: "auto", keepCrlf: true } as const;
-
 export function toGeneration(body: TabbyRequest): GenerationRequest {
   const { temperature, seed, debug_options } = body;
   return defined<GenerationRequest>({
@@ -19,7 +17,8 @@ export function toGeneration(body: TabbyRequest): GenerationRequest {
     maxTokens: MAX_NEW_TOKENS,
     temperature,
     seed: seed === undefined ? undefined : engineSeed(seed),
-    outputRules: { ...RULES, ...toOutputRules(body) },
+    // Tabby's server ends completions by words of each language; indentation tells as much, whatever the language.
+    outputRules: { ...CODE_RULES, ...toOutputRules(body) },
     promptText: debug_options.return_prompt || undefined,
   });
 }

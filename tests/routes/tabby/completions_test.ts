@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { CODE_RULES, NO_RULES } from "../../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../../engine/request.ts";
 import { tabbyReply } from "../../../routes/tabby/completion_schema.ts";
 import { FakeEngine, type Script } from "../fake_engine.ts";
@@ -22,7 +23,7 @@ const DEFAULTS: GenerationRequest = {
   prompt: { kind: "infill", prefix: "p", suffix: "s", extra: [] },
   maxTokens: 64,
   temperature: 0.1,
-  outputRules: { scope: "auto", keepCrlf: true },
+  outputRules: CODE_RULES,
 };
 const SEGMENTS = { prefix: "p", suffix: "s" };
 
@@ -42,9 +43,10 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     prompt: { kind: "infill", prefix: "p", suffix: "\n", extra: [] },
   }],
   ["temperature and seed", { segments: SEGMENTS, temperature: 0, seed: 7 }, { temperature: 0, seed: 7 }],
-  ["rules of its own", { segments: SEGMENTS, scope: "line", trim_suffix: true }, {
-    outputRules: { scope: "line", keepCrlf: true, trimSuffix: true },
+  ["rules of its own", { segments: SEGMENTS, scope: "line", trim_suffix: false }, {
+    outputRules: { ...CODE_RULES, scope: "line", trimSuffix: false },
   }],
+  ["no rules", { segments: SEGMENTS, clean: false }, { outputRules: NO_RULES }],
   ["a raw prompt", { debug_options: { raw_prompt: "<fim_prefix>a" } }, {
     prompt: { kind: "text", text: "<fim_prefix>a", parseSpecial: true },
   }],
