@@ -16,8 +16,12 @@ export interface RouteDescription {
   readonly replyType?: string;
   /** The reply can also come as server-sent events, or in the content type named. */
   readonly stream?: boolean | string;
+  /** A body that works, for a POST. */
+  readonly example?: object;
   /** Statuses beside those that every route has. */
   readonly errors?: Readonly<Record<number, string>>;
+  /** The body of its errors. By default OpenAI's, which is llama.cpp's but for `code`. */
+  readonly errorReply?: z.ZodType;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
   readonly probe?: { readonly notReady: z.ZodType } | boolean;
 }
@@ -62,7 +66,7 @@ const ERROR_STATUSES = {
 
 /** Adds a route to the document. */
 export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
-  const { method, path, summary, description, params, query, request, errors, probe } = route;
+  const { method, path, summary, description, params, query, request, example, errors, probe } = route;
   app.openAPIRegistry.registerPath({
     method,
     path,
@@ -71,7 +75,8 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
     request: {
       ...(params && { params }),
       ...(query && { query }),
-      ...(request && { headers: WORK_HEADERS, body: { required: true, content: jsonContent(request) } }),
+      ...(request &&
+        { headers: WORK_HEADERS, body: { required: true, content: jsonContent(request, example) } }),
     },
     responses: {
       200: successResponse(route),
@@ -79,14 +84,14 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
         ...(request && BODY_STATUSES),
         ...ERROR_STATUSES,
         ...errors,
-      })),
+      }, route.errorReply ?? errorReply)),
     },
     ...(probe && { security: [] }),
   });
 }
 
-function jsonContent(schema: z.ZodType) {
-  return { "application/json": { schema } };
+function jsonContent(schema: z.ZodType, example?: object) {
+  return { "application/json": { schema, ...(example && { example }) } };
 }
 
 function successResponse({ reply, replyType, stream }: RouteDescription) {
@@ -96,8 +101,8 @@ function successResponse({ reply, replyType, stream }: RouteDescription) {
   return { description: "OK", content: { ...content, [streamType]: { schema: z.string() } } };
 }
 
-function errorResponses(statuses: Readonly<Record<number, string>>) {
-  const content = jsonContent(errorReply);
+function errorResponses(statuses: Readonly<Record<number, string>>, reply: z.ZodType) {
+  const content = jsonContent(reply);
   return Object.fromEntries(
     Object.entries(statuses).map(([status, description]) => [status, { description, content }]),
   );

@@ -31,6 +31,7 @@ export function v1Completions(engine: Engine, options: RouteOptions): OpenAPIHon
     request: z.union([completionRequest, tabbyRequest]),
     reply: z.union([completionReply, tabbyReply]),
     stream: true,
+    example: { prompt: "def add(a, b):\n    ", suffix: "\n", max_tokens: 16, temperature: 0 },
   });
   return app;
 }

@@ -31,6 +31,7 @@ export function llamaCompletion(engine: Engine, options: RouteOptions): OpenAPIH
     request: nativeCompletionRequest,
     reply: replySchema,
     stream: true,
+    example: { prompt: "def add(a, b):\n    return ", n_predict: 16, temperature: 0 },
   });
   return app;
 }

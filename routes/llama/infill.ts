@@ -27,6 +27,7 @@ export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono 
     request: infillRequest,
     reply: replySchema,
     stream: true,
+    example: { input_prefix: "def add(a, b):\n    ", input_suffix: "\n", n_predict: 16 },
   });
   return app;
 }

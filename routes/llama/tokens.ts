@@ -59,6 +59,7 @@ export function llamaTokens(engine: Engine, options: RouteOptions): OpenAPIHono 
     path: "/tokenize",
     summary: "A text's tokens, as llama.cpp's server has it",
     request: tokenizeRequest,
+    example: { content: "def add(a, b):", with_pieces: true },
     reply: tokenizeReply,
   });
   documentRoute(app, {
@@ -66,6 +67,7 @@ export function llamaTokens(engine: Engine, options: RouteOptions): OpenAPIHono 
     path: "/detokenize",
     summary: "The text of tokens, as llama.cpp's server has it",
     request: detokenizeRequest,
+    example: { tokens: [0, 1, 2] },
     reply: detokenizeReply,
   });
   return app;

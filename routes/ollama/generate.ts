@@ -14,7 +14,7 @@ import {
   type GenerateRequest,
   generateRequest,
 } from "./generate_schema.ts";
-import { requireModel } from "./model_name.ts";
+import { ollamaError, requireModel } from "./model_name.ts";
 
 export function ollamaGenerate(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
@@ -42,6 +42,8 @@ export function ollamaGenerate(engine: Engine, options: RouteOptions): OpenAPIHo
       "Unless `stream` is false the reply is a line of JSON for each part, the last with counts and times. Errors have " +
       "Ollama's shape. Null means absent; unknown fields are ignored.",
     request: generateRequest,
+    errorReply: ollamaError,
+    example: { prompt: "def add(a, b):\n    ", suffix: "\n", options: { num_predict: 16, temperature: 0 } },
     reply: generateReply,
     stream: NDJSON.contentType,
   });

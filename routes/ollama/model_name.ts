@@ -1,6 +1,9 @@
-// How Ollama's clients call the one model that is served.
+// How Ollama's clients call the one model that is served, and what they read where they are wrong.
+import { z } from "@hono/zod-openapi";
 import type { Engine } from "../../engine/engine.ts";
 import { HttpProblem } from "../http_problem.ts";
+
+export const ollamaError = z.object({ error: z.string() }).openapi("OllamaError");
 
 const TAG = ":latest";
 

@@ -5,7 +5,7 @@ import type { Engine, ModelInfo } from "../../engine/engine.ts";
 import { readJson } from "../json_body.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
-import { requireModel, taggedName } from "./model_name.ts";
+import { ollamaError, requireModel, taggedName } from "./model_name.ts";
 
 const details = z.object({
   parent_model: z.string(),
@@ -65,25 +65,30 @@ export function ollamaModels(
     method: "get",
     path: "/api/tags",
     summary: "The served model, as Ollama lists its models",
+    errorReply: ollamaError,
     reply: z.object({ models: z.array(listed) }),
   });
   documentRoute(app, {
     method: "get",
     path: "/api/ps",
     summary: "The same, as Ollama lists what is loaded",
+    errorReply: ollamaError,
     reply: z.object({ models: z.array(running) }),
   });
   documentRoute(app, {
     method: "get",
     path: "/api/version",
     summary: "The server's version",
+    errorReply: ollamaError,
     reply: z.object({ version: z.string() }),
   });
   documentRoute(app, {
     method: "post",
     path: "/api/show",
     summary: "What the model is and can, as Ollama says it",
+    errorReply: ollamaError,
     request: showRequest,
+    example: { model: "" },
     reply: shown,
   });
   return app;

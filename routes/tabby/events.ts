@@ -33,6 +33,7 @@ export function tabbyEvents(options: CompletionEventsOptions): OpenAPIHono {
       select_kind: z.enum(["line"]).optional().describe("A line was accepted. Accepted and ignored."),
     }),
     request: eventRequest,
+    example: { type: "view", completion_id: "cmpl-1", choice_index: 0 },
     reply: z.string(),
     replyType: "text/plain",
   });

@@ -11,7 +11,7 @@ import { TIGHT_SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { streamEvents, type WholeReply, wholeReply } from "./reply.ts";
 import { toGeneration } from "./request.ts";
-import { tgiReply, type TgiRequest, tgiRequest, tgiStreamEvent } from "./schema.ts";
+import { tgiError, tgiReply, type TgiRequest, tgiRequest, tgiStreamEvent } from "./schema.ts";
 
 export function tgiGenerate(engine: Engine, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
@@ -107,6 +107,8 @@ function documentRoutes(app: OpenAPIHono): void {
   const shared = {
     method: "post",
     request: tgiRequest,
+    errorReply: tgiError,
+    example: { inputs: "def add(a, b):\n    return ", parameters: { max_new_tokens: 16 } },
     errors: { 422: "A field is wrong; the error names it." },
   } as const;
   const errors = "Errors have TGI's shape. Null means absent; unknown fields are ignored.";

@@ -4,7 +4,7 @@ import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { requireReady } from "../health.ts";
 import { documentRoute } from "../openapi.ts";
-import { MAX_BEST_OF, MAX_STOP_SEQUENCES } from "./schema.ts";
+import { MAX_BEST_OF, MAX_STOP_SEQUENCES, tgiError } from "./schema.ts";
 
 const info = z.object({
   model_id: z.string(),
@@ -56,6 +56,7 @@ export function tgiInfo(engine: Engine, { version }: { readonly version: string 
     path: "/info",
     summary: "The served model and its limits, as TGI shows them",
     reply: info,
+    errorReply: tgiError,
   });
   documentRoute(app, {
     method: "get",
@@ -63,6 +64,7 @@ export function tgiInfo(engine: Engine, { version }: { readonly version: string 
     summary: "As TGI has it: an empty 200 when requests are served",
     reply: z.string(),
     replyType: "text/plain",
+    errorReply: tgiError,
   });
   return app;
 }

@@ -103,6 +103,11 @@ function checkTogether({ parameters }: { parameters: TgiParameters }, context: z
   });
 }
 
+export const tgiError = z.object({
+  error: z.string(),
+  error_type: z.enum(["validation", "overloaded", "incomplete_generation", "unhealthy"]),
+}).openapi("TgiError");
+
 const prefillToken = z.object({ id: z.int(), text: z.string(), logprob: z.number().nullable() });
 const token = z.object({
   id: z.int(),

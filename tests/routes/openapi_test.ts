@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { FakeEngine } from "./fake_engine.ts";
-import { get, openApp } from "./requests.ts";
+import { get, openApp, post } from "./requests.ts";
+
+// deno-lint-ignore no-explicit-any
+type Json = any;
 
 /** Every `$ref` in the document. */
 function references(value: unknown): string[] {
@@ -88,6 +91,33 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
     "choice",
   ]);
   assert.equal(StructuredOutputs.additionalProperties, false);
+});
+
+Deno.test("/openapi.json has an example of every request, which is served", async () => {
+  const app = openApp(new FakeEngine());
+  const { json } = await get(app, "/openapi.json");
+  let count = 0;
+  for (const [path, { post: route }] of Object.entries<{ post?: Json }>(json.paths)) {
+    if (!route?.requestBody) continue;
+    const { example } = route.requestBody.content["application/json"];
+    const { status, text } = await post(app, path, example);
+    assert.equal(status, 200, `${path}: ${text}`);
+    count++;
+  }
+  assert.ok(count >= 11, `${count}`);
+});
+
+Deno.test("/openapi.json has each dialect's errors", async () => {
+  const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
+  for (
+    const [path, name] of [["/infill", "Error"], ["/generate", "TgiError"], [
+      "/api/generate",
+      "OllamaError",
+    ]] as const
+  ) {
+    const { schema } = json.paths[path].post.responses["503"].content["application/json"];
+    assert.equal(schema.$ref, `#/components/schemas/${name}`);
+  }
 });
 
 Deno.test("/docs is one page that loads nothing from elsewhere", async () => {
