@@ -40,22 +40,25 @@ export async function encodeParts(
   return ids;
 }
 
+/** More characters than most tokens have. */
+const USUAL_CHARACTERS_PER_TOKEN = 8;
+
 /**
- * The last tokens of a text, at most `most`. A text so long that encoding all of it would hold others up is shortened
- * first, by characters.
+ * The last tokens of a text, `most` where there are as many. No more of the text is encoded than that takes, and no more
+ * than a request may have encoded.
  */
-export async function lastTokensOf(
-  engine: Engine,
-  text: string,
-  most: number,
-  field: string,
-): Promise<number[]> {
-  const ids = await encodeText(
-    engine,
-    text.slice(-MAX_ENCODED_CHARACTERS).replace(/^[\udc00-\udfff]/, ""),
-    field,
-  );
-  return ids.slice(Math.max(0, ids.length - most));
+export async function lastTokensOf(engine: Engine, text: string, most: number): Promise<number[]> {
+  for (let length = most * USUAL_CHARACTERS_PER_TOKEN;; length *= 2) {
+    const end = endOf(text, Math.min(length, MAX_ENCODED_CHARACTERS));
+    const ids = await engine.tokenize(end, { parseSpecial: true });
+    const isEnough = ids.length > most || end.length === text.length || length >= MAX_ENCODED_CHARACTERS;
+    if (isEnough) return ids.slice(Math.max(0, ids.length - most));
+  }
+}
+
+/** At most so many code units, and no half of a character. */
+function endOf(text: string, length: number): string {
+  return text.slice(Math.max(0, text.length - length)).replace(/^[\udc00-\udfff]/, "");
 }
 
 function requireEncodable(characters: number, field: string): void {

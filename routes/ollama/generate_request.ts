@@ -1,6 +1,7 @@
 // From the checked body of POST /api/generate to the engine's request.
 import { Buffer } from "node:buffer";
 import type { Engine } from "../../engine/engine.ts";
+import type { Grammar } from "../../engine/grammar.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
 import { encodeText, lastTokensOf } from "../encode_text.ts";
@@ -26,7 +27,7 @@ export async function toGeneration(engine: Engine, body: GenerateRequest): Promi
     stop: [options.stop].flat().filter((text) => text !== ""),
     outputRules: toOutputRules(body),
     tokenHealing: body.token_healing,
-    grammar: toGrammar(grammarFields(body.format)),
+    grammar: grammarOf(body.format),
     logprobs: body.logprobs ? body.top_logprobs : undefined,
     cacheSalt: body.cache_salt,
   });
@@ -46,7 +47,7 @@ async function toPrompt(engine: Engine, body: GenerateRequest): Promise<Prompt> 
   // As text a prompt is healed at its end, as ids it is not.
   if (context.length === 0 && fits) return { kind: "text", text: prompt, parseSpecial: true };
   const ids = truncate
-    ? await lastTokensOf(engine, prompt, room + 1, "prompt")
+    ? await lastTokensOf(engine, prompt, room + 1)
     : await encodeText(engine, prompt, "prompt");
   if (context.length === 0 && ids.length <= room) return { kind: "text", text: prompt, parseSpecial: true };
   const all = [...context, ...ids];
@@ -63,6 +64,12 @@ function infillPrompt(engine: Engine, prefix: string, suffix: string): Prompt {
 function promptRoom({ model: { contextLength } }: Engine, { options }: GenerateRequest): number {
   const wanted = maxTokensOf(options) ?? Math.floor(contextLength / 4);
   return contextLength - Math.max(1, Math.min(wanted, Math.floor(contextLength / 2)));
+}
+
+/** Its faults are told under the client's name for it. */
+function grammarOf(format: GenerateRequest["format"]): Grammar | undefined {
+  const grammar = toGrammar(grammarFields(format));
+  return grammar && { ...grammar, field: "format" };
 }
 
 function grammarFields(format: GenerateRequest["format"]): GrammarFields {

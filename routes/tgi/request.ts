@@ -1,5 +1,6 @@
 // From the checked body of a TGI request to the engine's.
 import type { Engine } from "../../engine/engine.ts";
+import type { Grammar } from "../../engine/grammar.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
 import { lastTokensOf } from "../encode_text.ts";
@@ -26,7 +27,7 @@ export async function toGeneration(
     stop: parameters.stop.filter((text) => text !== ""),
     outputRules: toOutputRules(parameters),
     tokenHealing: parameters.token_healing,
-    grammar: parameters.grammar && toGrammar(grammarFields(parameters.grammar)),
+    grammar: grammarOf(parameters.grammar),
     logprobs: scoresWanted(parameters) ? parameters.top_n_tokens ?? 0 : undefined,
     echoPrompt: parameters.decoder_input_details || undefined,
     cacheSalt: parameters.cache_salt,
@@ -50,7 +51,7 @@ function samplingSettings(parameters: TgiParameters): Pick<GenerationRequest, "t
 async function toPrompt(engine: Engine, inputs: string, truncate: number | undefined): Promise<Prompt> {
   // Editors that lay out the FIM prompt themselves write its tokens as text.
   if (truncate === undefined) return { kind: "text", text: inputs, parseSpecial: true };
-  return { kind: "tokens", ids: await lastTokensOf(engine, inputs, truncate, "inputs") };
+  return { kind: "tokens", ids: await lastTokensOf(engine, inputs, truncate) };
 }
 
 function refuseInStreams({ best_of = 1, decoder_input_details }: TgiParameters): void {
@@ -59,6 +60,12 @@ function refuseInStreams({ best_of = 1, decoder_input_details }: TgiParameters):
   throw new HttpProblem("invalid", `"parameters.${field}" is not supported in streams: leave it out`, {
     param: `parameters.${field}`,
   });
+}
+
+/** Its faults are told under the client's name for it. */
+function grammarOf(wanted: TgiParameters["grammar"]): Grammar | undefined {
+  const grammar = wanted && toGrammar(grammarFields(wanted));
+  return grammar && { ...grammar, field: "parameters.grammar" };
 }
 
 function grammarFields({ type, value }: NonNullable<TgiParameters["grammar"]>): GrammarFields {

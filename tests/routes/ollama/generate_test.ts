@@ -83,14 +83,14 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["format json", { format: "json" }, {
     ...DEFAULTS,
     grammar: {
-      field: "response_format",
+      field: "format",
       kind: "jsonSchema",
       schema: '{"type":"object","additionalProperties":true}',
     },
   }],
   ["format as a schema", { format: { type: "object" } }, {
     ...DEFAULTS,
-    grammar: { field: "guided_json", kind: "jsonSchema", schema: '{"type":"object"}' },
+    grammar: { field: "format", kind: "jsonSchema", schema: '{"type":"object"}' },
   }],
   ["no format", { format: "" }, DEFAULTS],
   ["the model with its tag", { model: "fake/model-1:latest" }, DEFAULTS],

@@ -63,15 +63,15 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     prompt: { kind: "tokens", ids: [99, 100] },
   }],
   ["a regular expression", { parameters: { grammar: { type: "regex", value: "a+" } } }, {
-    grammar: { field: "guided_regex", kind: "regex", pattern: "a+" },
+    grammar: { field: "parameters.grammar", kind: "regex", pattern: "a+" },
   }],
   ["a JSON schema", { parameters: { grammar: { type: "json", value: { type: "object" } } } }, {
-    grammar: { field: "guided_json", kind: "jsonSchema", schema: '{"type":"object"}' },
+    grammar: { field: "parameters.grammar", kind: "jsonSchema", schema: '{"type":"object"}' },
   }],
   ["a named JSON schema", {
     parameters: { grammar: { type: "json_schema", value: { name: "a", schema: true } } },
   }, {
-    grammar: { field: "guided_json", kind: "jsonSchema", schema: "true" },
+    grammar: { field: "parameters.grammar", kind: "jsonSchema", schema: "true" },
   }],
   ["clean", { parameters: { clean: true, token_healing: true } }, {
     outputRules: CODE_RULES,
