@@ -25,6 +25,7 @@ import { Log, logExchanges } from "./log.ts";
 import { metricsRoute } from "./metrics.ts";
 import { ollamaGenerate } from "./ollama/generate.ts";
 import { ollamaModels } from "./ollama/models.ts";
+import { fimCompletions } from "./openai/fim_completions.ts";
 import { openAiModels } from "./openai/models.ts";
 import { serveReference } from "./openapi.ts";
 import { ServerMetrics } from "./server_metrics.ts";
@@ -94,6 +95,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.use(refuseWhileDraining(drain));
   app.use(limitKeys(limits));
   app.route("/", v1Completions(engine, routeOptions));
+  app.route("/", fimCompletions(engine, routeOptions));
   app.route("/", openAiModels(engine));
   app.route("/", llamaInfill(engine, routeOptions));
   app.route("/", llamaCompletion(engine, routeOptions));

@@ -244,7 +244,7 @@ const choice = z.object({
   superseded: supersededField,
 }).openapi("CompletionChoice");
 
-const usage = z.object({
+export const completionUsage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
@@ -267,7 +267,7 @@ export const completionReply = z.object({
   model: z.string(),
   system_fingerprint: z.string().describe("Same fingerprint, seed and request: same completion."),
   choices: z.array(choice),
-  usage: usage.nullable().optional(),
+  usage: completionUsage.nullable().optional(),
   timings: replyTimings.optional().describe(
     "Extension, as llama.cpp has it. Several completions side by side: tokens of all, times of the slowest. In a " +
       "stream, of the choice that ends with this chunk.",
@@ -277,4 +277,4 @@ export const completionReply = z.object({
 export type CompletionReply = z.output<typeof completionReply>;
 export type CompletionChoice = z.output<typeof choice>;
 export type CompletionLogprobs = z.output<typeof logprobs>;
-export type CompletionUsage = z.output<typeof usage>;
+export type CompletionUsage = z.output<typeof completionUsage>;

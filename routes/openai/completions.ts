@@ -24,7 +24,13 @@ export async function openAiCompletion(
   return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
 }
 
-function jobOf(c: Context, engine: Engine, body: CompletionRequest, options: RouteOptions): GenerationJob {
+/** What the engine is asked for a body. */
+export function completionJob(
+  c: Context,
+  engine: Engine,
+  body: CompletionRequest,
+  options: RouteOptions,
+): GenerationJob {
   const requests = toGenerationRequests(body, engine.model.eosTokenId);
   return { c, engine, options, requests, wish: wishOf(body, requests.length) };
 }
@@ -45,7 +51,7 @@ async function plainReply(
   const shaper = new CompletionShaper(engine.model, drawn);
   const scores = new SampleScores();
   const deltas: CompletionChoice[] = [];
-  for await (const event of generationEvents(jobOf(c, engine, body, options))) {
+  for await (const event of generationEvents(completionJob(c, engine, body, options))) {
     scores.add(event);
     deltas.push(...shaper.deltas(event));
   }
@@ -62,7 +68,7 @@ function streamReply(
   const shaper = new CompletionShaper(engine.model, body.n);
   const includeUsage = body.stream_options?.include_usage ?? false;
   return streamedReply(
-    jobOf(c, engine, body, options),
+    completionJob(c, engine, body, options),
     SSE,
     (events) => chunks(events, shaper, includeUsage),
   );

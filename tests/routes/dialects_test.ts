@@ -56,6 +56,13 @@ const ROUTES: Record<string, Route> = {
     extended: atTop,
     assertError: assertOpenAi,
   },
+  "openai fim": {
+    path: "/v1/fim/completions",
+    body: { prompt: "x" },
+    stream: { stream: true },
+    extended: atTop,
+    assertError: assertOpenAi,
+  },
   "llama infill": {
     path: "/infill",
     body: { input_prefix: "p", input_suffix: "s" },
