@@ -10,10 +10,12 @@ import { HttpProblem } from "../http_problem.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
 import type { GenerateRequest, OllamaOptions } from "./generate_schema.ts";
+import { isApplied } from "./template.ts";
 
-/** @throws {HttpProblem} `format` is neither "json" nor a schema, or the model does not fill in */
+/** @throws {HttpProblem} `template` is another than the model's, `format` is neither "json" nor a schema, or the model does not fill in */
 export async function toGeneration(engine: Engine, body: GenerateRequest): Promise<GenerationRequest> {
-  const { options } = body;
+  const { options, template } = body;
+  if (!isApplied(template, engine.model)) throw foreignTemplate();
   return defined<GenerationRequest>({
     prompt: await toPrompt(engine, body),
     maxTokens: maxTokensOf(options),
@@ -52,6 +54,11 @@ async function toPrompt(engine: Engine, body: GenerateRequest): Promise<Prompt> 
   if (context.length === 0 && ids.length <= room) return { kind: "text", text: prompt, parseSpecial: true };
   const all = [...context, ...ids];
   return { kind: "tokens", ids: truncate ? all.slice(Math.max(0, all.length - room)) : all };
+}
+
+function foreignTemplate(): HttpProblem {
+  const message = '"template" must be the model\'s own: lay the prompt out yourself, and set "raw"';
+  return new HttpProblem("invalid", message, { param: "template" });
 }
 
 function infillPrompt(engine: Engine, prefix: string, suffix: string): Prompt {

@@ -6,6 +6,7 @@ import { readJson } from "../json_body.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { ollamaError, requireModel, taggedName } from "./model_name.ts";
+import { templateOf } from "./template.ts";
 
 const details = z.object({
   parent_model: z.string(),
@@ -139,13 +140,6 @@ function toShown(model: ModelInfo, modified_at: string): z.output<typeof shown> 
     capabilities: capabilitiesOf(model),
     modified_at,
   };
-}
-
-/** In Go's notation. Continue and others take `.Suffix` in it for the sign that a model fills in. */
-function templateOf({ fim: { spelling } }: ModelInfo): string {
-  if (!spelling) return "{{ .Prompt }}";
-  const { prefix, suffix, middle } = spelling;
-  return `{{- if .Suffix }}${prefix}{{ .Prompt }}${suffix}{{ .Suffix }}${middle}{{ else }}{{ .Prompt }}{{ end }}`;
 }
 
 function capabilitiesOf({ fim }: ModelInfo): string[] {

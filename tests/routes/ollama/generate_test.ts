@@ -56,6 +56,7 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     images: [],
     options: { num_ctx: 4096, repeat_penalty: 1.1, typical_p: 0.5, num_keep: 4 },
   }, DEFAULTS],
+  ["the template that is applied anyway", { template: "{{ .Prompt }}" }, DEFAULTS],
   ["a suffix", { prompt: "p", suffix: "s" }, {
     ...DEFAULTS,
     prompt: { kind: "infill", prefix: "p", suffix: "s" },
@@ -130,6 +131,11 @@ const REJECTED: [body: Record<string, unknown>, status: number, message: string 
   [{ raw: true, system: "s" }, 400, "raw mode does not support template, system, or context"],
   [{ context: ["a"] }, 400, '"context" must be an array of token ids, received an array of 1'],
   [{ context: [1], suffix: "s" }, 400, '"context" cannot be combined with "suffix"'],
+  [
+    { template: "<s>{{ .Prompt }}" },
+    400,
+    '"template" must be the model\'s own: lay the prompt out yourself, and set "raw"',
+  ],
   [{ images: ["aGk="] }, 400, '"images" must be empty: the model reads text only'],
   [{ think: true }, 400, /does not support thinking$/],
   [{ format: "xml" }, 400, '"format" must be "json" or a JSON schema, received "xml"'],
