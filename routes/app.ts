@@ -9,6 +9,7 @@ import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
+import { cacheBlocksRoute } from "./cache_blocks.ts";
 import { Drain, refuseWhileDraining } from "./drain.ts";
 import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
 import { watchExchanges } from "./exchange.ts";
@@ -86,6 +87,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.route("/", openAiModels(engine));
   app.route("/", llamaInfill(engine, routeOptions));
   app.route("/", llamaSlots(engine, { showPrompts }));
+  app.route("/", cacheBlocksRoute(engine));
   app.route("/", metricsRoute(engine, metrics));
   app.route("/", health(engine, drain));
   serveReference(app, { version, secured: apiKeys.length > 0 });
