@@ -23,6 +23,7 @@ import { metricsRoute } from "./metrics.ts";
 import { openAiCompletions } from "./openai_completions.ts";
 import { openAiModels } from "./openai_models.ts";
 import { serveReference } from "./openapi.ts";
+import { playground } from "./playground.ts";
 import { ServerMetrics } from "./server_metrics.ts";
 import { traceExchanges } from "./tracing.ts";
 
@@ -49,6 +50,8 @@ export interface AppOptions {
   readonly reportError?: ReportError;
   /** Whether GET /slots may show prompts. */
   readonly showPrompts?: boolean;
+  /** Folder of the playground's page, for browsers that ask for `/`; without it they get the reference. */
+  readonly playgroundFolder?: URL;
   /** Milliseconds on a clock that never goes back. */
   readonly now?: () => number;
 }
@@ -90,6 +93,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.route("/", cacheBlocksRoute(engine));
   app.route("/", metricsRoute(engine, metrics));
   app.route("/", health(engine, drain));
+  if (options.playgroundFolder) app.route("/", playground(options.playgroundFolder));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;
 }

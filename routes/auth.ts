@@ -7,6 +7,8 @@ import { HttpProblem } from "./errors.ts";
 
 /** Probes carry no key; the reference page and its document show the shape of the API and nothing else. */
 const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health", "/docs", "/openapi.json"]);
+/** The playground's files: the page asks its user for a key, and sends it with what it fetches. */
+const PUBLIC_FILES = "/playground/";
 
 /**
  * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
@@ -20,7 +22,8 @@ export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
     headerForms(key).map((form) => ({ digest: digest(form), name }))
   );
   return async function requireApiKey(c, next) {
-    if (known.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {
+    const { path } = c.req, isPublic = PUBLIC_PATHS.has(path) || path.startsWith(PUBLIC_FILES);
+    if (known.length > 0 && !isPublic) {
       const shown = bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "";
       c.get("exchange").keyName = nameOf(shown, known);
     }

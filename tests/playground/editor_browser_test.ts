@@ -1,0 +1,181 @@
+// The playground's editor in a real browser: ghost text, the keys that take it, and when it asks the server.
+import assert from "node:assert/strict";
+import { until } from "../routes/delay.ts";
+import { type Browser, openChromium } from "./chromium.ts";
+import { openPage, startEmpty, textOf, untilGhost } from "./open_page.ts";
+import { KNOWN, serveScripted } from "./scripted_server.ts";
+
+let browser: Browser | undefined;
+Deno.test.beforeAll(async () => void (browser = await openChromium()));
+Deno.test.afterAll(async () => await browser?.close());
+
+/** A test that needs the browser: without one it checks nothing, and in CI `openChromium` has failed. */
+function browserTest(name: string, test: (browser: Browser) => Promise<void>): void {
+  Deno.test({
+    name,
+    fn: async () => browser && await test(browser),
+    sanitizeOps: false,
+    sanitizeResources: false,
+  });
+}
+
+browserTest("the playground suggests in its first file, and Tab takes all of it", async (browser) => {
+  await using server = await serveScripted();
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await untilGhost(page, KNOWN);
+  const before = await textOf(page);
+  await page.locator(".cm-content").focus();
+  await page.keyboard.press("Tab");
+  await untilGhost(page, undefined);
+  const after = await textOf(page);
+  assert.equal(after.length, before.length + KNOWN.length);
+  assert.ok(after.includes(KNOWN));
+  const { requester } = server.engine.standings[0]!;
+  assert.match(requester!.session!, /^playground-[0-9a-f]{16}$/);
+  opened.assertQuiet();
+});
+
+browserTest(
+  "Ctrl-Right takes a word, Shift-Tab a line, and neither asks the server again",
+  async (browser) => {
+    await using server = await serveScripted();
+    await using opened = await openPage(browser, server.url);
+    const { page } = opened;
+    await untilGhost(page, KNOWN);
+    await startEmpty(page);
+    await page.keyboard.type("x");
+    await untilGhost(page, KNOWN);
+    const asked = server.asked();
+    await page.keyboard.press("Control+ArrowRight");
+    await untilGhost(page, " total + item\n    print(total)");
+    await page.keyboard.press("Shift+Tab");
+    await untilGhost(page, "\n    print(total)");
+    assert.equal(await textOf(page), "xreturn total + item");
+    await page.keyboard.press("Shift+Tab");
+    await untilGhost(page, undefined);
+    assert.equal(await textOf(page), `x${KNOWN}`);
+    assert.equal(server.asked(), asked);
+    opened.assertQuiet();
+  },
+);
+
+browserTest("typing what is suggested keeps the rest of it, without a request", async (browser) => {
+  await using server = await serveScripted();
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await startEmpty(page);
+  await page.keyboard.type("y");
+  await untilGhost(page, KNOWN);
+  const asked = server.asked();
+  await page.keyboard.type("return total");
+  await untilGhost(page, " + item\n    print(total)");
+  assert.equal(server.asked(), asked);
+  await page.keyboard.type("s"); // Another word: the suggestion is of no more use.
+  await untilGhost(page, KNOWN);
+  assert.equal(server.asked(), asked + 1);
+  opened.assertQuiet();
+});
+
+browserTest(
+  "letters taken back and typed again find the suggestion again, without a request",
+  async (browser) => {
+    await using server = await serveScripted();
+    await using opened = await openPage(browser, server.url);
+    const { page } = opened;
+    await startEmpty(page);
+    await page.keyboard.type("abc");
+    await untilGhost(page, KNOWN);
+    await page.keyboard.type("ret");
+    await untilGhost(page, KNOWN.slice(3));
+    const asked = server.asked();
+    for (let i = 0; i < 3; i++) await page.keyboard.press("Backspace");
+    await untilGhost(page, KNOWN);
+    await page.keyboard.type("ret");
+    await untilGhost(page, KNOWN.slice(3));
+    assert.equal(server.asked(), asked);
+    opened.assertQuiet();
+  },
+);
+
+browserTest("Escape dismisses a suggestion for good, Alt-\\ asks for one", async (browser) => {
+  await using server = await serveScripted();
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await startEmpty(page);
+  await page.keyboard.type("z");
+  await untilGhost(page, KNOWN);
+  await page.keyboard.press("Escape");
+  await untilGhost(page, undefined);
+  await page.waitForTimeout(400);
+  await untilGhost(page, undefined);
+  assert.equal(await textOf(page), "z");
+  await page.keyboard.press("Alt+\\");
+  await untilGhost(page, KNOWN);
+  await page.getByLabel("Suggest while typing").uncheck();
+  await page.locator(".cm-content").focus();
+  await page.keyboard.type("9");
+  await page.waitForTimeout(400);
+  await untilGhost(page, undefined);
+  await page.keyboard.press("Alt+\\");
+  await untilGhost(page, KNOWN);
+  opened.assertQuiet();
+});
+
+browserTest("a key that outdates a request cancels it, one that agrees with it does not", async (browser) => {
+  await using server = await serveScripted({ script: { tokenDelayMs: 150 } });
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await startEmpty(page);
+  await until(() => server.engine.active === 0, "what the first file asked for has ended");
+  const { cancelled } = server.engine;
+  await page.keyboard.type("a");
+  await until(() => server.engine.active === 1, "the server is asked");
+  await page.keyboard.type("b");
+  await until(() => server.engine.cancelled === cancelled + 1, "the request is cancelled");
+  await untilGhost(page, "return total");
+  const asked = server.asked();
+  await page.keyboard.type("ret");
+  await untilGhost(page, KNOWN.slice(3));
+  assert.deepEqual([server.asked(), server.engine.cancelled], [asked, cancelled + 1]);
+  opened.assertQuiet();
+});
+
+browserTest(
+  "the keyboard leaves the editor by Escape and Tab, and walks the token probabilities",
+  async (browser) => {
+    await using server = await serveScripted();
+    await using opened = await openPage(browser, server.url);
+    const { page } = opened;
+    await page.locator(".token").first().waitFor();
+    assert.equal(await page.locator(".token").count(), KNOWN.match(/\s*(\w+|\W)/g)!.length);
+    const chosen = () => page.locator(".token[aria-selected=true]").getAttribute("aria-label");
+    await page.locator(".token").nth(0).focus();
+    assert.match((await chosen())!, /^return, 78 %$/);
+    await page.keyboard.press("ArrowRight");
+    assert.match((await chosen())!, /^·total, 78 %$/);
+    await page.keyboard.press("End");
+    assert.match((await chosen())!, /^\), 78 %$/);
+    assert.equal(await page.locator(".alternative").count(), 4);
+    await page.locator(".cm-content").focus();
+    for (const key of ["Escape", "Escape", "Tab"]) await page.keyboard.press(key);
+    assert.equal(await page.evaluate(() => document.activeElement?.closest(".cm-editor")), null);
+    opened.assertQuiet();
+  },
+);
+
+browserTest("what the server refuses is told in its own words", async (browser) => {
+  const error = Object.assign(new Error("kernel bug"), { name: "TypeError" });
+  await using server = await serveScripted({ script: { failure: { at: 0, error } } });
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await page.getByRole("alert").waitFor();
+  assert.equal(await page.getByRole("alert").textContent(), "Internal server error");
+  assert.equal(await page.locator("#state").textContent(), "Internal server error");
+  server.script = {};
+  await startEmpty(page);
+  await page.keyboard.type("a");
+  await untilGhost(page, KNOWN);
+  assert.equal(await page.locator("#state").textContent(), "");
+  opened.assertQuiet({ except: /status of 500/ });
+});
