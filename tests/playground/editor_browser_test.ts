@@ -1,23 +1,11 @@
 // The playground's editor in a real browser: ghost text, the keys that take it, and when it asks the server.
 import assert from "node:assert/strict";
 import { until } from "../routes/delay.ts";
-import { type Browser, openChromium } from "./chromium.ts";
+import { browserTests } from "./browser_tests.ts";
 import { openPage, startEmpty, textOf, untilGhost } from "./open_page.ts";
 import { KNOWN, serveScripted } from "./scripted_server.ts";
 
-let browser: Browser | undefined;
-Deno.test.beforeAll(async () => void (browser = await openChromium()));
-Deno.test.afterAll(async () => await browser?.close());
-
-/** A test that needs the browser: without one it checks nothing, and in CI `openChromium` has failed. */
-function browserTest(name: string, test: (browser: Browser) => Promise<void>): void {
-  Deno.test({
-    name,
-    fn: async () => browser && await test(browser),
-    sanitizeOps: false,
-    sanitizeResources: false,
-  });
-}
+const browserTest = browserTests();
 
 browserTest("the playground suggests in its first file, and Tab takes all of it", async (browser) => {
   await using server = await serveScripted();
@@ -52,10 +40,11 @@ browserTest(
     await page.keyboard.press("Shift+Tab");
     await untilGhost(page, "\n    print(total)");
     assert.equal(await textOf(page), "xreturn total + item");
+    assert.equal(server.asked(), asked);
     await page.keyboard.press("Shift+Tab");
     await untilGhost(page, undefined);
     assert.equal(await textOf(page), `x${KNOWN}`);
-    assert.equal(server.asked(), asked);
+    await until(() => server.asked() === asked + 1, "it asks what comes next");
     opened.assertQuiet();
   },
 );
@@ -159,7 +148,7 @@ browserTest(
     assert.equal(await page.locator(".alternative").count(), 4);
     await page.locator(".cm-content").focus();
     for (const key of ["Escape", "Escape", "Tab"]) await page.keyboard.press(key);
-    assert.equal(await page.evaluate(() => document.activeElement?.closest(".cm-editor")), null);
+    assert.equal(await page.evaluate(`document.activeElement.closest(".cm-editor")`), null);
     opened.assertQuiet();
   },
 );

@@ -1,5 +1,6 @@
 // A page in a browser that keeps account of whatever the browser complains about, and of what it fetches.
 import assert from "node:assert/strict";
+import { delay } from "../routes/delay.ts";
 import type { Browser, Page } from "./chromium.ts";
 
 export interface OpenPage extends AsyncDisposable {
@@ -41,25 +42,24 @@ export async function openPage(browser: Browser, url: string, options: PageOptio
 
 /** The editor's text. A suggestion is no part of it. */
 export function textOf(page: Page): Promise<string> {
-  return page.evaluate(() =>
-    [...document.querySelectorAll(".cm-line")].map((line) => {
-      const own = line.cloneNode(true) as Element;
-      for (const ghost of own.querySelectorAll(".ghost")) ghost.remove();
-      return own.textContent;
-    }).join("\n")
-  );
+  return page.evaluate(`[...document.querySelectorAll(".cm-line")].map((line) => {
+    const own = line.cloneNode(true);
+    for (const ghost of own.querySelectorAll(".ghost")) ghost.remove();
+    return own.textContent;
+  }).join("\\n")`);
 }
 
-/** Waits until what is suggested is this text; undefined: until nothing is. */
+const PATIENCE_MS = 15_000;
+
+/** Waits until what is suggested is this text; undefined: until nothing is. Playwright's own waiting would need `eval`. */
 export async function untilGhost(page: Page, text: string | undefined): Promise<void> {
-  await page.waitForFunction(
-    (wanted) => (document.querySelector(".ghost")?.textContent ?? null) === wanted,
-    text ?? null,
-    { timeout: 10_000 },
-  ).catch(async () => {
-    const shown = await page.locator(".ghost").allTextContents();
-    assert.fail(`suggested is ${JSON.stringify(shown)}, not ${JSON.stringify(text)}`);
-  });
+  let shown: unknown;
+  for (const start = Date.now(); Date.now() - start < PATIENCE_MS;) {
+    shown = await page.evaluate(`document.querySelector(".ghost")?.textContent`);
+    if (shown === text) return;
+    await delay(20);
+  }
+  assert.fail(`suggested is ${JSON.stringify(shown)}, not ${JSON.stringify(text)}`);
 }
 
 /** Puts the cursor into an empty file. */
