@@ -1,5 +1,6 @@
 // The playground's editor in a real browser: ghost text, the keys that take it, and when it asks the server.
 import assert from "node:assert/strict";
+import { InvalidRequestError } from "../../engine/errors.ts";
 import { until } from "../routes/delay.ts";
 import { browserTests } from "./browser_tests.ts";
 import { openPage, startEmpty, textOf, untilGhost } from "./open_page.ts";
@@ -168,3 +169,26 @@ browserTest("what the server refuses is told in its own words", async (browser) 
   assert.equal(await page.locator("#state").textContent(), "");
   opened.assertQuiet({ except: /status of 500/ });
 });
+
+browserTest(
+  "a model that knows no text after the cursor goes on from what stands before it",
+  async (browser) => {
+    await using server = await serveScripted();
+    const { engine } = server, message = "Cannot fill in: the vocabulary has no fill-in-the-middle tokens";
+    const details = { field: "prompt", reason: "fim_unsupported" } as const;
+    engine.script = ({ prompt }) =>
+      prompt.kind === "infill"
+        ? { failure: { at: 0, error: new InvalidRequestError(message, details) } }
+        : { tokens: ["return", " it"] };
+    await using opened = await openPage(browser, server.url);
+    const { page } = opened;
+    await untilGhost(page, "return it");
+    assert.match(await page.locator("#request").innerText(), /2\s+new tokens/);
+    await startEmpty(page);
+    await page.keyboard.type("a");
+    await untilGhost(page, "return it");
+    const kinds = engine.requests.map(({ prompt }) => prompt.kind);
+    assert.deepEqual(kinds, ["infill", "text", "text"]);
+    opened.assertQuiet({ except: /status of 501/ });
+  },
+);

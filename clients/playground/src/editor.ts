@@ -1,5 +1,5 @@
 // The code editor: CodeMirror with what a small editor needs, in the page's colours. Suggestions come in as an extension.
-import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { javascript } from "@codemirror/lang-javascript";
 import { python } from "@codemirror/lang-python";
 import {
@@ -85,7 +85,7 @@ export class Editor {
         EditorState.tabSize.of(4),
         syntaxHighlighting(highlighting),
         colours,
-        keymap.of([...historyKeymap, ...defaultKeymap]),
+        keymap.of([...historyKeymap, ...defaultKeymap, indentWithTab]),
       ],
     });
   }

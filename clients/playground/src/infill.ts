@@ -1,7 +1,7 @@
 // POST /infill as an editor plugin sends it, and its stream as parts. Knows the wire, and nothing of the editor.
-import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Connection } from "./connection.ts";
 import type { CursorContext } from "./cursor_context.ts";
+import { eventData } from "./event_data.ts";
 import { ServerError } from "./server_error.ts";
 
 export interface InfillOptions {
@@ -75,10 +75,7 @@ export async function* streamInfill(
     }),
     signal,
   });
-  const events = response.body!.pipeThrough(new TextDecoderStream()).pipeThrough(
-    new EventSourceParserStream(),
-  );
-  for await (const { data } of chunksOf(events)) {
+  for await (const data of eventData(response.body!)) {
     const event = JSON.parse(data) as InfillPart | InfillEnd | { error: { message: string; code: number } };
     if ("error" in event) throw new ServerError(event.error.code, event.error.message);
     yield event;
@@ -89,14 +86,4 @@ export async function* streamInfill(
 function splitAtLine({ prefix, suffix }: CursorContext) {
   const lineStart = prefix.lastIndexOf("\n") + 1;
   return { input_prefix: prefix.slice(0, lineStart), prompt: prefix.slice(lineStart), input_suffix: suffix };
-}
-
-/** Safari's streams cannot be iterated over. */
-async function* chunksOf<T>(stream: ReadableStream<T>): AsyncGenerator<T> {
-  const reader = stream.getReader();
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    await reader.cancel().catch(() => {}); // After an abort it has failed already.
-  }
 }

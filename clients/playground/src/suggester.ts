@@ -2,16 +2,20 @@
 // cancelled when it is outdated, kept while what was typed is what it says, not asked again for what was seen before.
 import type { EditorView, ViewUpdate } from "@codemirror/view";
 import type { Connection } from "./connection.ts";
+import { streamContinuation } from "./continuation.ts";
 import { cursorContext } from "./editor.ts";
 import { ghostOf, showGhost } from "./ghost_text.ts";
 import type { CursorContext } from "./cursor_context.ts";
-import { streamInfill } from "./infill.ts";
+import { type InfillEnd, type InfillPart, streamInfill } from "./infill.ts";
 import { RecentSuggestions } from "./recent_suggestions.ts";
 import type { RequestRecord } from "./request_record.ts";
+import { ServerError } from "./server_error.ts";
 import { scoreTokens } from "./token_scores.ts";
 import { TypingPace } from "./typing_pace.ts";
 
 const MAX_TOKENS = 96;
+/** llama.cpp's type of error for a model without fill-in-the-middle tokens. */
+const CANNOT_INFILL = "not_supported_error";
 /** Scores are asked for when typing has paused this long. */
 const SCORES_AFTER_MS = 250;
 
@@ -33,6 +37,8 @@ export class Suggester {
   readonly #pace = new TypingPace();
   readonly #recent = new RecentSuggestions();
   #view: EditorView | undefined;
+  /** Until the server says that its model knows no text after the cursor. */
+  #infills = true;
   #timer: number | undefined;
   #running: Running | undefined;
   #scoring: AbortController | undefined;
@@ -134,13 +140,11 @@ export class Suggester {
   }
 
   async #follow(running: Running): Promise<void> {
-    const { record, controller } = running, { connection, onRecord } = this.#options;
+    const { record, controller } = running, { onRecord } = this.#options;
     const startedAt = performance.now();
     const elapsed = () => performance.now() - startedAt;
     try {
-      for await (
-        const part of streamInfill(connection, record.context, { maxTokens: MAX_TOKENS }, controller.signal)
-      ) {
+      for await (const part of this.#complete(record.context, controller.signal)) {
         if (this.#running !== running) return;
         if (part.stop) record.end = part;
         else if (part.content !== "") {
@@ -161,6 +165,19 @@ export class Suggester {
       });
       onRecord(record);
     }
+  }
+
+  async *#complete(context: CursorContext, signal: AbortSignal): AsyncGenerator<InfillPart | InfillEnd> {
+    const { connection } = this.#options;
+    if (this.#infills) {
+      try {
+        return yield* streamInfill(connection, context, { maxTokens: MAX_TOKENS }, signal);
+      } catch (error) {
+        if (!(error instanceof ServerError) || error.type !== CANNOT_INFILL) throw error;
+        this.#infills = false;
+      }
+    }
+    yield* streamContinuation(connection, context, MAX_TOKENS, signal);
   }
 
   /** What of the text is not typed yet; a text that was typed otherwise is given up. */
@@ -186,7 +203,7 @@ export class Suggester {
     if (record.outcome !== "shown" || !now) return;
     // All of it was typed, or taken, while it came: on to the next.
     if (!equal(context, now) && ghostOf(this.#view!.state) === undefined) return this.#schedule(0);
-    this.#scoreLater(record);
+    if (this.#infills) this.#scoreLater(record);
   }
 
   #scoreLater(record: RequestRecord): void {
