@@ -154,6 +154,48 @@ browserTest(
   },
 );
 
+browserTest("probabilities are those of the tokens from where healing began", async (browser) => {
+  await using server = await serveScripted({ script: { healed: 4 } });
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened, { requests } = server.engine;
+  const scored = () =>
+    requests.flatMap(({ prompt, logprobs, tokenHealing }) =>
+      prompt.kind === "infill" && logprobs === 20 && tokenHealing === false ? [prompt.lineStart ?? ""] : []
+    );
+  await startEmpty(page);
+  await page.keyboard.insertText("ä🙂");
+  await untilGhost(page, KNOWN);
+  // This engine would not write what was typed: what follows the word at the cursor is what can be told.
+  await until(() => scored().includes("ä🙂return"), "the tokens after the word are scored");
+  assert.deepEqual(scored().slice(-2), ["ä", "ä🙂return"]);
+  await page.getByText("Token probabilities, after the word at the cursor").waitFor();
+  const tokens = await page.locator(".token").allInnerTexts();
+  assert.deepEqual(tokens.slice(0, 3), ["·total", "·+", "·item"]);
+  server.script = { healed: 2 }; // Within a character: nothing can be told.
+  const before = scored().length;
+  await page.keyboard.insertText("🙂");
+  await untilGhost(page, KNOWN);
+  await page.waitForTimeout(600);
+  assert.equal(scored().length, before);
+  opened.assertQuiet();
+});
+
+browserTest("a server that has gone is told as such", async (browser) => {
+  const server = await serveScripted();
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened;
+  await startEmpty(page);
+  await page.keyboard.type("a");
+  await untilGhost(page, KNOWN);
+  await server[Symbol.asyncDispose]();
+  await page.keyboard.type("b");
+  await page.getByRole("alert").waitFor();
+  assert.equal(await page.getByRole("alert").textContent(), "The server does not answer");
+  await page.locator("#dashboard").scrollIntoViewIfNeeded();
+  await page.getByText("the server does not answer", { exact: true }).waitFor();
+  opened.assertQuiet({ except: /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/ });
+});
+
 browserTest("what the server refuses is told in its own words", async (browser) => {
   const error = Object.assign(new Error("kernel bug"), { name: "TypeError" });
   await using server = await serveScripted({ script: { failure: { at: 0, error } } });

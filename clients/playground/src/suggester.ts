@@ -50,12 +50,11 @@ export class Suggester {
   }
 
   /** The editor has changed. */
-  updated({ view, state, docChanged, selectionSet, transactions }: ViewUpdate): void {
+  updated({ view, state, startState, docChanged, transactions }: ViewUpdate): void {
     this.#view = view;
-    if (!docChanged && !selectionSet) return;
     if (!docChanged) {
       // The cursor went elsewhere, and the editor has taken the suggestion away.
-      if (ghostOf(state) === undefined) this.#stop();
+      if (!startState.selection.eq(state.selection)) this.#stop();
       return;
     }
     if (transactions.some((transaction) => transaction.isUserEvent("open"))) return this.#reset();
@@ -159,10 +158,8 @@ export class Suggester {
     } catch (error) {
       if (this.#running !== running) return;
       this.#running = undefined;
-      Object.assign(record, {
-        outcome: "failed",
-        error: error instanceof Error ? error.message : String(error),
-      });
+      record.outcome = "failed";
+      record.error = error instanceof ServerError ? error.message : "The server does not answer";
       onRecord(record);
     }
   }
