@@ -31,3 +31,15 @@ Deno.test("TypingPace takes pauses for no pace", () => {
   pause.key(60_000);
   assert.equal(pause.delayMs("x", ""), before);
 });
+
+Deno.test("TypingPace waits for a pause where every key finds the request before it unanswered", () => {
+  const pace = new TypingPace(), gapMs = 120;
+  for (let key = 0; key < 30; key++) {
+    const delayMs = pace.delayMs("fo", "");
+    pace.key(key * gapMs);
+    if (delayMs < gapMs) pace.unanswered(gapMs - delayMs);
+  }
+  assert.ok(pace.delayMs("fo", "") > gapMs);
+  for (let pause = 0; pause < 10; pause++) pace.answered(20);
+  assert.equal(pace.delayMs("fo", ""), 15, "until it is seen to be fast");
+});

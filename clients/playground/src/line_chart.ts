@@ -80,7 +80,11 @@ export class LineChart {
 
   #plotOptions(width: number): uPlot.Options {
     const { lines, format, leastMax } = this.#options;
-    const axis = { stroke: colour("quiet"), font: "11px system-ui, sans-serif", ticks: { show: false } };
+    const axis = {
+      stroke: colour("quiet"),
+      font: `11px ${getComputedStyle(document.body).fontFamily}`,
+      ticks: { show: false },
+    };
     const grid = { stroke: colour("hairline"), width: 1 };
     return {
       width,
@@ -100,7 +104,7 @@ export class LineChart {
           splits: (_, __, min, max) => [min + (max - min) / 2, max],
           values: (plot, splits) =>
             splits.map((at) =>
-              at === plot.scales.x!.max ? "now" : `${Math.round(at - plot.scales.x!.max!)} s`
+              at === plot.scales.x!.max ? "now" : `−${Math.round(plot.scales.x!.max! - at)} s`
             ),
         },
         {

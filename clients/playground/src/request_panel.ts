@@ -97,10 +97,10 @@ function figures({ firstTextMs, totalMs = 0 }: RequestRecord, timings: Timings):
   return element(
     "div",
     { class: "figures" },
-    figure(firstTextMs === undefined ? "–" : duration(firstTextMs), "to the first text"),
+    figure(firstTextMs === undefined ? "–" : duration(firstTextMs), "first text"),
     figure(duration(totalMs), "in all"),
     figure(amount(predicted_n), predicted_n === 1 ? "new token" : "new tokens"),
-    figure(rate === undefined ? "–" : amount(rate), "tokens a second"),
+    figure(rate === undefined ? "–" : amount(rate), "tokens / s"),
   );
 }
 

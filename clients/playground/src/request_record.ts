@@ -12,6 +12,8 @@ export type Outcome = "running" | "shown" | "empty" | "cancelled" | "superseded"
 
 export interface RequestRecord {
   readonly context: CursorContext;
+  /** Milliseconds since the page was opened. */
+  readonly askedAt: number;
   source: Source;
   outcome: Outcome;
   text: string;

@@ -82,7 +82,7 @@ export class Suggester {
   #tellTyped(context: CursorContext | undefined): void {
     if (!context) return;
     const text = ghostOf(this.#view!.state)!;
-    this.#options.onRecord({ context, source: "typed", outcome: "shown", text });
+    this.#options.onRecord({ context, askedAt: performance.now(), source: "typed", outcome: "shown", text });
   }
 
   #schedule(delayMs: number): void {
@@ -122,16 +122,19 @@ export class Suggester {
     running.controller.abort();
     if (running.record.outcome !== "running") return;
     running.record.outcome = "cancelled";
+    if (running.record.firstTextMs === undefined) {
+      this.#pace.unanswered(performance.now() - running.record.askedAt);
+    }
     this.#options.onRecord(running.record);
   }
 
   #ask(context: CursorContext): void {
-    const known = this.#recent.find(context);
+    const askedAt = performance.now(), known = this.#recent.find(context);
     if (known !== undefined) {
       showGhost(this.#view!, known);
-      return this.#options.onRecord({ context, source: "recalled", outcome: "shown", text: known });
+      return this.#options.onRecord({ context, askedAt, source: "recalled", outcome: "shown", text: known });
     }
-    const record: RequestRecord = { context, source: "model", outcome: "running", text: "" };
+    const record: RequestRecord = { context, askedAt, source: "model", outcome: "running", text: "" };
     const running = { record, controller: new AbortController() };
     this.#running = running;
     this.#options.onRecord(record);
@@ -140,8 +143,7 @@ export class Suggester {
 
   async #follow(running: Running): Promise<void> {
     const { record, controller } = running, { onRecord } = this.#options;
-    const startedAt = performance.now();
-    const elapsed = () => performance.now() - startedAt;
+    const elapsed = () => performance.now() - record.askedAt;
     try {
       for await (const part of this.#complete(record.context, controller.signal)) {
         if (this.#running !== running) return;

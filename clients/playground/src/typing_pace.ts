@@ -33,6 +33,11 @@ export class TypingPace {
     this.#answerMs += WEIGHT * (ms - this.#answerMs);
   }
 
+  /** A request was cancelled by the next key, this long after it was made: nobody knows how long it would have taken. */
+  unanswered(ms: number): void {
+    if (2 * ms > this.#answerMs) this.answered(2 * ms);
+  }
+
   /** @param before the text of the line up to the cursor @param after the rest of the line */
   delayMs(before: string, after: string): number {
     if (this.#answerMs <= this.#gapMs) return MIN_DELAY_MS;
