@@ -2,6 +2,7 @@
 // there are more blocks than fit, a cell stands for several and shows the busiest.
 import { element } from "./element.ts";
 import { percent } from "./figures.ts";
+import { busiest, changes, layOut } from "./map_layout.ts";
 import { colour } from "./theme.ts";
 
 export interface CacheBlocks {
@@ -16,13 +17,8 @@ const KINDS = [
   { letter: "c", name: "cached", kind: "cached", colour: "cached" },
   { letter: ".", name: "empty", kind: "empty", colour: "empty" },
 ] as const;
-const BUSIEST_FIRST = KINDS.map(({ letter }) => letter).join("");
 
 const HEIGHT = 150;
-const MIN_CELL = 4;
-const MAX_CELL = 14;
-/** For how many readings a change can be seen. */
-const GLOW = 3;
 
 export class BlockMap {
   readonly node: HTMLElement;
@@ -56,7 +52,7 @@ export class BlockMap {
 
   #draw(): void {
     const width = this.#canvas.parentElement!.clientWidth, { device } = this.#blocks;
-    if (width === 0 || device === "") return;
+    if (width < 40 || device === "") return; // Nothing is laid out yet, or nothing to draw.
     const { cell, columns, perCell } = layOut(device.length, width, HEIGHT);
     const scale = devicePixelRatio, context = this.#canvas.getContext("2d")!;
     this.#canvas.width = width * scale;
@@ -97,30 +93,6 @@ export class BlockMap {
     const said = told.map(({ name, count }) => `${count} ${name}`).join(", ");
     this.#canvas.setAttribute("aria-label", `Map of ${device.length} cache blocks: ${said}`);
   }
-}
-
-/** The largest cells of which all fit; once they would be too small to see, several blocks a cell. */
-function layOut(blocks: number, width: number, height: number) {
-  for (let perCell = 1;; perCell *= 2) {
-    const cells = Math.ceil(blocks / perCell);
-    for (let cell = MAX_CELL; cell >= MIN_CELL; cell -= 0.5) {
-      const columns = Math.floor(width / cell);
-      if (columns * Math.floor(height / cell) >= cells) return { cell, columns, perCell };
-    }
-  }
-}
-
-function busiest(letters: string, first: number, count: number): string {
-  const some = letters.slice(first, first + count);
-  return [...BUSIEST_FIRST].find((letter) => some.includes(letter)) ?? ".";
-}
-
-function changes(before: string, after: string, glow: Uint8Array): Uint8Array<ArrayBuffer> {
-  const same = before.length === after.length;
-  return Uint8Array.from({ length: after.length }, (_, block) => {
-    if (same && before[block] !== after[block]) return GLOW;
-    return Math.max(0, (glow[block] ?? 0) - 1);
-  });
 }
 
 function countOf(letters: string, letter: string): number {
