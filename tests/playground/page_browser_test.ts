@@ -60,7 +60,44 @@ browserTest("the dashboard shows what the server counts, and the blocks of its c
     ...engine.statistics,
     ...{ generatedTokens: 500, steps: 100, stepSequences: 250, stepMs: 400, running: 3, waiting: 2 },
   };
+  const slot = {
+    arrival: 1,
+    sample: 0,
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    blocks: 2,
+    priority: "live",
+  } as const;
+  engine.inFlight = [
+    {
+      ...slot,
+      stage: "decode",
+      ageMs: 120,
+      promptTokens: 30,
+      computedTokens: 36,
+      generatedTokens: 6,
+      maxTokens: 24,
+    },
+    {
+      ...slot,
+      stage: "prefill",
+      ageMs: 20,
+      promptTokens: 40,
+      computedTokens: 30,
+      generatedTokens: 0,
+      maxTokens: 24,
+    },
+  ];
   await page.locator(".plot[aria-label*='running 3, waiting 2']").waitFor();
+  await page.locator(".sequence").nth(1).waitFor();
+  assert.deepEqual(await page.getByLabel("Sequences in flight").locator("li").allInnerTexts(), [
+    "live, 120 ms: has drawn 6 of at most 24 tokens",
+    "live, 20 ms: reads token 30 of 40",
+  ]);
+  const widths = `[...document.querySelectorAll(".fill")].map((fill) => fill.style.inlineSize)`;
+  assert.deepEqual(await page.evaluate(widths), ["25%", "75%"]);
   assert.match(await page.locator("#dashboard-state").innerText(), /^(computing \d+ % of the time|idle)/);
   assert.equal(await page.locator(".uplot canvas").count(), 3);
   opened.assertQuiet({ except: /willReadFrequently/ }); // The test's own reading.
@@ -88,12 +125,12 @@ browserTest("the dashboard asks the server nothing while it is paused or out of 
   await using server = await serveScripted();
   await using opened = await openPage(browser, server.url, { viewport: { width: 1280, height: 500 } });
   const { page, fetched } = opened;
-  const polls = () => fetched.filter((path) => path === "/metrics" || path === "/blocks").length;
+  const polls = () => fetched.filter((path) => ["/metrics", "/blocks", "/slots"].includes(path)).length;
   await untilGhost(page, KNOWN);
   await page.waitForTimeout(1200);
   assert.equal(polls(), 0, "below the window's edge");
   await page.locator("#dashboard").scrollIntoViewIfNeeded();
-  await until(() => polls() >= 4, "it polls once it is seen");
+  await until(() => polls() >= 6, "it polls once it is seen");
   await page.getByRole("button", { name: "Pause" }).click();
   await page.waitForTimeout(200);
   const paused = polls();

@@ -1,5 +1,5 @@
 // `deno task playground:pictures`: takes the pictures of the playground that README.md shows, of the real server with the
-// default model on this machine, while somebody types in it and three others complete elsewhere.
+// default model on this machine, while somebody types in it and two others complete elsewhere.
 import { startServer } from "../cli/running_server.ts";
 import { delay } from "../routes/delay.ts";
 import { openChromium, type Page } from "./chromium.ts";
@@ -15,7 +15,7 @@ if (!browser) Deno.exit(1);
 for (const colorScheme of ["light", "dark"] as const) {
   await using opened = await openPage(browser, server.url("/"), { colorScheme, viewport: SIZE });
   const others = new AbortController();
-  const working = [0, 1, 2].map((index) => completeElsewhere(index, others.signal));
+  const working = [0, 1].map((index) => completeElsewhere(index, others.signal));
   await typeSomething(opened.page);
   await takePicture(
     opened.page,
@@ -38,7 +38,7 @@ async function completeElsewhere(index: number, signal: AbortSignal): Promise<vo
       headers: { "Content-Type": "application/json", "X-Session-Id": `elsewhere-${index}` },
       body: JSON.stringify({ input_prefix: prefix, input_suffix: "\n", n_predict: 24, temperature: 0 }),
     }).then((response) => response.text());
-    await delay(1500 + 700 * index);
+    await delay(2500 + 900 * index);
   }
 }
 

@@ -5,6 +5,7 @@ import type { Connection } from "./connection.ts";
 import { amount, duration, percent } from "./figures.ts";
 import { LineChart } from "./line_chart.ts";
 import { parseMetrics } from "./metrics_text.ts";
+import { SequenceRow, type Slot } from "./sequence_row.ts";
 import { type Reading, ServerReadings } from "./server_readings.ts";
 
 const INTERVAL_MS = 1000;
@@ -54,6 +55,7 @@ export class Dashboard {
     leastMax: 20,
     axisWidth: 52,
   });
+  readonly #sequences = new SequenceRow();
   readonly #blocks = new BlockMap();
   #timer: number | undefined;
   #inSight = false;
@@ -66,6 +68,7 @@ export class Dashboard {
     elements.cards.append(
       ...[this.#throughput, this.#batch, this.#latency, this.#blocks].map(({ node }) => node),
     );
+    this.#batch.node.append(this.#sequences.node);
     new IntersectionObserver(([entry]) => {
       this.#inSight = entry!.isIntersecting;
       this.#next(0);
@@ -98,11 +101,14 @@ export class Dashboard {
     this.#polling = true;
     let delayMs = INTERVAL_MS;
     try {
-      const [metrics, blocks] = await Promise.all([
+      const [metrics, blocks, slots] = await Promise.all([
         this.#connection.fetch("/metrics").then((response) => response.text()),
         this.#connection.json<CacheBlocks>("/blocks"),
+        this.#connection.json<readonly Slot[]>("/slots"),
       ]);
-      if (!this.#paused) this.#show(metrics, blocks);
+      if (this.#paused) return;
+      this.#show(metrics, blocks);
+      this.#sequences.update(slots);
     } catch (error) {
       delayMs = RETRY_MS;
       this.#elements.state.textContent = error instanceof TypeError
