@@ -154,6 +154,24 @@ browserTest(
   },
 );
 
+browserTest("what is sent is the text around the cursor, to the character", async (browser) => {
+  await using server = await serveScripted();
+  await using opened = await openPage(browser, server.url);
+  const { page } = opened, last = () => server.engine.requests.at(-1)!.prompt;
+  await startEmpty(page);
+  const long = `x = "${"漢字🙂".repeat(1250)}"`;
+  await page.keyboard.insertText(`# ä\r\n\tif x:\r\n${long} + )`);
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.type("y(");
+  await untilGhost(page, KNOWN);
+  const prompt = last();
+  assert.ok(prompt.kind === "infill");
+  assert.equal(prompt.prefix, "# ä\n\tif x:\n");
+  assert.equal(prompt.lineStart, `${long} + y(`);
+  assert.equal(prompt.suffix, ")");
+  opened.assertQuiet();
+});
+
 browserTest("probabilities are those of the tokens from where healing began", async (browser) => {
   await using server = await serveScripted({ script: { healed: 4 } });
   await using opened = await openPage(browser, server.url);
