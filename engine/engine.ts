@@ -1,5 +1,6 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
+import type { BlockMap } from "./block_map.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { Stage } from "./generation.ts";
 import type { SequenceInfo } from "./sequence_info.ts";
@@ -97,4 +98,6 @@ export interface Engine extends AsyncDisposable {
   stats(): Promise<EngineStats>;
   /** What every sequence in flight holds: those that run, then those that wait, each in order of arrival. */
   sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]>;
+  /** What every block of the KV cache is good for; made when it is asked for. */
+  blocks(): Promise<BlockMap>;
 }

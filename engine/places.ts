@@ -20,6 +20,7 @@ export type PlacesView = Pick<
   | "numHostBlocks"
   | "numParkedBlocks"
   | "numMoved"
+  | "blockMap"
   | "numStateSlots"
   | "numFreeStateSlots"
   | "countCached"
@@ -94,6 +95,11 @@ export class Places {
   /** Blocks parked, and brought back, in all steps so far. */
   get numMoved(): PrefixCache["numMoved"] {
     return this.#cache.numMoved;
+  }
+
+  /** What every block is good for now. */
+  get blockMap(): PrefixCache["blockMap"] {
+    return this.#cache.blockMap;
   }
 
   /** Slots for the states of recurrent layers; 0 for models without. */

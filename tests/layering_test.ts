@@ -7,6 +7,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   models: ["kernels", "device"],
   engine: ["models", "kernels", "device"],
   routes: ["engine"],
+  clients: [],
 };
 
 /** Specifiers of static, re-exported, type-only and dynamic imports in a module's text. */
