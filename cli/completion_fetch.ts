@@ -8,40 +8,45 @@ export interface OwnServer extends AsyncDisposable {
 
 const PROBE_MS = 1_000;
 
+export interface Sources {
+  /** Of a server that may run. */
+  readonly baseUrl?: string;
+  /** Starts an own one; absent where it is to be that one and no other. */
+  readonly startOwn?: () => OwnServer;
+  readonly network?: Fetch;
+}
+
 /** One server for as long as it answers; from when it does not, an own one. */
 export class CompletionFetch implements AsyncDisposable {
-  readonly #baseUrl: string;
+  readonly #sources: Sources;
   readonly #network: Fetch;
-  readonly #startOwn: (() => OwnServer) | undefined;
   #found: Promise<boolean> | undefined;
   #own: OwnServer | undefined;
 
-  /** @param startOwn undefined where the server is to be this one and no other */
-  constructor(baseUrl: string, startOwn?: () => OwnServer, network: Fetch = fetch) {
-    this.#baseUrl = baseUrl;
-    this.#startOwn = startOwn;
-    this.#network = network;
+  constructor(sources: Sources) {
+    this.#sources = sources;
+    this.#network = sources.network ?? fetch;
   }
 
   /** For a status bar. */
   get place(): string {
-    return this.#own ? "own process" : this.#baseUrl;
+    return this.#own ? "own process" : this.#sources.baseUrl ?? "own process";
   }
 
   readonly fetch: Fetch = async (request) => {
     if (this.#own) return await this.#own.fetch(request);
-    if (!this.#startOwn) return await this.#network(request);
-    this.#found ??= this.#probe();
+    const { startOwn } = this.#sources;
+    if (!startOwn) return await this.#network(request);
     // A body that was sent cannot be sent again.
     const again = request.clone();
-    if (await this.#found) {
+    if (await (this.#found ??= this.#probe())) {
       try {
         return await this.#network(request);
       } catch (error) {
         if (request.signal.aborted) throw error;
       }
     }
-    this.#own ??= this.#startOwn();
+    this.#own ??= startOwn();
     return await this.#own.fetch(again);
   };
 
@@ -51,9 +56,11 @@ export class CompletionFetch implements AsyncDisposable {
 
   /** Whether a completion server answers, be it one that still loads its model. */
   async #probe(): Promise<boolean> {
+    const { baseUrl } = this.#sources;
+    if (baseUrl === undefined) return false;
     try {
       const signal = AbortSignal.timeout(PROBE_MS);
-      const response = await this.#network(new Request(new URL("/health", this.#baseUrl), { signal }));
+      const response = await this.#network(new Request(new URL("/health", baseUrl), { signal }));
       const body = await response.json();
       return "status" in body || "error" in body;
     } catch {

@@ -1,21 +1,15 @@
-// `lsp`: the language server over stdin and stdout, which editors start. The one place where it meets an engine.
+// `lsp`: the flags of the language server over stdin and stdout, which editors start.
 import { Command, InvalidArgumentError } from "commander";
-import process from "node:process";
-import config from "../deno.json" with { type: "json" };
-import { WorkerEngine } from "../engine/worker_engine.ts";
-import { LanguageServer } from "../lsp/language_server.ts";
-import { connectStreams } from "../lsp/stdio.ts";
-import { createApp } from "../routes/app.ts";
-import { CompletionFetch, type OwnServer } from "./completion_fetch.ts";
-import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
+import { addModelOptions, type ModelFlags } from "./model_options.ts";
 
-interface LspFlags extends ModelFlags {
-  readonly server?: string;
+export interface LspFlags extends ModelFlags {
+  /** False: never ask one. */
+  readonly server?: string | false;
   readonly apiKey?: string;
 }
 
 /** That of `serve`. */
-const USUAL_SERVER = "http://127.0.0.1:8012";
+export const USUAL_SERVER = "http://127.0.0.1:8012";
 
 const EXAMPLES = `
 Editors start it; what they send is in docs/editors.md.
@@ -31,39 +25,13 @@ export function lspCommand(): Command {
       "Complete in editors: a language server (LSP 3.18, inline completions) over stdin and stdout",
     )
     .option("--server <url>", `the server to ask (default: ${USUAL_SERVER} if one runs there)`, parseUrl)
+    .option("--no-server", "ask no server: run the model in this process")
     .option("--api-key <key>", "the key that it wants (or HYADES_API_KEY)");
-  return addModelOptions(command).addHelpText("after", EXAMPLES).action((flags: LspFlags) =>
-    serveEditor(flags)
-  );
-}
-
-async function serveEditor(flags: LspFlags): Promise<void> {
-  // stdout is the editor's: whatever is printed goes to stderr.
-  console.log = console.info = console.debug = console.error;
-  const baseUrl = flags.server ?? USUAL_SERVER;
-  const source = new CompletionFetch(baseUrl, flags.server ? undefined : () => ownServer(flags));
-  const { connection, ended } = connectStreams(process.stdin, process.stdout);
-  new LanguageServer(connection, {
-    fetch: source.fetch,
-    baseUrl,
-    apiKey: flags.apiKey ?? Deno.env.get("HYADES_API_KEY"),
-    place: () => source.place,
-    version: config.version,
+  return addModelOptions(command).addHelpText("after", EXAMPLES).action(async (flags: LspFlags) => {
+    // Its library is nothing that other commands should wait for.
+    const { serveEditor } = await import("./lsp_process.ts");
+    await serveEditor(flags);
   });
-  connection.listen();
-  const code = await ended;
-  await source[Symbol.asyncDispose]();
-  Deno.exit(code);
-}
-
-/** The server's application over an engine in this process: the same requests, without a network. */
-function ownServer(flags: ModelFlags): OwnServer {
-  const engine = new WorkerEngine(engineOptions(flags));
-  const app = createApp(engine, { apiKeys: [], version: config.version });
-  return {
-    fetch: async (request) => await app.fetch(request),
-    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
-  };
 }
 
 function parseUrl(text: string): string {
