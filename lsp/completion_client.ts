@@ -134,7 +134,8 @@ export class CompletionClient {
       response = await fetch(request);
     } catch (cause) {
       signal.throwIfAborted();
-      throw new ServerProblem("unreachable", `No server answers at ${baseUrl}`, { cause });
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new ServerProblem("unreachable", `No server answers at ${baseUrl}: ${reason}`, { cause });
     }
     if (response.ok) return response;
     throw await refusal(response);

@@ -250,7 +250,7 @@ Deno.test("LanguageServer tells what the server says is wrong, and goes on", asy
     apiKey: "wrong",
   });
   const { message } = await editor.statusWith({ state: "error" });
-  assert.equal(message, "No server answers at http://hyades.test");
+  assert.equal(message, "No server answers at http://hyades.test: no route");
   broken = false;
   await editor.open(URI, "x = ▮\n");
   assert.deepEqual(await editor.ask(), []);
