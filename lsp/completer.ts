@@ -15,8 +15,8 @@ export interface Wish {
   readonly scope: Scope | undefined;
   readonly invoked: boolean;
   readonly settings: Settings;
-  /** Pieces of other files to show beside a window. */
-  readonly chunksBeside: (text: string) => readonly ContextChunk[];
+  /** Pieces of other files to show beside the text around a cursor. */
+  readonly chunksBeside: (text: string, uri: string) => readonly ContextChunk[];
 }
 
 /** A request to the server that nobody waits for any more goes on for so long: the next key may be the one it wrote. */
@@ -163,7 +163,13 @@ function queryAt(
   { settings: { maxTokens, maxPredictMs }, chunksBeside }: Pick<Wish, "settings" | "chunksBeside">,
 ): InfillQuery {
   const window = windowAround(cursor);
-  return { window, scope, maxTokens, maxPredictMs, chunks: chunksBeside(window.prefix + window.suffix) };
+  return {
+    window,
+    scope,
+    maxTokens,
+    maxPredictMs,
+    chunks: chunksBeside(window.prefix + window.suffix, cursor.uri),
+  };
 }
 
 function completionsOf({ id, texts }: InfillAnswer) {

@@ -6,6 +6,8 @@ import { containment, type ContextChunk, similarity } from "./context_chunk.ts";
 const MAX_QUEUED = 16;
 const SAME = 0.9;
 const IN_VIEW = 0.5;
+/** A file that is being written has lines in common with its own older pieces, and few with its other parts. */
+const IN_VIEW_ITSELF = 0.3;
 
 export class ContextRing {
   /** Shown, the oldest first. */
@@ -43,9 +45,11 @@ export class ContextRing {
     this.#queued = this.#queued.filter((chunk) => chunk.uri !== uri);
   }
 
-  /** The pieces to show beside a text; those that the text has itself are given up. */
-  beside(text: string): readonly ContextChunk[] {
-    this.#kept = this.#kept.filter((chunk) => containment(chunk.text, text) <= IN_VIEW);
+  /** The pieces to show beside a text of a file; those that the text has itself are given up. */
+  beside(text: string, uri: string): readonly ContextChunk[] {
+    this.#kept = this.#kept.filter((chunk) =>
+      containment(chunk.text, text) <= (chunk.uri === uri ? IN_VIEW_ITSELF : IN_VIEW)
+    );
     return this.#kept;
   }
 }

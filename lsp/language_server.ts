@@ -64,6 +64,8 @@ export class LanguageServer {
   #context = new WorkspaceContext(0, new ExcludedFiles(), []);
   #folders: string[] = [];
   #polling = false;
+  /** The editor sends changed settings only when asked to. */
+  #asksForSettings = false;
   #lastCursor: Cursor | undefined;
 
   /** Speaks once `connection.listen()` is called. */
@@ -104,7 +106,10 @@ export class LanguageServer {
     documents.listen(connection);
   }
 
-  #initialize({ initializationOptions, workspaceFolders, rootUri }: InitializeParams): InitializeResult {
+  #initialize(
+    { initializationOptions, workspaceFolders, rootUri, capabilities }: InitializeParams,
+  ): InitializeResult {
+    this.#asksForSettings = capabilities.workspace?.didChangeConfiguration?.dynamicRegistration ?? false;
     const uris = workspaceFolders?.map(({ uri }) => uri) ?? (rootUri ? [rootUri] : []);
     this.#folders = uris.flatMap((uri) => pathOf(uri) ?? []);
     this.#configure(initializationOptions);
@@ -119,10 +124,9 @@ export class LanguageServer {
   }
 
   #initialized(): void {
-    // Editors that know the method send their settings only when asked to.
-    this.#connection.client.register(DidChangeConfigurationNotification.type, { section: "hyades" }).catch(
-      () => {},
-    );
+    if (this.#asksForSettings) {
+      void this.#connection.client.register(DidChangeConfigurationNotification.type, { section: "hyades" });
+    }
     void this.#poll();
     void this.#feedContext();
   }
@@ -189,7 +193,7 @@ export class LanguageServer {
   }
 
   #surroundings(): Pick<Wish, "settings" | "chunksBeside"> {
-    return { settings: this.#settings, chunksBeside: (text) => this.#context.ring.beside(text) };
+    return { settings: this.#settings, chunksBeside: (text, uri) => this.#context.ring.beside(text, uri) };
   }
 
   async #visit(document: TextDocument, { line }: Position): Promise<void> {

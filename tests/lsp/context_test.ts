@@ -13,7 +13,7 @@ function chunk(name: string, text = `def ${name}():\n    return "${name}"`) {
 }
 
 function names(ring: ContextRing, text = ""): string[] {
-  return ring.beside(text).map(({ filename }) => filename);
+  return ring.beside(text, "file:///here.py").map(({ filename }) => filename);
 }
 
 Deno.test("similarity() is the share of lines in common, 0 to 1", () => {
@@ -53,6 +53,14 @@ Deno.test("ContextRing gives up what stands in the text itself", () => {
   ring.takeQueued("all");
   assert.deepEqual(names(ring, chunk("a").text), ["b.py"]);
   assert.deepEqual(names(ring), ["b.py"]);
+  const half = "x = 1\ny = 2";
+  ring.offer(chunk("c", half));
+  ring.takeQueued("all");
+  assert.deepEqual(ring.beside("x = 1\ny = 22", "file:///d.py").map(({ filename }) => filename), [
+    "b.py",
+    "c.py",
+  ]);
+  assert.deepEqual(ring.beside("x = 1\ny = 22", "file:///c.py").map(({ filename }) => filename), ["b.py"]);
 });
 
 /** Time that passes only when told to. */
