@@ -26,7 +26,11 @@ interface Session extends AsyncDisposable {
   readonly saved: () => Promise<string>;
 }
 
-async function edit(editor: string, text: string, settings = ""): Promise<Session> {
+async function edit(
+  editor: string,
+  text: string,
+  vimrc = "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
+): Promise<Session> {
   const server = await CompletionServer.start([BODY, FACE]);
   const folder = await Deno.makeTempDir(), file = join(folder, "adding.py");
   await Deno.writeTextFile(file, text);
@@ -36,9 +40,9 @@ async function edit(editor: string, text: string, settings = ""): Promise<Sessio
     join(folder, "vimrc"),
     [
       "set nocompatible noswapfile hidden ttimeout ttimeoutlen=50 encoding=utf-8",
-      "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
+      vimrc,
       `let g:hyades = {'command': ${JSON.stringify(command)}, ` +
-      `'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false${settings}}}`,
+      `'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false}}`,
       `set rtp^=${ROOT}/editors/vim`,
       "set statusline=%{hyades#statusline()} laststatus=2",
     ].join("\n"),
@@ -116,6 +120,14 @@ for (const editor of Object.keys(EDITORS)) {
     await terminal.press("Escape");
     await terminal.shows(/^ {4}ret$/m);
     assert.equal(await session.saved(), FUNCTION.replace("    \n", "    ret\n"));
+  });
+
+  test("the file that the editor was started with is shown whole, without any settings", async () => {
+    await using session = await edit(editor, FUNCTION, "");
+    await session.terminal.type("jAret");
+    await session.terminal.shows("    return first + second\n    # the sum");
+    const { prefix, suffix } = session.server.infills.at(-1)!;
+    assert.match(prefix + suffix, /^def add\(first, second\):\n {4}r?e?t?\n\nprint\(add\(1, 2\)\)\n$/);
   });
 
   test("keys do what they did where nothing is shown", async () => {

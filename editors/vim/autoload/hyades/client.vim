@@ -34,10 +34,15 @@ endfunction
 
 " Starts the server with the first buffer that holds a file's text.
 function! hyades#client#attach(buffer) abort
+  " The first file is read after plugins are.
+  if !v:vim_did_enter | return | endif
   if getbufvar(a:buffer, '&buftype') !=# '' || bufname(a:buffer) ==# '' || !getbufvar(a:buffer, '&buflisted') | return | endif
   if has('nvim') | return s:lua('attach', [a:buffer, s:command(), s:project(), s:settings()]) | endif
   if !s:start() || has_key(s:buffers, a:buffer) | return | endif
-  let s:buffers[a:buffer] = {'version': 1, 'listener': listener_add(function('s:changed'), a:buffer)}
+  let s:buffers[a:buffer] = {
+        \ 'uri': s:path_uri(fnamemodify(bufname(a:buffer), ':p')), 'version': 1,
+        \ 'listener': listener_add(function('s:changed'), a:buffer),
+        \ }
   call s:notify('textDocument/didOpen', {'textDocument': {
         \ 'uri': s:uri(a:buffer), 'languageId': s:language(a:buffer), 'version': 1, 'text': s:text(a:buffer),
         \ }})
@@ -45,8 +50,9 @@ endfunction
 
 function! hyades#client#detach(buffer) abort
   if has('nvim') || !has_key(s:buffers, a:buffer) | return | endif
-  call listener_remove(remove(s:buffers, a:buffer).listener)
-  call s:notify('textDocument/didClose', {'textDocument': {'uri': s:uri(a:buffer)}})
+  let state = remove(s:buffers, a:buffer)
+  call listener_remove(state.listener)
+  call s:notify('textDocument/didClose', {'textDocument': {'uri': state.uri}})
 endfunction
 
 function! hyades#client#saved(buffer) abort
@@ -87,7 +93,7 @@ function! s:language(buffer) abort
 endfunction
 
 function! s:uri(buffer) abort
-  return s:path_uri(fnamemodify(bufname(a:buffer), ':p'))
+  return s:buffers[a:buffer].uri
 endfunction
 
 function! s:path_uri(path) abort
