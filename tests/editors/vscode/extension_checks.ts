@@ -95,11 +95,6 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
       await page.keyboard.type("(1");
       await page.locator(".statusbar-item", { hasText: "Hyades error" }).waitFor();
     });
-  } catch (error) {
-    const picture = await Deno.makeTempFile({ suffix: ".png" });
-    await page.screenshot({ path: picture });
-    console.error(`What was on the screen: ${picture}`);
-    throw error;
   } finally {
     await browser.close();
     await Deno.remove(folder, { recursive: true });
@@ -120,7 +115,10 @@ async function ghost(page: Page, text: string): Promise<void> {
     const parts = await page.locator(".ghost-text-decoration").allTextContents();
     shown = parts.join("").replaceAll("\u00a0", " ");
   }
-  assert.equal(shown, text);
+  if (shown === text) return;
+  const picture = await Deno.makeTempFile({ suffix: ".png" });
+  await page.screenshot({ path: picture });
+  assert.equal(shown, text, `on the screen: ${picture}`);
 }
 
 /** Saves, and waits until the file has this text. */
