@@ -72,7 +72,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
       architecture: modelType,
       network,
       tensors: weights,
-      numParameters: countParameters(network.graph),
+      numParameters: countParameters(network.graph, weights),
       weightBytes: tensors.numBytes,
       eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id) ?? DEFAULT_EOS,
       suppressedTokens: suppressedTokens(tokenizerJson, network.vocabSize, generation.suppress_tokens ?? []),

@@ -26,9 +26,10 @@ export interface Architecture {
   build(config: unknown, source: TensorSource): Network;
 }
 
-/** Elements of all weights, a tied head counted once. */
-export function countParameters(graph: Graph): number {
-  return weightsOf(graph).reduce((sum, { ref }) => sum + ref.shape.reduce((a, b) => a * b, 1), 0);
+/** Elements of all weights, a tied head counted once; what `source` computes from the configuration is none. */
+export function countParameters(graph: Graph, source?: TensorSource): number {
+  return weightsOf(graph).filter(({ ref }) => source?.computedFrom?.(ref.name) !== "config")
+    .reduce((sum, { ref }) => sum + ref.shape.reduce((a, b) => a * b, 1), 0);
 }
 
 /** @throws {TypeError} naming the first weight that the source lacks or has in another shape */

@@ -32,6 +32,8 @@ export const PARITY_CASES: readonly ParityCase[] = [
   fixture("mha-d80-untied-int8", "int8"),
   fixture("qwen2-gqa-f32", "f32"),
   { ...fixture("qwen2-mqa-untied-bf16", "bf16"), kvType: "f32" },
+  fixture("starcoder2-gqa-window-f32", "f32"),
+  { ...fixture("starcoder2-mqa-untied-bf16", "bf16"), kvType: "f32" },
   {
     name: "hyades-starcoder-31m",
     modelDir: fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url)),
