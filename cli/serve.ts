@@ -8,6 +8,7 @@ import { createApp } from "../routes/app.ts";
 import { Drain } from "../routes/drain.ts";
 import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
 import { Log } from "../routes/log.ts";
+import { findModel } from "./find_model.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
@@ -36,7 +37,7 @@ export function serveCommand(): Command {
 async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
   const apiKeys = readApiKeys(flags);
   refusePublicWithoutKey(flags, apiKeys.length);
-  await using engine = new WorkerEngine(engineOptions(flags));
+  await using engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
   const log = new Log({ level: flags.logLevel });
   const drain = new Drain();
   const app = createApp(engine, {

@@ -3,7 +3,8 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Deadlines } from "../engine/deadlines.ts";
 import { type ApiKey, bareKeys, parseApiKeys } from "../routes/api_keys.ts";
 import { LOG_LEVELS, type LogLevel } from "../routes/log.ts";
-import { callersPath, parseBytes, parsePositive, parseWhole } from "./model_options.ts";
+import { callersPath } from "./callers_path.ts";
+import { parseBytes, parsePositive, parseWhole } from "./model_options.ts";
 
 export interface ServeFlags {
   readonly host: string;

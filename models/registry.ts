@@ -7,7 +7,8 @@ import { qwen2 } from "./qwen2.ts";
 import { starcoder2 } from "./starcoder2.ts";
 import { stripedHyena } from "./striped_hyena_network.ts";
 
-const architectures: readonly Architecture[] = [
+/** All that are served. */
+export const architectures: readonly Architecture[] = [
   gptBigCode,
   starcoder2,
   qwen2,
