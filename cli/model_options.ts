@@ -50,7 +50,7 @@ export function addModelOptions(
     .addOption(
       new Option(
         "--model <model>",
-        "model folder (config.json, tokenizer.json, safetensors), or what was pulled, as org/name",
+        "model folder (config.json, tokenizer.json, safetensors), GGUF file, or what was pulled, as org/name",
       )
         .default(DEFAULT_MODEL_DIR, `the embedded ${folderName(DEFAULT_MODEL_DIR)}`),
     )

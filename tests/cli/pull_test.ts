@@ -1,5 +1,5 @@
 // `pull`, `serve --model org/name` and `models` as their own processes, against a stand-in for the hub.
-import { equal, match } from "node:assert/strict";
+import { deepStrictEqual, equal, match } from "node:assert/strict";
 import { join } from "std/path/mod.js";
 import { FakeHub } from "../models/hub/fake_hub.ts";
 import { PARITY_CASES } from "../models/parity_cases.ts";
@@ -34,6 +34,12 @@ Deno.test("A model that was pulled is listed, served by its name without a netwo
       /^org\/tiny: 5 files, .* downloaded\. Serve it: deno task serve --model org\/tiny$/m,
     );
     match((await hyades(["pull", "org/tiny"], env)).stdout, /all of it was there/);
+    const quantised = new Map([[
+      "tiny-q8_0.gguf",
+      await Deno.readFile("tests/fixtures/gguf/starcoder-q8_0.gguf"),
+    ]]);
+    hub.repos.set("org/tiny-GGUF", { commit: COMMIT, files: quantised });
+    equal((await hyades(["pull", "org/tiny-GGUF"], env)).code, 0);
     const refused = await hyades(["pull", "org/other"], env);
     equal(refused.code, 1);
     match(refused.stderr, /^error: Cannot pull org\/other: there is no such repository at http/m);
@@ -41,13 +47,22 @@ Deno.test("A model that was pulled is listed, served by its name without a netwo
 
     match(
       (await hyades(["models"], env)).stdout,
-      /^org\/tiny {2}[\d.]+ kB {2}starcoder2 {2}\d{4}-\d\d-\d\d$/m,
+      /^org\/tiny +[\d.]+ kB {2}starcoder2 {2}\d{4}-\d\d-\d\d$/m,
     );
     {
       await using server = await startServer(["--model", "org/tiny"], env);
       const { data } = await (await fetch(server.url("/v1/models"))).json();
       equal(data[0].id, "org/tiny");
     }
+    {
+      await using server = await startServer(["--model", "org/tiny-GGUF"], env);
+      const body = JSON.stringify({ model: "org/tiny-GGUF", prompt: "abc", max_tokens: 3 });
+      const headers = { "content-type": "application/json" };
+      const reply = await (await fetch(server.url("/v1/completions"), { method: "POST", headers, body }))
+        .json();
+      deepStrictEqual([reply.usage.prompt_tokens, reply.usage.completion_tokens], [3, 3]);
+    }
+    match((await hyades(["models", "remove", "org/tiny-GGUF"], env)).stdout, /deleted/);
     match((await hyades(["models", "remove", "org/tiny"], env)).stdout, /^org\/tiny: .* deleted$/m);
     match((await hyades(["models"], env)).stderr, /No models were pulled/);
     const gone = await hyades(["models", "remove", "org/tiny"], env);
