@@ -16,7 +16,7 @@ import type { RunnerSizes } from "./step_limits.ts";
 const GIB = 2 ** 30;
 
 /** Defaults per backend; a GPU's step is bound by reading weights until some hundred rows, a CPU's by arithmetic. */
-const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
+export const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
   gpu: { kvBytes: 2 * GIB, maxBatchTokens: 2048, maxSequences: 64 },
   cpu: { kvBytes: GIB / 2, maxBatchTokens: 256, maxSequences: 16 },
 };
@@ -29,7 +29,7 @@ export async function loadModel(
   options: LoadOptions,
   onProgress: OnProgress = () => {},
 ): Promise<LoadedModel> {
-  using checkpoint = await open(options.modelDir);
+  using checkpoint = await openModel(options.modelDir);
   const gpu = await chooseBackend(options.device, {
     profile: options.profile ?? "fast",
     ...(options.maxBindingBytes !== undefined && { maxBindingBytes: options.maxBindingBytes }),
@@ -55,7 +55,7 @@ export async function loadModel(
 }
 
 /** A model folder, or a GGUF file. */
-async function open(model: string): Promise<Checkpoint> {
+export async function openModel(model: string): Promise<Checkpoint> {
   return isGgufPath(model) ? await openGgufCheckpoint(model) : await openCheckpoint(model);
 }
 

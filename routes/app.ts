@@ -7,6 +7,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
+import { type ModelChoice, SingleModel } from "../engine/model_choice.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
 import { Drain, refuseWhileDraining } from "./drain.ts";
@@ -26,6 +27,8 @@ import { ServerMetrics } from "./server_metrics.ts";
 import { traceExchanges } from "./tracing.ts";
 
 export interface AppOptions {
+  /** Where there are several; the engine is its primary. */
+  readonly models?: ModelChoice;
   /** Keys of which a request must show one; none means that everybody may pass. */
   readonly apiKeys: readonly ApiKey[];
   /** Largest request body, bytes. Default 8 MiB. */
@@ -69,6 +72,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
     deadlines: options.deadlines ?? {},
     report,
   };
+  const models = options.models ?? new SingleModel(engine);
   const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
@@ -82,12 +86,12 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.use(requireApiKey(apiKeys));
   app.use(refuseWhileDraining(drain));
   app.use(limitKeys(limits));
-  app.route("/", openAiCompletions(engine, routeOptions));
-  app.route("/", openAiModels(engine));
+  app.route("/", openAiCompletions(models, routeOptions));
+  app.route("/", openAiModels(models));
   app.route("/", llamaInfill(engine, routeOptions));
   app.route("/", llamaSlots(engine, { showPrompts }));
   app.route("/", metricsRoute(engine, metrics));
-  app.route("/", health(engine, drain));
+  app.route("/", health(models, drain));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;
 }

@@ -2,6 +2,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Engine } from "../engine/engine.ts";
+import type { ModelChoice } from "../engine/model_choice.ts";
 import { errorBody, explain, HttpProblem } from "./errors.ts";
 import { awaitFirstToken, clientSignal, generate, type PromptEvent } from "./generation.ts";
 import { readJson } from "./json_body.ts";
@@ -18,11 +19,11 @@ import type { RouteOptions } from "./route_options.ts";
 import { standingOf, type Wish } from "./standing.ts";
 import { eventStream, type Frame } from "./sse.ts";
 
-export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function openAiCompletions(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/v1/completions", async (c) => {
     const body = await readJson(c, completionRequest, options);
-    requireServedModel(engine, body.model);
+    const engine = await requireModel(models, body.model, c.req.raw.signal);
     return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
   });
   documentRoute(app, {
@@ -39,13 +40,25 @@ export function openAiCompletions(engine: Engine, options: RouteOptions): OpenAP
   return app;
 }
 
-/** @throws {HttpProblem} the client names a model that is not the served one */
-export function requireServedModel(engine: Engine, id: string | undefined): void {
-  const served = engine.model.id;
-  if (id === undefined || id === "" || id === served) return;
-  throw new HttpProblem(
+/**
+ * The engine of the model that a client names, loaded.
+ * @throws {HttpProblem} there is no such model
+ */
+export async function requireModel(
+  models: ModelChoice,
+  id: string | undefined,
+  signal?: AbortSignal,
+): Promise<Engine> {
+  const engine = await models.choose(id, signal);
+  if (engine) return engine;
+  throw unknownModel(models, id!);
+}
+
+export function unknownModel(models: ModelChoice, id: string): HttpProblem {
+  const served = models.list().map((model) => `"${model.id}"`).join(", ");
+  return new HttpProblem(
     "notFound",
-    `The model "${id.slice(0, 200)}" does not exist: this server has "${served}"`,
+    `The model "${id.slice(0, 200)}" does not exist: this server has ${served}`,
     {
       param: "model",
       code: "model_not_found",

@@ -1,8 +1,8 @@
-// GET /v1/models and /v1/models/{id}: the one model that is served, in OpenAI's list form, with the additions that
+// GET /v1/models and /v1/models/{id}: the models that are served, loaded or not, in OpenAI's list form, with the additions that
 // clients of vLLM (max_model_len) and llama.cpp (meta) read.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../engine/engine.ts";
-import { requireServedModel } from "./openai_completions.ts";
+import type { ListedModel, ModelChoice } from "../engine/model_choice.ts";
+import { unknownModel } from "./openai_completions.ts";
 import { documentRoute } from "./openapi.ts";
 
 const modelItem = z.object({
@@ -16,16 +16,20 @@ const modelItem = z.object({
 
 const modelList = z.object({ object: z.literal("list"), data: z.array(modelItem) }).openapi("ModelList");
 
-export function openAiModels(engine: Engine): OpenAPIHono {
+export function openAiModels(models: ModelChoice): OpenAPIHono {
   const app = new OpenAPIHono();
   const created = Math.floor(Date.now() / 1000);
-  app.get("/v1/models", (c) => c.json({ object: "list", data: [toItem(engine.model, created)] }));
+  app.get(
+    "/v1/models",
+    (c) => c.json({ object: "list", data: models.list().map((model) => toItem(model, created)) }),
+  );
   // Ids may hold slashes, as on the Hugging Face hub.
   app.get("/v1/models/:id{.+}", (c) => {
-    requireServedModel(engine, c.req.param("id"));
-    return c.json(toItem(engine.model, created));
+    const id = c.req.param("id"), found = models.list().find((model) => model.id === id);
+    if (!found) throw unknownModel(models, id);
+    return c.json(toItem(found, created));
   });
-  documentRoute(app, { method: "get", path: "/v1/models", summary: "The served model", reply: modelList });
+  documentRoute(app, { method: "get", path: "/v1/models", summary: "The served models", reply: modelList });
   documentRoute(app, {
     method: "get",
     path: "/v1/models/{id}",
@@ -36,7 +40,7 @@ export function openAiModels(engine: Engine): OpenAPIHono {
   return app;
 }
 
-function toItem(model: ModelInfo, created: number): z.output<typeof modelItem> {
+function toItem(model: ListedModel, created: number): z.output<typeof modelItem> {
   return {
     id: model.id,
     object: "model",
