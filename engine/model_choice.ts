@@ -25,6 +25,8 @@ export interface ModelChoice {
   /** @throws {EngineUnavailableError} while what there is to know is not known yet */
   list(): readonly ListedModel[];
   statuses(): readonly ModelStatus[];
+  /** Engines whose models are in memory. */
+  loaded(): readonly Engine[];
   /**
    * The engine of a name, its model loaded so that `model` can be read; undefined where there is none of this name. No
    * name, or an empty one, is the primary's.
@@ -49,6 +51,10 @@ export class SingleModel implements ModelChoice, AsyncDisposable {
   statuses(): readonly ModelStatus[] {
     const { state } = this.primary;
     return state.phase === "ready" ? [{ id: this.primary.model.id, phase: "ready", users: 0 }] : [];
+  }
+
+  loaded(): readonly Engine[] {
+    return [this.primary];
   }
 
   // deno-lint-ignore require-await -- so that what it throws is the promise's

@@ -63,6 +63,11 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     });
   }
 
+  loaded(): readonly Engine[] {
+    const slots = this.#slots.filter(({ engine, info }) => engine && info);
+    return slots.map(({ model: { listed } }) => this.#engines.get(listed.id)!);
+  }
+
   async choose(name: string | undefined, signal?: AbortSignal): Promise<Engine | undefined> {
     const engine = name ? this.#engines.get(name) : this.primary;
     await engine?.load(signal);

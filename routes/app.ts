@@ -90,7 +90,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.route("/", openAiModels(models));
   app.route("/", llamaInfill(engine, routeOptions));
   app.route("/", llamaSlots(engine, { showPrompts }));
-  app.route("/", metricsRoute(engine, metrics));
+  app.route("/", metricsRoute(models, metrics));
   app.route("/", health(models, drain));
   serveReference(app, { version, secured: apiKeys.length > 0 });
   return app;

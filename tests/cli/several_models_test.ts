@@ -63,6 +63,19 @@ Deno.test("serve loads models when requests name them, and evicts idle ones to k
     /^404 model_not_found: The model "gpt-4" does not exist: this server has "mqa-d40-f32", "starcoder2-gqa-window-f32", "qwen2-q8_0"$/,
   );
 
+  const metrics = await (await fetch(server.url("/metrics"))).text();
+  const modelsOf = (name: string) =>
+    [...metrics.matchAll(new RegExp(`^vllm:${name}\\{.*model_name="([^"]*)".*\\} (\\d+)$`, "gm"))].map((
+      [, model, count],
+    ) => `${model} ${count}`);
+  // Of what is loaded the engines tell; of requests what was served, whatever has become of the model.
+  deepStrictEqual(modelsOf("num_requests_running").sort(), ["mqa-d40-f32 0", "qwen2-q8_0 0"]);
+  deepStrictEqual(modelsOf("e2e_request_latency_seconds_count").sort(), [
+    "mqa-d40-f32 2",
+    "qwen2-q8_0 1",
+    "starcoder2-gqa-window-f32 1",
+  ]);
+
   const events = server.printed().split("\n").filter((line) => line.includes('"event":"model ')).map(
     (line) => {
       const { event, model } = JSON.parse(line);
