@@ -26,10 +26,11 @@ export interface Architecture {
   build(config: unknown, source: TensorSource): Network;
 }
 
-/** Elements of all weights, a tied head counted once; what `source` computes from the configuration is none. */
+/** Elements of all weights, a tied head counted once; of what `source` computes, those that it is computed from. */
 export function countParameters(graph: Graph, source?: TensorSource): number {
-  return weightsOf(graph).filter(({ ref }) => source?.computedFrom?.(ref.name) !== "config")
-    .reduce((sum, { ref }) => sum + ref.shape.reduce((a, b) => a * b, 1), 0);
+  const stored = weightsOf(graph).flatMap(({ ref }) => source?.computedFrom?.(ref.name) ?? [ref]);
+  const byName = new Map(stored.map((ref) => [ref.name, ref.shape.reduce((a, b) => a * b, 1)]));
+  return byName.values().reduce((sum, count) => sum + count, 0);
 }
 
 /** @throws {TypeError} naming the first weight that the source lacks or has in another shape */
