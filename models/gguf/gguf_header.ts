@@ -80,7 +80,12 @@ async function parse(path: string): ReturnType<GgufLibrary["gguf"]> {
   using file = await RangedFile.open(path);
   try {
     // In a worker the library takes itself to be in a browser and opens no files, so it is given ranges of this one.
-    return await library.gguf("https://local.invalid/", { fetch: (_, init) => readRange(file, init) });
+    const header = await library.gguf("https://local.invalid/", {
+      fetch: (_, init) => readRange(file, init),
+    });
+    // What it reads past the end are zeros.
+    if (header.tensorDataOffset > BigInt(file.size)) throw new RangeError("it ends within its header");
+    return header;
   } catch (error) {
     throw new SyntaxError(
       `Cannot load model: "${path}" must be a GGUF file: ${error instanceof Error ? error.message : error}`,
@@ -95,7 +100,7 @@ async function readRange(file: RangedFile, init?: RequestInit): Promise<Response
   const [, start, last] = /^bytes=(\d+)-(\d+)$/.exec(new Headers(init?.headers).get("range") ?? "")!.map(
     Number,
   );
-  if (start > file.size + MOST_PAST_END) throw new RangeError("the file ends within its header");
+  if (start > file.size + MOST_PAST_END) throw new RangeError("it ends within its header");
   const first = Math.min(start, file.size), end = Math.min(last + 1, file.size);
   const headers = { "content-range": `bytes ${start}-${last}/${file.size}` };
   return new Response(await file.read(first, end - first), { status: 206, headers });
