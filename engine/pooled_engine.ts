@@ -22,8 +22,8 @@ export class PooledEngine implements Engine {
 
   /** Also of a model that had to give way. */
   get model(): ModelInfo {
-    const { info } = this.#slot;
-    if (info) return info;
+    const { info, engine } = this.#slot;
+    if (info ?? engine) return info ?? engine!.model;
     throw new EngineUnavailableError("The model is still loading; try again shortly", "loading", 2);
   }
 
