@@ -1,0 +1,95 @@
+// `serve` with several models, as its own process: loaded when they are named, evicted when there is no room.
+import { deepStrictEqual, equal, match } from "node:assert/strict";
+import { modelFacts } from "../../models/model_facts.ts";
+import { startServer } from "./running_server.ts";
+
+const FIRST = "tests/fixtures/checkpoints/mqa-d40-f32",
+  SECOND = "tests/fixtures/checkpoints/starcoder2-gqa-window-f32";
+const THIRD = "tests/fixtures/gguf/qwen2-q8_0.gguf";
+const KV = 2 ** 22;
+
+Deno.test("serve loads models when requests name them, and evicts idle ones to keep within --models-memory", async () => {
+  const sizes = await Promise.all(
+    [FIRST, SECOND, THIRD].map(async (modelDir) =>
+      (await modelFacts({ modelDir, device: "cpu", kvBytes: KV })).memory.cpu
+    ),
+  );
+  // Any two of them, but not all three.
+  const memory = String(sizes.reduce((a, b) => a + b) - 1);
+  const flags = [
+    "--also",
+    SECOND,
+    "--also",
+    THIRD,
+    "--models-memory",
+    memory,
+    "--kv-memory",
+    `${KV}`,
+    "--log-level",
+    "info",
+  ];
+  await using server = await startServer(flags);
+  const get = async (path: string) => await (await fetch(server.url(path))).json();
+  const complete = async (model: string | undefined) => {
+    const body = JSON.stringify({ ...(model !== undefined && { model }), prompt: "abc", max_tokens: 2 });
+    const headers = { "content-type": "application/json" };
+    const reply = await fetch(server.url("/v1/completions"), { method: "POST", headers, body });
+    const json = await reply.json();
+    return reply.status === 200 ? json.model : `${reply.status} ${json.error.code}: ${json.error.message}`;
+  };
+  const phases = async () => {
+    const { status, model, models } = await get("/readyz");
+    deepStrictEqual([status, model], ["ready", "mqa-d40-f32"]);
+    return models.map((each: { phase: string; users: number }) => `${each.phase} ${each.users}`);
+  };
+
+  const { data } = await get("/v1/models");
+  deepStrictEqual(
+    data.map((item: { id: string; meta: { n_params: number } }) => [item.id, item.meta.n_params > 1e5]),
+    [["mqa-d40-f32", true], ["starcoder2-gqa-window-f32", true], ["qwen2-q8_0", true]],
+  );
+  equal((await get("/v1/models/qwen2-q8_0")).max_model_len, 192);
+  deepStrictEqual(await phases(), ["ready 0", "unloaded 0", "unloaded 0"]);
+
+  equal(await complete(undefined), "mqa-d40-f32");
+  equal(await complete("starcoder2-gqa-window-f32"), "starcoder2-gqa-window-f32");
+  deepStrictEqual(await phases(), ["ready 0", "ready 0", "unloaded 0"]);
+  equal(await complete("qwen2-q8_0"), "qwen2-q8_0");
+  deepStrictEqual(await phases(), ["unloaded 0", "ready 0", "ready 0"]);
+  equal(await complete(""), "mqa-d40-f32");
+  deepStrictEqual(await phases(), ["ready 0", "unloaded 0", "ready 0"]);
+  match(
+    await complete("gpt-4"),
+    /^404 model_not_found: The model "gpt-4" does not exist: this server has "mqa-d40-f32", "starcoder2-gqa-window-f32", "qwen2-q8_0"$/,
+  );
+
+  const metrics = await (await fetch(server.url("/metrics"))).text();
+  const modelsOf = (name: string) =>
+    [...metrics.matchAll(new RegExp(`^vllm:${name}\\{.*model_name="([^"]*)".*\\} (\\d+)$`, "gm"))].map((
+      [, model, count],
+    ) => `${model} ${count}`);
+  // Of what is loaded the engines tell; of requests what was served, whatever has become of the model.
+  deepStrictEqual(modelsOf("num_requests_running").sort(), ["mqa-d40-f32 0", "qwen2-q8_0 0"]);
+  deepStrictEqual(modelsOf("e2e_request_latency_seconds_count").sort(), [
+    "mqa-d40-f32 2",
+    "qwen2-q8_0 1",
+    "starcoder2-gqa-window-f32 1",
+  ]);
+
+  const events = server.printed().split("\n").filter((line) => line.includes('"event":"model ')).map(
+    (line) => {
+      const { event, model } = JSON.parse(line);
+      return `${event} ${model}`;
+    },
+  );
+  deepStrictEqual(events.slice(2), [
+    "model loading starcoder2-gqa-window-f32",
+    "model loaded starcoder2-gqa-window-f32",
+    "model evicted mqa-d40-f32",
+    "model loading qwen2-q8_0",
+    "model loaded qwen2-q8_0",
+    "model evicted starcoder2-gqa-window-f32",
+    "model loading mqa-d40-f32",
+    "model loaded mqa-d40-f32",
+  ]);
+});
