@@ -1,5 +1,5 @@
 // `serve` with several models, as its own process: loaded when they are named, evicted when there is no room.
-import { deepStrictEqual, equal, match } from "node:assert/strict";
+import { deepStrictEqual, equal, match, ok } from "node:assert/strict";
 import { modelFacts } from "../../models/model_facts.ts";
 import { startServer } from "./running_server.ts";
 
@@ -92,4 +92,107 @@ Deno.test("serve loads models when requests name them, and evicts idle ones to k
     "model loading mqa-d40-f32",
     "model loaded mqa-d40-f32",
   ]);
+});
+
+const PROMPT = "def add(a, b):\n", SUFFIX = "\n# end\n";
+
+/** By dialect: the completion of PROMPT alone, and between PROMPT and SUFFIX, where a dialect has its own field for it. */
+const DIALECTS: readonly {
+  readonly path: (model: string) => string;
+  readonly body: (model: string) => Record<string, unknown>;
+  readonly suffix?: Record<string, unknown>;
+  // deno-lint-ignore no-explicit-any -- the reply's JSON
+  readonly text: (reply: any) => string;
+}[] = [
+  {
+    path: () => "/v1/completions",
+    body: (model) => ({ model, prompt: PROMPT, max_tokens: 8, temperature: 0 }),
+    suffix: { suffix: SUFFIX },
+    text: ({ choices }) => choices[0].text,
+  },
+  {
+    path: () => "/v1/fim/completions",
+    body: (model) => ({ model, prompt: PROMPT, max_tokens: 8, temperature: 0 }),
+    suffix: { suffix: SUFFIX },
+    text: ({ choices }) => choices[0].message.content,
+  },
+  {
+    path: () => "/completion",
+    body: (model) => ({ model, prompt: PROMPT, n_predict: 8, temperature: 0 }),
+    text: ({ content }) => content,
+  },
+  {
+    path: () => "/infill",
+    body: (model) => ({ model, input_prefix: PROMPT, input_suffix: "", n_predict: 8, temperature: 0 }),
+    suffix: { input_suffix: SUFFIX },
+    text: ({ content }) => content,
+  },
+  {
+    path: (model) => model === "" ? "/" : `/models/${model}`,
+    body: () => ({ inputs: PROMPT, parameters: { max_new_tokens: 8 } }),
+    text: ([{ generated_text }]) => generated_text,
+  },
+  {
+    path: () => "/api/generate",
+    body: (model) => ({
+      model: model && `${model}:latest`,
+      prompt: PROMPT,
+      stream: false,
+      options: { num_predict: 8, temperature: 0 },
+    }),
+    suffix: { suffix: SUFFIX },
+    text: ({ response }) => response,
+  },
+];
+
+Deno.test("serve has the same two models in every dialect", async () => {
+  await using server = await startServer(["--also", SECOND, "--kv-memory", `${KV}`]);
+  const send = async (path: string, body?: unknown) => {
+    const reply = await fetch(
+      server.url(path),
+      body === undefined
+        ? {}
+        : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) },
+    );
+    const json = await reply.json();
+    equal(reply.status, 200, JSON.stringify(json));
+    return json;
+  };
+  // Before the second is loaded Ollama's clients see what it can.
+  const shown = await send("/api/show", { model: "starcoder2-gqa-window-f32" });
+  deepStrictEqual(shown.capabilities, ["completion", "insert"]);
+  equal(shown.details.family, "starcoder2");
+  equal((await send("/api/ps")).models.length, 1);
+  const { models } = await send("/readyz");
+  equal(models[1].phase, "unloaded");
+
+  const texts = async (model: string) => {
+    const [continued, filledIn] = await Promise.all([false, true].map((infill) =>
+      Promise.all(
+        DIALECTS.filter(({ suffix, path }) =>
+          infill ? suffix : path("") !== "/infill" && !/fim/.test(path(""))
+        )
+          .map(async ({ path, body, suffix, text }) =>
+            text(await send(path(model), { ...body(model), ...(infill && suffix) }))
+          ),
+      )
+    ));
+    for (const same of [continued, filledIn]) {
+      ok(same.length >= 4);
+      deepStrictEqual(same, Array(same.length).fill(same[0]), model);
+    }
+    return [continued[0], filledIn[0]];
+  };
+  const [unnamed, first, second] = [
+    await texts(""),
+    await texts("mqa-d40-f32"),
+    await texts("starcoder2-gqa-window-f32"),
+  ];
+  deepStrictEqual(unnamed, first);
+  ok(first.every((text, i) => text !== second[i]), `${first} and ${second}`);
+  equal((await send("/api/ps")).models.length, 2);
+  // What a model that is loaded says of itself is what its files said before.
+  deepStrictEqual(await send("/api/show", { model: "starcoder2-gqa-window-f32" }), shown);
+  // What the playground and the language server take for the served one.
+  equal((await send("/v1/models")).data[0].id, "mqa-d40-f32");
 });
