@@ -59,13 +59,18 @@ export class GpuRunner implements ModelRunner {
       ];
       const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + bytes * BLOCK_SIZE, 0);
       const { maxBindingBytes } = gpu.caps;
-      const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));
+      const room = {
+        maxBlocks: Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE)),
+        maxStateSlots: Math.floor(
+          maxBindingBytes / Math.max(...graph.stateLayers.map(({ floats }) => 4 * floats), 1),
+        ),
+      };
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,
         stateBytes: stateBytesOf(graph),
       };
-      const limits = stepLimits(options, model, maxBlocks);
+      const limits = stepLimits(options, model, room);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,
