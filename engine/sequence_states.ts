@@ -82,18 +82,28 @@ export class SequenceStates {
   }
 
   /**
-   * Takes a sequence's slots away. The state that it has got to is kept, if no step is changing it.
+   * Takes a sequence's slots away. The state that it has got to is kept, or will get to with the steps under way: whoever
+   * goes on from there does so in a later one.
    * @param isTrusted false: nobody knows what its slot holds
    */
   release(sequence: Sequence, isTrusted: boolean) {
-    const { heldState, numComputed, lastCached } = sequence;
+    const { heldState } = sequence;
     if (!heldState) return;
-    const { slot, beforeDrafts, unrecorded, reached } = heldState;
+    const { slot, beforeDrafts, reached } = heldState;
+    const isKnown = isTrusted && beforeDrafts === undefined && reached <= sequence.numTokens;
+    if (isKnown && reached > sequence.numComputed) this.#recordUnderWay(sequence, reached);
+    const { unrecorded } = heldState;
     for (const other of [beforeDrafts, unrecorded?.slot]) if (other !== undefined) this.#states.free(other);
-    if (isTrusted && numComputed > 0 && reached === numComputed) {
-      this.#cache.keepState(lastCached, numComputed, slot);
-    } else this.#states.free(slot);
+    if (isKnown && reached > 0) this.#cache.keepState(sequence.lastCached, reached, slot);
+    else this.#states.free(slot);
     sequence.heldState = undefined;
+  }
+
+  #recordUnderWay(sequence: Sequence, end: number) {
+    const { cacheSpace, lastCached, blockTable } = sequence;
+    sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, end, blockTable);
+    sequence.numComputed = end;
+    this.record(sequence);
   }
 
   /** Of all who run. */
