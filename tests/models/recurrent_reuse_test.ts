@@ -85,7 +85,7 @@ function assertSame(actual: readonly Token[], expected: readonly Token[], tie: n
   strictEqual(actual.length, expected.length);
   const first = expected.findIndex(({ id }, k) => id !== actual[k].id);
   for (const [k, { logprob }] of expected.slice(0, first < 0 ? expected.length : first).entries()) {
-    ok(Math.abs(logprob!.logprob - actual[k].logprob!.logprob) < tie, `token ${k}`);
+    ok(Math.abs(logprob!.logprob! - actual[k].logprob!.logprob!) < tie, `token ${k}`);
   }
   if (first < 0) return;
   const [best, second] = expected[first].logprob!.top;
