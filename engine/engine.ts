@@ -27,8 +27,8 @@ export interface ModelInfo {
   };
   readonly eosTokenId: number;
   /**
-   * Of models with recurrent layers: slots for what these keep of a sequence, and bytes of each. No prompt finds its
-   * beginning computed then, and nothing is drafted.
+   * Of models with recurrent layers: slots for what these keep of a sequence, those for states from which others go on
+   * included, and bytes of each.
    */
   readonly states?: { readonly numSlots: number; readonly bytes: number };
 }
@@ -51,6 +51,8 @@ export interface EngineStats extends StepCounts {
   /** Slots for the states of recurrent layers, and those that no sequence holds; 0 for models without. */
   readonly totalStateSlots: number;
   readonly freeStateSlots: number;
+  /** Those of the free ones with a state for later requests, until somebody needs the slot. */
+  readonly stateSnapshots: number;
   /** Blocks in host memory, brought back when a request needs them. */
   readonly parkedBlocks: number;
   /** Blocks that host memory has slots for. */
