@@ -1,13 +1,13 @@
 // What README.md and docs/api.md say that requests give is what they give: every curl in them, on the default model.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { readPlace } from "../../cli/complete.ts";
 import { GRAMMAR_LIBRARY } from "../../engine/grammar.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const MODEL_DIR = fileURLToPath(new URL("weights/hyades-starcoder-31m", ROOT));
 
 interface Example {
   readonly path: string;
@@ -34,8 +34,8 @@ function examplesIn(markdown: string): Example[] {
 const readDoc = (path: string) => Deno.readTextFile(new URL(path, ROOT));
 
 Deno.test("every request in README.md and docs/api.md is served, and gives what is said below it", async () => {
-  const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
-  await using engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load });
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
+  await using engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load });
   const app = createApp(engine, { apiKeys: [] });
   while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
   for (const [file, count] of [["README.md", 1], ["docs/api.md", 9]] as const) {
