@@ -88,10 +88,11 @@ const OFF_WITH_STATES = ["reuse of prompts", "drafts", "shared prompts of sample
 
 /** Two lines for a person, one more where features are off; where requests are logged, one for whatever reads the log. */
 function announce(engine: WorkerEngine, log: Log, url: string): void {
-  const { id, backend, adapter, contextLength, fim, states } = engine.model;
+  const { id, backend, adapter, contextLength, fim, states, longConvolutions } = engine.model;
   if (log.writes("info")) {
     const off = states && { stateSlots: states.numSlots, stateBytes: states.bytes, off: OFF_WITH_STATES };
-    return log.add("info", "listening", { url, model: id, backend, adapter, ...off });
+    const summed = longConvolutions && { longConvolutions };
+    return log.add("info", "listening", { url, model: id, backend, adapter, ...off, ...summed });
   }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
@@ -101,6 +102,13 @@ function announce(engine: WorkerEngine, log: Log, url: string): void {
       `Recurrent layers keep ${size} of each of ${states.numSlots} sequences; off: ${
         OFF_WITH_STATES.join(", ")
       } (docs/hyena_h3.md)`,
+    );
+  }
+  if (longConvolutions) {
+    console.error(
+      longConvolutions.form === "direct"
+        ? `Long convolutions are summed directly, for ${contextLength} tokens of context`
+        : `Long convolutions are summed online in windows of ${longConvolutions.window}, for ${contextLength} tokens of context`,
     );
   }
   console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);

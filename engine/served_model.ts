@@ -75,6 +75,7 @@ export class ServedModel {
       fim: { supported: this.#fim.tokens !== undefined, missing: this.#fim.missing },
       eosTokenId: this.#endOfText(loaded.eosTokenId),
       ...statesOf(loaded.runner),
+      ...(loaded.runner.longConvolutions && { longConvolutions: loaded.runner.longConvolutions }),
     };
   }
 

@@ -15,7 +15,7 @@ import {
   type TokenScore,
 } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
-import type { ModelRunner } from "./runner.ts";
+import type { LongConvolutions, ModelRunner } from "./runner.ts";
 import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface CpuRunnerOptions extends RunnerSizes {
@@ -37,6 +37,7 @@ export class CpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
   readonly stateBytes: number;
+  readonly longConvolutions?: LongConvolutions;
   readonly stepsInFlight = 1;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
@@ -57,6 +58,7 @@ export class CpuRunner implements ModelRunner {
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
+    if (graph.historyLayers.length > 0) this.longConvolutions = { form: "direct" };
   }
 
   /**

@@ -2,14 +2,16 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
 import { historyRowBytes } from "../kernels/convolution_history/history_layout.ts";
+import type { OnlineShape } from "../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
-import type { ModelRunner } from "./runner.ts";
-import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
+import { chooseOnline, type LongConvolutionForm, onlineBytes } from "./online_choice.ts";
+import type { LongConvolutions, ModelRunner } from "./runner.ts";
+import { leastBytes, type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface GpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
@@ -18,6 +20,8 @@ export interface GpuRunnerOptions extends RunnerSizes {
   readonly kvType: KvType;
   /** Use host memory only if moving a block is measured to be cheaper than computing it. */
   readonly measureParking?: boolean;
+  /** How long convolutions sum what earlier tokens add; undefined: as online_choice.ts has it. */
+  readonly longConvolutions?: LongConvolutionForm;
   /** Storage of float weights; as in the checkpoint when undefined. */
   readonly storage?: "f32" | "f16";
   readonly onProgress?: (done: number, total: number) => void;
@@ -43,6 +47,7 @@ export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
   readonly stateBytes: number;
+  readonly longConvolutions?: LongConvolutions;
   readonly #gpu: GpuDevice;
   readonly #plan: GpuPlan;
 
@@ -50,13 +55,14 @@ export class GpuRunner implements ModelRunner {
     gpu: GpuDevice,
     plan: GpuPlan,
     limits: StepLimits,
-    { kvBytesPerBlock, stateBytes }: ModelSizes,
+    { kvBytesPerBlock, stateBytes, online }: ModelSizes & { readonly online?: OnlineShape | null },
   ) {
     this.#gpu = gpu;
     this.#plan = plan;
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
+    if (online !== undefined) this.longConvolutions = longConvolutionsOf(online);
   }
 
   /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
@@ -73,16 +79,26 @@ export class GpuRunner implements ModelRunner {
         kvBytesPerBlock,
         stateBytes: stateBytesOf(graph),
       };
-      const limits = stepLimits(options, model, maxBlocks);
+      const online = gpu.profile === "fast"
+        ? chooseOnline(
+          graph,
+          { ...options, leastBytes: leastBytes(options, model) },
+          options.longConvolutions,
+        )
+        : undefined;
+      const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
+      const limits = stepLimits({ ...options, kvBytes }, model, maxBlocks);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,
         sampling: { suppressed: options.suppressed },
         ...(options.storage && { storage: options.storage }),
+        ...(online && { online }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       const measured = options.measureParking && limits.numHostBlocks !== 0;
-      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, model);
+      const sizes = { ...model, ...(graph.historyLayers.length > 0 && { online: online ?? null }) };
+      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, sizes);
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;
@@ -111,6 +127,10 @@ export class GpuRunner implements ModelRunner {
     this.#gpu[Symbol.dispose]();
     return Promise.resolve();
   }
+}
+
+function longConvolutionsOf(online: OnlineShape | null): LongConvolutions {
+  return online ? { form: "online", window: online.window } : { form: "direct" };
 }
 
 /** The limits without host memory where it does not pay. */

@@ -29,6 +29,14 @@ export function stateBytesOf({ stateLayers }: Graph): number {
   return stateLayers.reduce((sum, { floats }) => sum + 4 * floats, 0);
 }
 
+/** What one sequence of full context takes, and a state for each sequence that may run. */
+export function leastBytes(
+  { maxSequences }: RunnerSizes,
+  { contextLength, kvBytesPerBlock, stateBytes }: ModelSizes,
+): number {
+  return stateBytes * maxSequences + Math.ceil(contextLength / BLOCK_SIZE) * kvBytesPerBlock;
+}
+
 /**
  * A state for each sequence that may run comes first, blocks get what is left. Models with states have no host memory for
  * blocks: it is for what is cached, and nothing of theirs is.
@@ -42,11 +50,11 @@ export function stepLimits(
 ): StepLimits {
   const maxBlocksPerSequence = Math.ceil(model.contextLength / BLOCK_SIZE);
   const { kvBytesPerBlock, stateBytes } = model, allStates = stateBytes * sizes.maxSequences;
-  const leastBytes = allStates + maxBlocksPerSequence * kvBytesPerBlock;
-  if (sizes.kvBytes < leastBytes) {
+  const least = leastBytes(sizes, model);
+  if (sizes.kvBytes < least) {
     const states = allStates > 0 ? ` and the states of ${sizes.maxSequences} (--max-sequences)` : "";
     throw new RangeError(
-      `Cannot load model: --kv-memory must be at least ${leastBytes} bytes, ` +
+      `Cannot load model: --kv-memory must be at least ${least} bytes, ` +
         `one sequence of ${model.contextLength} tokens${states}, received ${sizes.kvBytes}`,
     );
   }

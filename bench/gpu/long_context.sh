@@ -38,7 +38,7 @@ part operators "${deno[@]}" bench/gpu/operators.ts --device "${PROVIDER:-dawn}" 
   --lengths "${lengths// /,}" --warm-up "$warm_up" --json "$out/ours.jsonl"
 part pytorch-operators "$python" bench/peers/pytorch_operators.py --width "$width" --lengths $lengths \
   --device "${PYTORCH_DEVICE:-cuda}"
-for family in ${FAMILIES:-h3 multi-head hyena-modal hyena-exact multi-query}; do
+for family in ${FAMILIES:-h3 multi-head hyena-modal hyena-online hyena-direct multi-query}; do
   part "generation-$family" "${deno[@]}" bench/gpu/generation.ts --device "${PROVIDER:-dawn}" --families "$family" \
     --width "$width" --layers "${LAYERS:-24}" --contexts "${contexts// /,}" --batches "${batches// /,}" \
     --memory "${MEMORY:-110}" --warm-up "$warm_up" --json "$out/ours.jsonl"

@@ -1,7 +1,7 @@
 // What of a long convolution is summed when, for sequences that get one token a step: squares of inputs by outputs that
 // cover every pair once. Within a window of positions squares of ever larger powers of two, whose inputs are then all
 // known; when a window begins, everything before it by everything in it. What is added up so for positions to come is kept
-// by state slot. Oncescu et al., "Flash Inference: Near Linear Time Inference for Long Convolution Sequence Models and
+// at a place of the sequence's own. Oncescu et al., "Flash Inference: Near Linear Time Inference for Long Convolution Sequence Models and
 // Beyond" (2024), section 3.1, with the largest squares cut off, which would need room for half of the text. Knows
 // positions and slots, no numbers that are summed.
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../step.ts";
@@ -25,8 +25,17 @@ export interface OnlineSum {
   readonly adds: boolean;
 }
 
-/** What a slot's sums stand for. */
+/** What a step needs to know. */
+export interface OnlineStep {
+  /** What is to be summed before its rows, in any order: no output stands in two of them. */
+  readonly sums: readonly OnlineSum[];
+  /** Of each sequence the place at which its sums are kept; anything where it has several rows. */
+  readonly places: Uint32Array;
+}
+
+/** What the sums at a place stand for. */
 interface Kept {
+  readonly place: number;
   /** A multiple of the square: those of all inputs before it that squares have covered by then. */
   readonly ready: number;
   /** The position after the last row. */
@@ -38,11 +47,15 @@ type Range = Omit<OnlineSum, "sequence">;
 export class OnlineSums {
   readonly #shape: OnlineShape;
   readonly #mostOutputs: number;
-  /** By state slot. */
+  /** By state slot; those used last come last. */
   readonly #kept = new Map<number, Kept>();
+  readonly #freePlaces: number[];
 
-  /** @throws {RangeError} when a window is no power of two of squares, or a square no whole blocks */
-  constructor(shape: OnlineShape, { maxBlocksPerSequence }: StepLimits) {
+  /**
+   * There are as many places as sequences in a step at most.
+   * @throws {RangeError} when a window is no power of two of squares, or a square no whole blocks
+   */
+  constructor(shape: OnlineShape, { maxBlocksPerSequence, maxSequences }: StepLimits) {
     const { window, square } = shape, squares = window / square;
     if (square % BLOCK_SIZE !== 0 || !Number.isInteger(Math.log2(squares)) || squares < 1) {
       throw new RangeError(
@@ -51,38 +64,61 @@ export class OnlineSums {
     }
     this.#shape = shape;
     this.#mostOutputs = maxBlocksPerSequence * BLOCK_SIZE;
+    this.#freePlaces = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }
 
   /**
-   * What a step has to sum before its rows, in any order: no output stands in two of them. Steps must be asked about in the
-   * order in which they run. A sequence that goes on in another slot, or in one that another had, brings its state
-   * there (`stateCopies`), or begins at position 0.
+   * Steps must be asked about in the order in which they run. A sequence that goes on in another slot, or in one that
+   * another had, brings its state there (`stateCopies`), or begins at position 0.
    */
-  before({ stateCopies = [], stateSlots, positions, queryStart, contextLengths }: StepBatch): OnlineSum[] {
-    for (const { to } of stateCopies) this.#kept.delete(to);
-    return [...contextLengths].flatMap((length, sequence) => {
+  before(batch: StepBatch): OnlineStep {
+    const { stateCopies = [], stateSlots, positions, queryStart, contextLengths } = batch;
+    for (const { to } of stateCopies) this.#forget(to);
+    const singles: { readonly sequence: number; readonly slot: number; readonly position: number }[] = [];
+    contextLengths.forEach((next, sequence) => {
       const rows = queryStart[sequence + 1] - queryStart[sequence];
-      if (rows === 0) return [];
+      if (rows === 0) return;
       const slot = stateSlots![sequence], position = positions[queryStart[sequence]];
       const kept = this.#keptFor(slot, position);
-      if (rows > 1) {
-        // Whoever gets several rows has them summed another way.
-        if (kept) this.#kept.set(slot, { ...kept, next: length });
-        else this.#kept.delete(slot);
-        return [];
-      }
-      const ready = position - position % this.#shape.square;
-      this.#kept.set(slot, { ready, next: length });
+      if (kept) this.#keep(slot, rows > 1 ? { ...kept, next } : kept);
+      else this.#forget(slot);
+      // Whoever gets several rows has them summed another way.
+      if (rows === 1) singles.push({ sequence, slot, position });
+    });
+    const places = new Uint32Array(contextLengths.length);
+    const sums = singles.flatMap(({ sequence, slot, position }) => {
+      const kept = this.#kept.get(slot), ready = position - position % this.#shape.square;
+      const place = places[sequence] = kept?.place ?? this.#takePlace();
+      this.#keep(slot, { place, ready, next: position + 1 });
       return this.#ranges(kept?.ready, ready)
         .map((range) => ({ sequence, ...range, endOutput: Math.min(range.endOutput, this.#mostOutputs) }))
         .filter(({ firstOutput, endOutput }) => firstOutput < endOutput);
     });
+    return { sums, places };
   }
 
   /** Undefined where what is kept is another sequence's, or knows inputs that are no longer the sequence's. */
   #keptFor(slot: number, position: number): Kept | undefined {
     const kept = this.#kept.get(slot);
     return kept && position > 0 && kept.ready <= position && position <= kept.next ? kept : undefined;
+  }
+
+  #keep(slot: number, kept: Kept): void {
+    this.#kept.delete(slot);
+    this.#kept.set(slot, kept);
+  }
+
+  #forget(slot: number): void {
+    const kept = this.#kept.get(slot);
+    if (!kept) return;
+    this.#kept.delete(slot);
+    this.#freePlaces.push(kept.place);
+  }
+
+  /** Where none is free, that of the slot that was used the longest ago: of none of this step's. */
+  #takePlace(): number {
+    if (this.#freePlaces.length === 0) this.#forget(this.#kept.keys().next().value!);
+    return this.#freePlaces.pop()!;
   }
 
   #ranges(from: number | undefined, ready: number): Range[] {

@@ -51,6 +51,30 @@ export const HISTORY_CASES: readonly ConvolutionHistoryCase[] = [
   history(2, 9000, [[8300, 4], [1, 1], [1, 1], [30, 1]], "input"),
 ];
 
+/** Through several windows of 128 positions, with chunks, and rows of others, in between. */
+const WINDOWS: Schedule = [
+  [370, 1, 120, 64],
+  ...Array.from({ length: 34 }, () => [1, 1, 1, 1]),
+  [1, 1, 40, 0],
+  [1, 0, 1, 30],
+  ...Array.from({ length: 20 }, (_, i) => [1, i % 9 > 0 ? 1 : 0, 1, i === 9 ? 17 : 1]),
+];
+
+/** For sums that are made online. */
+export const ONLINE_CASES: readonly ConvolutionHistoryCase[] = [
+  history(70, 600, WINDOWS, "gated"),
+  history(5, 100, WINDOWS, "input"),
+  history(3, 1, [[1], [1]], "input"),
+];
+
+/** Taps that take more bytes than all else: channels are divided. */
+export const DIVIDED_ONLINE_CASE = history(
+  70,
+  1200,
+  [[400], [400], [400], ...Array.from({ length: 20 }, () => [1])],
+  "gated",
+);
+
 /** Taps of more bytes than the inputs of as many tokens in f16: channels are divided. */
 export const DIVIDED_CASE = history(100, 1000, [[400], [400], [1], [150], [1]], "gated");
 /** Less than its taps take, more than all else. */

@@ -3,6 +3,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
+import type { OnlineShape } from "../../kernels/convolution_history/online_sums.ts";
 import type { ConvolutionHistoryNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
@@ -16,9 +17,11 @@ import {
   type ConvolutionHistoryProblem,
   DIVIDED_BINDING_BYTES,
   DIVIDED_CASE,
+  DIVIDED_ONLINE_CASE,
   F16_HISTORY_TOLERANCE,
   HISTORY_CASES,
   HISTORY_TOLERANCE,
+  ONLINE_CASES,
 } from "./convolution_history_cases.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
@@ -34,6 +37,21 @@ for (const profile of ["safe", "fast"] as const) {
     (gpu) => checkCases(onGpu(gpu), HISTORY_CASES, HISTORY_TOLERANCE, limitsOf(HISTORY_CASES)),
   );
 }
+
+/** Small ones, so that windows and squares of every size are met. */
+const ONLINE = { window: 128, square: 16 };
+
+gpuTest(
+  "Convolution history that is summed online matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => checkCases(onGpu(gpu, "f32", ONLINE), ONLINE_CASES, HISTORY_TOLERANCE, limitsOf(ONLINE_CASES)),
+);
+
+gpuTest(
+  "Convolution history that is summed online, inputs in f16 and taps in several bindings, matches the float64 reference",
+  { profile: "fast", maxBindingBytes: DIVIDED_BINDING_BYTES },
+  (gpu) => checkCases(onGpu(gpu, "f16", ONLINE), [DIVIDED_ONLINE_CASE], F16_HISTORY_TOLERANCE),
+);
 
 for (const kvType of ["f16", "i8"] as const) {
   gpuTest(
@@ -194,9 +212,10 @@ async function referenceOutputs(
   return steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);
 }
 
-function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32"): Run {
+function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32", online?: OnlineShape): Run {
   return async ({ graph, source, limits, steps }) => {
-    using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType });
+    const options = { limits, kvType, ...(online && { online }) };
+    using plan = await GpuPlan.create(gpu, graph, source, options);
     return await runSteps(steps, async ({ batch, inputs }) => (await plan.step(batch, inputs)).logits!);
   };
 }

@@ -42,8 +42,8 @@ function batchOf(rows: readonly Row[], copiedTo: readonly number[] = []): StepBa
   };
 }
 
-/** Keeps for each slot and position of the window which inputs have been summed, and by whose text. */
-class Slots {
+/** Keeps for each place and position of the window which inputs have been summed, and by whose text. */
+class Places {
   readonly #sums = new Map<number, Map<number, string[]>>();
 
   add(
@@ -66,22 +66,22 @@ class Slots {
 }
 
 /** Checks that kept sums and nearby inputs are all that came before. */
-function checkRow(slots: Slots, slot: number, text: readonly string[], position: number) {
+function checkRow(slots: Places, slot: number, text: readonly string[], position: number) {
   const near = position - position % SHAPE.square;
   deepStrictEqual([...slots.of(slot, position), ...text.slice(near, position)], text.slice(0, position));
 }
 
 Deno.test("OnlineSums covers every pair once, token by token", () => {
-  const online = new OnlineSums(SHAPE, LIMITS), slots = new Slots(), text: string[] = [];
+  const online = new OnlineSums(SHAPE, LIMITS), slots = new Places(), text: string[] = [];
   let numSums = 0, pairs = 0;
   for (let position = 0; position < 600; position++) {
-    const sums = online.before(batchOf([{ slot: 2, position }]));
+    const { sums, places: [place] } = online.before(batchOf([{ slot: 2, position }]));
     for (const sum of sums) {
-      slots.add(sum, 2, text);
+      slots.add(sum, place, text);
       numSums++;
       pairs += (sum.endInput - sum.firstInput) * (sum.endOutput - sum.firstOutput);
     }
-    checkRow(slots, 2, text, position);
+    checkRow(slots, place, text, position);
     text.push(`${position}`);
   }
   equal(numSums, Math.ceil(600 / SHAPE.square));
@@ -93,15 +93,15 @@ Deno.test("OnlineSums begins anew wherever it has to: chunks, rewound texts, oth
   const seed = testSeed(), random = new Random(seed);
   console.log(`  HYADES_TEST_SEED=${seed}`);
   for (let round = 0; round < 20; round++) {
-    const online = new OnlineSums(SHAPE, LIMITS), slots = new Slots();
+    const online = new OnlineSums(SHAPE, LIMITS), slots = new Places();
     /** Of each slot. */
-    const texts: string[][] = [[], [], []];
+    const texts: string[][] = [[], [], [], [], []];
     let name = 0;
     for (let step = 0; step < 400; step++) {
       const copied: number[] = [], rows: Row[] = [];
       texts.forEach((text, slot) => {
         const what = random.below(40);
-        if (what < 8) return; // Not in this step.
+        if (what < 8 || rows.length === LIMITS.maxSequences) return; // Not in this step.
         if (what === 8 || text.length > 560) texts[slot] = []; // Another sequence, from its beginning.
         else if (what === 9) { // Another one that goes on from somewhere.
           texts[slot] = Array.from({ length: random.below(500) }, () => `${name++}`);
@@ -109,25 +109,25 @@ Deno.test("OnlineSums begins anew wherever it has to: chunks, rewound texts, oth
         } else if (what === 10) text.length -= random.below(Math.min(text.length + 1, 5)); // Drafts that were wrong.
         rows.push({ slot, position: texts[slot].length, rows: what === 11 ? 2 + random.below(40) : 1 });
       });
-      const sums = online.before(batchOf(rows, copied));
-      for (const sum of sums) slots.add(sum, rows[sum.sequence].slot, texts[rows[sum.sequence].slot]);
-      for (const { slot, position, rows: count = 1 } of rows) {
-        if (count === 1) checkRow(slots, slot, texts[slot], position);
+      const { sums, places } = online.before(batchOf(rows, copied));
+      for (const sum of sums) slots.add(sum, places[sum.sequence], texts[rows[sum.sequence].slot]);
+      rows.forEach(({ slot, position, rows: count = 1 }, s) => {
+        if (count === 1) checkRow(slots, places[s], texts[slot], position);
         for (let i = 0; i < count; i++) texts[slot].push(`${name++}`);
-      }
+      });
     }
   }
 });
 
 Deno.test("OnlineSums has nothing to do for a row that runs again", () => {
   const online = new OnlineSums(SHAPE, LIMITS);
-  const numSums = (position: number) => online.before(batchOf([{ slot: 0, position }])).length;
+  const numSums = (position: number) => online.before(batchOf([{ slot: 0, position }])).sums.length;
   deepStrictEqual([numSums(256), numSums(256), numSums(257), numSums(256), numSums(257)], [1, 0, 0, 0, 0]);
 });
 
 Deno.test("OnlineSums sums for no output beyond the context, and none twice in a step", () => {
   for (let position = 0; position < 640; position++) {
-    const sums = new OnlineSums(SHAPE, LIMITS).before(batchOf([{ slot: 0, position }]));
+    const { sums } = new OnlineSums(SHAPE, LIMITS).before(batchOf([{ slot: 0, position }]));
     const outputs = sums.flatMap(({ firstOutput, endOutput }) =>
       Array.from({ length: endOutput - firstOutput }, (_, i) => firstOutput + i)
     );

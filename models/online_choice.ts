@@ -1,0 +1,46 @@
+// Whether exact long convolutions sum ahead of time what earlier tokens add to single ones, and in windows of how many
+// positions: by how long texts can get, and by the memory that there is.
+import type { OnlineShape } from "../kernels/convolution_history/online_sums.ts";
+import type { Graph } from "../kernels/graph.ts";
+
+export type LongConvolutionForm = "direct" | "online";
+
+/** From so many positions on squares are worth their dispatches: below, a token sums over few enough inputs. */
+const FEWEST_POSITIONS = 4096;
+/** Inputs of the smallest square. */
+const SQUARE = 64;
+/** Windows of a text of full length. */
+const WINDOWS = 16;
+/** Of the memory for contexts what kept sums may take. */
+const MEMORY_SHARE = 1 / 8;
+
+export interface OnlineLimits {
+  readonly contextLength: number;
+  readonly maxSequences: number;
+  /** For contexts and kept sums together. */
+  readonly kvBytes: number;
+  /** What contexts need of that at least. */
+  readonly leastBytes: number;
+}
+
+/**
+ * Undefined: directly, when a sum is wanted; so it is where there are no such layers, and where memory is scarce.
+ * @param wanted instead of what the context's length decides
+ */
+export function chooseOnline(
+  graph: Graph,
+  { contextLength, maxSequences, kvBytes, leastBytes }: OnlineLimits,
+  wanted?: LongConvolutionForm,
+): OnlineShape | undefined {
+  const positionBytes = onlineBytes(graph, { window: 1, square: 1 }, maxSequences);
+  const form = wanted ?? (contextLength < FEWEST_POSITIONS ? "direct" : "online");
+  if (positionBytes === 0 || form === "direct") return undefined;
+  const affordable = Math.min(kvBytes * MEMORY_SHARE, kvBytes - leastBytes) / positionBytes;
+  const squares = Math.floor(Math.min(affordable, Math.max(2 * SQUARE, contextLength / WINDOWS)) / SQUARE);
+  return squares < 2 ? undefined : { window: SQUARE * 2 ** Math.floor(Math.log2(squares)), square: SQUARE };
+}
+
+/** What kept sums take: f32, for every sequence that runs. */
+export function onlineBytes({ historyLayers }: Graph, { window }: OnlineShape, maxSequences: number): number {
+  return historyLayers.reduce((sum, { width }) => sum + 4 * width * window * maxSequences, 0);
+}
