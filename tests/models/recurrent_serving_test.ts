@@ -17,7 +17,7 @@ import {
   withModel,
 } from "./recurrent_cases.ts";
 
-type Backend = Pick<LoadOptions, "device" | "profile">;
+type Backend = Pick<LoadOptions, "device" | "profile" | "longConvolutions">;
 
 const BACKENDS: readonly Backend[] = [
   { device: "cpu" },
@@ -124,6 +124,9 @@ async function oneByOne(load: LoadOptions, requests: readonly GenerationRequest[
 async function checkGreedy(backend: Backend, { modelDir, prompt, greedy, gaps, tie }: RecurrentModel) {
   await using engine = await openEngine({ ...backend, modelDir, maxSequences: 3 });
   strictEqual(engine.model.states?.numSlots, 3);
+  if (backend.longConvolutions) {
+    strictEqual(engine.model.longConvolutions?.form, backend.longConvolutions);
+  }
   const { ids } = await run(engine, tokensRequest(prompt, { maxTokens: greedy.length }));
   const first = ids.findIndex((id, k) => id !== greedy[k]);
   if (first >= 0) {
@@ -168,6 +171,20 @@ for (const backend of BACKENDS) {
       },
     });
   }
+}
+
+for (const device of GPU_PROVIDERS) {
+  const online: Backend = { device, profile: "fast", longConvolutions: "online" };
+  Deno.test(`sums made online give the reference's greedy tokens: ${EXACT_CASE} [${device}]`, async () => {
+    if (await isAvailable(online)) await withModel(EXACT_CASE, (model) => checkGreedy(online, model));
+  });
+  Deno.test({
+    name: `sums made online give ragged requests what they get one by one: ${EXACT_CASE} [${device}]`,
+    ignore: !EVERY_CASE,
+    async fn() {
+      if (await isAvailable(online)) await withModel(EXACT_CASE, (model) => checkCompany(online, model));
+    },
+  });
 }
 
 for (const name of RECURRENT_CASES) {
