@@ -1,6 +1,12 @@
 // The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
 // A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
-import type { OnlineShape, OnlineStep, OnlineSum } from "./convolution_history/online_sums.ts";
+import {
+  MOST_TRANSFORMS,
+  type OnlineShape,
+  type OnlineStep,
+  type OnlineSum,
+  positionsOf,
+} from "./convolution_history/online_sums.ts";
 import { MAX_MASKS } from "./sampling/token_mask.ts";
 import { BLOCK_SIZE, type SampleRequest, type StepBatch, type StepLimits } from "./step.ts";
 
@@ -15,7 +21,7 @@ export const NO_MASK = 0xffffffff;
 /** Most logit adjustments in one step, all samples together. */
 export const MAX_ADJUSTMENTS = 4096;
 
-const ONLINE_TILE_WORDS = 4;
+const ONLINE_TILE_WORDS = 4, TRANSFORM_WORDS = 8;
 
 const HEADER_WORDS = 16;
 
@@ -44,6 +50,10 @@ export interface ControlLayout {
   readonly onlinePlaces: number;
   /** Records of 4 words, for BLOCK_SIZE outputs each: first and last input, first output, sequence and whether to add. */
   readonly onlineTiles: number;
+  /** [transforms + 1]: where each begins among the rows of all, and the end of the last. */
+  readonly transformStarts: number;
+  /** Records of 8 words: first input, end of the inputs, first output, end of the outputs, sequence and whether to add. */
+  readonly transforms: number;
   /** Records of 4 words: sample, token id, delta as f32 bits, unused. Last, as most steps have none to send. */
   readonly adjustments: number;
   readonly words: number;
@@ -53,7 +63,7 @@ export interface ControlLayout {
 export function controlLayout(
   limits: StepLimits,
   tileTokens: number,
-  online?: Pick<OnlineShape, "window">,
+  online?: Pick<OnlineShape, "window" | "transforms">,
 ): ControlLayout {
   let next = HEADER_WORDS;
   const take = (words: number) => {
@@ -73,6 +83,8 @@ export function controlLayout(
     contextLengths: take(maxSequences),
     stateSlots: take(maxSequences),
     onlinePlaces: take(online ? maxSequences : 0),
+    transformStarts: take(online?.transforms ? MOST_TRANSFORMS + 1 : 0),
+    transforms: take(online?.transforms ? MOST_TRANSFORMS * TRANSFORM_WORDS : 0),
     tiles: take((maxSequences + Math.ceil(maxTokens / tileTokens)) * TILE_WORDS),
     samples: take(maxSamples * SAMPLE_WORDS),
     blockTables: take(maxSequences * maxBlocksPerSequence),
@@ -104,6 +116,9 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
     SAMPLE_WORDS,
     NUM_ONLINE_TILES: 5,
     ONLINE_PLACES: layout.onlinePlaces,
+    TRANSFORM_STARTS: layout.transformStarts,
+    TRANSFORMS: layout.transforms,
+    TRANSFORM_WORDS,
     ONLINE_TILES: layout.onlineTiles,
     ADJUSTMENTS: layout.adjustments,
     BLOCK_TABLES: layout.blockTables,
@@ -129,6 +144,9 @@ export interface StepShape {
   readonly numAdjustments: number;
   /** Blocks of outputs that long convolutions are summed for before the step's rows. */
   readonly numOnlineTiles: number;
+  /** Sums that long convolutions make by transforms, and the positions of the longest, up to a power of two. */
+  readonly numTransforms: number;
+  readonly longestTransform: number;
   /** Whether any sample wants log-probabilities. */
   readonly wantsScores: boolean;
   /** Whether any sample has a temperature above 0. */
@@ -185,6 +203,7 @@ export function packControl(
     }
   });
   if (online) words.set(online.places, layout.onlinePlaces);
+  const longestTransform = online ? packTransforms(words, layout, online.transforms) : 0;
   const numOnlineTiles = packSums(words, layout.onlineTiles, online?.sums ?? []);
   words.set([numTokens, numSequences, numSamples, numTiles, numAdjustments, numOnlineTiles], 0);
   const shape: StepShape = {
@@ -197,6 +216,8 @@ export function packControl(
     hasLongContext: maxContextLength > SHORT_CONTEXT,
     numAdjustments,
     numOnlineTiles,
+    numTransforms: online?.transforms.length ?? 0,
+    longestTransform: longestTransform && 2 ** Math.ceil(Math.log2(longestTransform)),
     wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
     wantsRandom: batch.samples.some((s) => s.params.temperature > 0 && s.target === undefined),
   };
@@ -218,6 +239,21 @@ function packSums(words: Uint32Array, at: number, sums: readonly OnlineSum[]): n
     }
   }
   return count;
+}
+
+/** Returns the positions of the longest. */
+function packTransforms(words: Uint32Array, layout: ControlLayout, sums: readonly OnlineSum[]): number {
+  let start = 0, longest = 0;
+  sums.forEach((sum, i) => {
+    const { sequence, firstInput, endInput, firstOutput, endOutput, adds } = sum;
+    const record = [firstInput, endInput, firstOutput, endOutput, 2 * sequence + (adds ? 1 : 0)];
+    words.set(record, layout.transforms + i * TRANSFORM_WORDS);
+    words[layout.transformStarts + i] = start;
+    start += positionsOf(sum);
+    longest = Math.max(longest, positionsOf(sum));
+  });
+  if (sums.length > 0) words[layout.transformStarts + sums.length] = start;
+  return longest;
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */

@@ -6,7 +6,8 @@ import { Submissions } from "../device/submissions.ts";
 import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
-import { type OnlineShape, OnlineSums } from "./convolution_history/online_sums.ts";
+import { type OnlineShape, type OnlineShapeWanted, OnlineSums } from "./convolution_history/online_sums.ts";
+import { transformRoom } from "./convolution_history/transformed.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
 import { rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
@@ -41,7 +42,7 @@ export interface PlanOptions extends LoadWeightsOptions {
    * Where long convolutions sum for single tokens what earlier steps add squares ahead of time; not in the safe profile,
    * whose sums depend on nothing but where a chunk begins. Undefined: directly, when it is wanted.
    */
-  readonly online?: OnlineShape;
+  readonly online?: OnlineShapeWanted;
   /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
   readonly sampling?: { readonly suppressed: readonly number[] };
 }
@@ -106,7 +107,7 @@ export class GpuPlan implements Disposable {
     source: TensorSource,
     options: PlanOptions,
   ): Promise<GpuPlan> {
-    const online = gpu.profile === "fast" && graph.historyLayers.length > 0 ? options.online : undefined;
+    const online = gpu.profile === "fast" ? onlineShape(graph, gpu, options) : undefined;
     const layout = controlLayout(options.limits, tileTokens(graph, gpu), online);
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
@@ -267,6 +268,19 @@ export class GpuPlan implements Disposable {
       this.#gpu.device.queue.writeBuffer(this.#buffers.activation(node.output), 0, padded);
     }
   }
+}
+
+/** Sums are transformed as far as the adapter can. */
+function onlineShape(
+  { historyLayers }: Graph,
+  { caps }: GpuDevice,
+  { online, limits }: PlanOptions,
+): OnlineShape | undefined {
+  if (!online || historyLayers.length === 0) return undefined;
+  const { transformsWorth: worth, ...shape } = online;
+  const widest = Math.max(...historyLayers.map(({ width }) => width));
+  const room = transformRoom(limits.maxBlocksPerSequence * BLOCK_SIZE, widest, caps);
+  return worth === undefined || room === undefined ? shape : { ...shape, transforms: { room, worth } };
 }
 
 function rowsOf(value: Value, shape: StepShape): number {

@@ -2,7 +2,7 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
 import { historyRowBytes } from "../kernels/convolution_history/history_layout.ts";
-import type { OnlineShape } from "../kernels/convolution_history/online_sums.ts";
+import type { OnlineShapeWanted } from "../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
@@ -55,7 +55,7 @@ export class GpuRunner implements ModelRunner {
     gpu: GpuDevice,
     plan: GpuPlan,
     limits: StepLimits,
-    { kvBytesPerBlock, stateBytes, online }: ModelSizes & { readonly online?: OnlineShape | null },
+    { kvBytesPerBlock, stateBytes, online }: ModelSizes & { readonly online?: OnlineShapeWanted | null },
   ) {
     this.#gpu = gpu;
     this.#plan = plan;
@@ -129,7 +129,7 @@ export class GpuRunner implements ModelRunner {
   }
 }
 
-function longConvolutionsOf(online: OnlineShape | null): LongConvolutions {
+function longConvolutionsOf(online: OnlineShapeWanted | null): LongConvolutions {
   return online ? { form: "online", window: online.window } : { form: "direct" };
 }
 

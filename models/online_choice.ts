@@ -1,6 +1,6 @@
 // Whether exact long convolutions sum ahead of time what earlier tokens add to single ones, and in windows of how many
 // positions: by how long texts can get, and by the memory that there is.
-import type { OnlineShape } from "../kernels/convolution_history/online_sums.ts";
+import type { OnlineShapeWanted } from "../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../kernels/graph.ts";
 
 export type LongConvolutionForm = "direct" | "online";
@@ -11,6 +11,11 @@ const FEWEST_POSITIONS = 4096;
 const SQUARE = 64;
 /** Windows of a text of full length. */
 const WINDOWS = 16;
+/**
+ * Products of inputs and taps that take the time of one position of a transform, with the spectrum of its filter: estimated
+ * for a GPU that transforms at the speed of its memory and multiplies 30 times as fast.
+ */
+const TRANSFORMS_WORTH = 1000;
 /** Of the memory for contexts what kept sums may take. */
 const MEMORY_SHARE = 1 / 8;
 
@@ -31,16 +36,23 @@ export function chooseOnline(
   graph: Graph,
   { contextLength, maxSequences, kvBytes, leastBytes }: OnlineLimits,
   wanted?: LongConvolutionForm,
-): OnlineShape | undefined {
-  const positionBytes = onlineBytes(graph, { window: 1, square: 1 }, maxSequences);
+): OnlineShapeWanted | undefined {
+  const positionBytes = onlineBytes(graph, { window: 1 }, maxSequences);
   const form = wanted ?? (contextLength < FEWEST_POSITIONS ? "direct" : "online");
   if (positionBytes === 0 || form === "direct") return undefined;
   const affordable = Math.min(kvBytes * MEMORY_SHARE, kvBytes - leastBytes) / positionBytes;
   const squares = Math.floor(Math.min(affordable, Math.max(2 * SQUARE, contextLength / WINDOWS)) / SQUARE);
-  return squares < 2 ? undefined : { window: SQUARE * 2 ** Math.floor(Math.log2(squares)), square: SQUARE };
+  if (squares < 2) return undefined;
+  const window = SQUARE * 2 ** Math.floor(Math.log2(squares));
+  // No sum of a narrower window has as many products; transforms would take the memory of the filters once more.
+  return { window, square: SQUARE, ...(window > TRANSFORMS_WORTH && { transformsWorth: TRANSFORMS_WORTH }) };
 }
 
 /** What kept sums take: f32, for every sequence that runs. */
-export function onlineBytes({ historyLayers }: Graph, { window }: OnlineShape, maxSequences: number): number {
+export function onlineBytes(
+  { historyLayers }: Graph,
+  { window }: Pick<OnlineShapeWanted, "window">,
+  maxSequences: number,
+): number {
   return historyLayers.reduce((sum, { width }) => sum + 4 * width * window * maxSequences, 0);
 }

@@ -4,7 +4,9 @@ import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { ConvolutionHistoryNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import type { OnlineShape } from "./online_sums.ts";
+import { KEPT_AT } from "./kept_code.ts";
 import { sumCalls } from "./sum_calls.ts";
+import { transformedCalls } from "./transformed.ts";
 
 /** For all sequences that have one row in the step. */
 export function onlineCalls(
@@ -12,12 +14,12 @@ export function onlineCalls(
   context: GpuContext,
   shape: OnlineShape,
 ): KernelCall[] {
-  return [...squareCalls(node, context, shape), ...rowCalls(node, context, shape)];
+  return [
+    ...squareCalls(node, context, shape),
+    ...(shape.transforms ? transformedCalls(node, context, shape, shape.transforms) : []),
+    ...rowCalls(node, context, shape),
+  ];
 }
-
-/** Where the kept sum of a position is. */
-const KEPT_AT = "fn keptAt(sequence: u32, position: u32, channel: u32) -> u32 {\n" +
-  "    return (control[ONLINE_PLACES + sequence] * WINDOW + position % WINDOW) * WIDTH + channel;\n}";
 
 function squareCalls(
   node: ConvolutionHistoryNode,

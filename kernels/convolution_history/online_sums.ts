@@ -11,7 +11,26 @@ export interface OnlineShape {
   readonly window: number;
   /** Inputs of the smallest square, whole blocks: what is nearer is summed when its output is wanted. */
   readonly square: number;
+  /** Undefined: sums are made directly, however large. */
+  readonly transforms?: OnlineTransforms;
 }
+
+/** The same before it is known what an adapter can transform. */
+export interface OnlineShapeWanted extends Omit<OnlineShape, "transforms"> {
+  /** See `OnlineTransforms.worth`; undefined: no sum is transformed. */
+  readonly transformsWorth?: number;
+}
+
+/** Which sums are made by Fourier transforms. */
+export interface OnlineTransforms {
+  /** Positions from the first input to the last output at most, of all of a step together. */
+  readonly room: number;
+  /** As many products as take the time of one of those positions: fewer are made directly. */
+  readonly worth: number;
+}
+
+/** Sums of a step that are made by transforms. */
+export const MOST_TRANSFORMS = 4;
 
 /** Inputs [firstInput, endInput) of a sequence of the step are summed for outputs [firstOutput, endOutput). */
 export interface OnlineSum {
@@ -27,8 +46,10 @@ export interface OnlineSum {
 
 /** What a step needs to know. */
 export interface OnlineStep {
-  /** What is to be summed before its rows, in any order: no output stands in two of them. */
+  /** What is to be summed before its rows, in any order: no output stands in two of these and those. */
   readonly sums: readonly OnlineSum[];
+  /** The same by transforms. */
+  readonly transforms: readonly OnlineSum[];
   /** Of each sequence the place at which its sums are kept; anything where it has several rows. */
   readonly places: Uint32Array;
 }
@@ -86,7 +107,7 @@ export class OnlineSums {
       if (rows === 1) singles.push({ sequence, slot, position });
     });
     const places = new Uint32Array(contextLengths.length);
-    const sums = singles.flatMap(({ sequence, slot, position }) => {
+    const all = singles.flatMap(({ sequence, slot, position }) => {
       const kept = this.#kept.get(slot), ready = position - position % this.#shape.square;
       const place = places[sequence] = kept?.place ?? this.#takePlace();
       this.#keep(slot, { place, ready, next: position + 1 });
@@ -94,7 +115,23 @@ export class OnlineSums {
         .map((range) => ({ sequence, ...range, endOutput: Math.min(range.endOutput, this.#mostOutputs) }))
         .filter(({ firstOutput, endOutput }) => firstOutput < endOutput);
     });
-    return { sums, places };
+    return { ...this.#divided(all), places };
+  }
+
+  /** The largest by transforms, as far as there is room. */
+  #divided(sums: readonly OnlineSum[]): Pick<OnlineStep, "sums" | "transforms"> {
+    const { transforms } = this.#shape;
+    if (!transforms) return { sums, transforms: [] };
+    const chosen: OnlineSum[] = [];
+    let room = transforms.room;
+    for (const sum of sums.toSorted((a, b) => productsOf(b) - productsOf(a))) {
+      const size = 2 ** Math.ceil(Math.log2(positionsOf(sum)));
+      const pays = productsOf(sum) > transforms.worth * size;
+      if (!pays || positionsOf(sum) > room || chosen.length === MOST_TRANSFORMS) continue;
+      chosen.push(sum);
+      room -= positionsOf(sum);
+    }
+    return { sums: sums.filter((sum) => !chosen.includes(sum)), transforms: chosen };
   }
 
   /** Undefined where what is kept is another sequence's, or knows inputs that are no longer the sequence's. */
@@ -149,6 +186,15 @@ export class OnlineSums {
     const end = known + window;
     return firstOutput < end ? [...ranges, allBefore(known, firstOutput, end)] : ranges;
   }
+}
+
+/** Positions from the first input to the last output. */
+export function positionsOf({ firstInput, endOutput }: OnlineSum): number {
+  return endOutput - firstInput;
+}
+
+function productsOf({ firstInput, endInput, firstOutput, endOutput }: OnlineSum): number {
+  return (endInput - firstInput) * (endOutput - firstOutput);
 }
 
 function allBefore(endInput: number, firstOutput: number, endOutput: number): Range {

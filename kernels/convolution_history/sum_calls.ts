@@ -103,7 +103,8 @@ export function sumCalls(
   }));
 }
 
-const STORED: Record<HistoryType, string> = {
+/** WGSL that reads an input. */
+export const STORED: Record<HistoryType, string> = {
   f32: `fn stored(slot: u32, channel: u32) -> f32 { return bitcast<f32>(history[slot * WORDS + channel]); }`,
   f16: `fn stored(slot: u32, channel: u32) -> f32 {
     let pair = unpack2x16float(history[slot * WORDS + channel / 2u]);

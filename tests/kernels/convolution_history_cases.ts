@@ -67,6 +67,14 @@ export const ONLINE_CASES: readonly ConvolutionHistoryCase[] = [
   history(3, 1, [[1], [1]], "input"),
 ];
 
+/** Windows of 64 positions begin, and are entered in between, at short contexts and at long ones. */
+export const TRANSFORMED_CASE = history(
+  40,
+  600,
+  [[500, 60, 121], ...Array.from({ length: 16 }, () => [1, 1, 1]), [1, 5, 1], [1, 1, 0], [1, 1, 1]],
+  "gated",
+);
+
 /** Taps that take more bytes than all else: channels are divided. */
 export const DIVIDED_ONLINE_CASE = history(
   70,

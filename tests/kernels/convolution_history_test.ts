@@ -3,7 +3,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import type { OnlineShape } from "../../kernels/convolution_history/online_sums.ts";
+import type { OnlineShapeWanted } from "../../kernels/convolution_history/online_sums.ts";
 import type { ConvolutionHistoryNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
@@ -22,7 +22,9 @@ import {
   HISTORY_CASES,
   HISTORY_TOLERANCE,
   ONLINE_CASES,
+  TRANSFORMED_CASE,
 } from "./convolution_history_cases.ts";
+import { LimitedGpu } from "./limited_gpu.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
 import { joined, limitsFor, type Schedule, type ScheduledStep, scheduleSteps } from "./scheduled_steps.ts";
@@ -40,6 +42,10 @@ for (const profile of ["safe", "fast"] as const) {
 
 /** Small ones, so that windows and squares of every size are met. */
 const ONLINE = { window: 128, square: 16 };
+/** All but the smallest squares, as far as a step has room. */
+const TRANSFORMED = { window: 64, square: 16, transformsWorth: 8 };
+/** So little that transforms of 512 positions and more take three passes. */
+const TINY_WORKGROUPS = 2 * 1024 + 512;
 
 gpuTest(
   "Convolution history that is summed online matches the float64 reference",
@@ -51,6 +57,21 @@ gpuTest(
   "Convolution history that is summed online, inputs in f16 and taps in several bindings, matches the float64 reference",
   { profile: "fast", maxBindingBytes: DIVIDED_BINDING_BYTES },
   (gpu) => checkCases(onGpu(gpu, "f16", ONLINE), [DIVIDED_ONLINE_CASE], F16_HISTORY_TOLERANCE),
+);
+
+gpuTest(
+  "Convolution history that is summed online by transforms matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => checkCases(onGpu(gpu, "f32", TRANSFORMED), [TRANSFORMED_CASE], HISTORY_TOLERANCE),
+);
+
+gpuTest(
+  "Convolution history that is summed online by transforms of three passes matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => {
+    const tiny = new LimitedGpu(gpu, { maxWorkgroupBytes: TINY_WORKGROUPS });
+    return checkCases(onGpu(tiny, "f16", TRANSFORMED), [TRANSFORMED_CASE], F16_HISTORY_TOLERANCE);
+  },
 );
 
 for (const kvType of ["f16", "i8"] as const) {
@@ -212,7 +233,7 @@ async function referenceOutputs(
   return steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);
 }
 
-function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32", online?: OnlineShape): Run {
+function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32", online?: OnlineShapeWanted): Run {
   return async ({ graph, source, limits, steps }) => {
     const options = { limits, kvType, ...(online && { online }) };
     using plan = await GpuPlan.create(gpu, graph, source, options);

@@ -136,6 +136,20 @@ Deno.test("OnlineSums sums for no output beyond the context, and none twice in a
   }
 });
 
+Deno.test("OnlineSums has the largest sums transformed, as many as a step has room for", () => {
+  const online = new OnlineSums({ ...SHAPE, transforms: { room: 1100, worth: 30 } }, LIMITS);
+  // 128 outputs of 512, 384, 256 and 0 inputs.
+  const { sums, transforms } = online.before(
+    batchOf([512, 384, 256, 0].map((position, slot) => ({ slot, position }))),
+  );
+  const shown = ({ sequence, firstInput, endOutput }: OnlineSum) => [sequence, firstInput, endOutput];
+  deepStrictEqual(transforms.map(shown), [[0, 0, 640], [2, 0, 384]]);
+  deepStrictEqual(sums.map(shown), [[1, 0, 512], [3, 0, 128]]);
+  const next = online.before(batchOf([{ slot: 0, position: 576 }]));
+  // 64 outputs of 576 inputs, to where the window ends.
+  deepStrictEqual([next.transforms.map(shown), next.sums], [[[0, 0, 640]], []]);
+});
+
 Deno.test("OnlineSums refuses shapes that do not divide", () => {
   for (const [window, square] of [[96, 32], [128, 8], [32, 64]]) {
     throws(() => new OnlineSums({ window, square }, LIMITS), RangeError);
