@@ -148,7 +148,7 @@ export function buildWholeConvolution(
 
 /**
  * One sequence's history, gone on with by others: by one that shares its full blocks, in the same step, and by one that has
- * a copy of the block that is not full. `uncopied`: the same steps where that one goes on in the block itself.
+ * a copy of the block that is not full, in the first one's slot. `uncopied`: the same steps where that one goes on in the block itself.
  */
 export function buildSharedBlocks(
   random: Random,
@@ -157,19 +157,40 @@ export function buildSharedBlocks(
   const filter = addFilter(source, { width, taps: 64 }, random);
   const graph = builder.build(builder.convolutionHistory(builder.input("x", width), filter));
   const table = [3, 1, 4], copied = [3, 1, 2], shared = [3, 1, 0, 5];
-  const limits = { maxTokens: 40, maxSequences: 2, maxSamples: 1, maxBlocksPerSequence: 4, numBlocks: 6 };
+  const limits = {
+    maxTokens: 40,
+    maxSequences: 2,
+    maxSamples: 1,
+    maxBlocksPerSequence: 4,
+    numBlocks: 6,
+    numStateSlots: 3,
+  };
   const stepsOf = (batches: readonly StepBatch[], inputs: readonly Float32Array<ArrayBuffer>[]) =>
     batches.map((batch, i) => ({ batch, inputs: { x: inputs[i] } }));
   const first = packRows([{ table, from: 0, to: 40 }]);
   const second = packRows([{ table, from: 40, to: 41 }, { table: shared, from: 32, to: 53 }]);
   const third = { ...packRows([{ table: copied, from: 40, to: 43 }]), copies: [{ from: 4, to: 2, rows: 8 }] };
-  const inputs = [first, second, third].map(({ tokenIds }) => random.normals(tokenIds.length * width));
-  const uncopied = [first, second, packRows([{ table, from: 40, to: 43 }])];
+  // Single tokens of both, of the one in the slot that another sequence had.
+  const sharing = { table: shared, from: 53, to: 54 };
+  const fourth = {
+    ...packRows([sharing, { table: copied, from: 43, to: 44 }]),
+    stateSlots: Uint32Array.of(1, 0),
+    stateCopies: [{ from: 2, to: 0 }],
+  };
+  const inputs = [first, second, third, fourth].map(({ tokenIds }) =>
+    random.normals(tokenIds.length * width)
+  );
+  const uncopied = [
+    first,
+    second,
+    packRows([{ table, from: 40, to: 43 }]),
+    packRows([sharing, { table, from: 43, to: 44 }]),
+  ];
   return {
     graph,
     source,
     limits,
-    steps: stepsOf([first, second, third], inputs),
+    steps: stepsOf([first, second, third, fourth], inputs),
     uncopied: { limits, steps: stepsOf(uncopied, inputs) },
   };
 }
@@ -190,6 +211,7 @@ function packRows(
     queryStart: Uint32Array.from(queryStart),
     contextLengths: Uint32Array.from(sequences, ({ to }) => to),
     blockTables: sequences.map(({ table }) => Uint32Array.from(table)),
+    stateSlots: Uint32Array.from(sequences, (_, s) => s),
     samples: [],
     readLogits: true,
   };

@@ -123,6 +123,11 @@ gpuTest(
   { profile: "fast" },
   (gpu) => checkSharing(onGpu(gpu)),
 );
+gpuTest(
+  "Convolution history that is summed online is shared by full blocks, and copied by rows",
+  { profile: "fast" },
+  (gpu) => checkSharing(onGpu(gpu, "f32", { window: 32, square: 16 })),
+);
 Deno.test(
   "Convolution history on the CPU is shared by full blocks, and copied by rows",
   () => checkSharing(onCpu(1)),
