@@ -154,7 +154,10 @@ export class GpuPlan implements Disposable {
    * @throws {DeviceLostError} when the GPU went away
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
-    const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs));
+    const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs)).catch((error) => {
+      this.#online?.forgetAll();
+      throw error;
+    });
     this.#lastSubmitted = submitted.catch(() => {});
     const { pending, ...more } = await submitted;
     using logits = more.logits;

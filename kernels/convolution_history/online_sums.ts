@@ -118,6 +118,11 @@ export class OnlineSums {
     return { ...this.#divided(all), places };
   }
 
+  /** Takes nothing for kept any more: where a step that was asked about has not run. */
+  forgetAll(): void {
+    for (const slot of [...this.#kept.keys()]) this.#forget(slot);
+  }
+
   /** The largest by transforms, as far as there is room. */
   #divided(sums: readonly OnlineSum[]): Pick<OnlineStep, "sums" | "transforms"> {
     const { transforms } = this.#shape;

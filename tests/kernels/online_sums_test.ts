@@ -125,6 +125,17 @@ Deno.test("OnlineSums has nothing to do for a row that runs again", () => {
   deepStrictEqual([numSums(256), numSums(256), numSums(257), numSums(256), numSums(257)], [1, 0, 0, 0, 0]);
 });
 
+Deno.test("OnlineSums makes sums anew after a step that has not run", () => {
+  const online = new OnlineSums(SHAPE, LIMITS);
+  const rows = [0, 1, 2, 3].map((slot) => ({ slot, position: 256 + slot }));
+  const places = [online.before(batchOf(rows)).places, online.before(batchOf(rows)).places];
+  online.forgetAll();
+  const { sums, places: again } = online.before(batchOf(rows));
+  equal(sums.length, 4);
+  deepStrictEqual(places[1], places[0]);
+  equal(new Set(again).size, 4);
+});
+
 Deno.test("OnlineSums sums for no output beyond the context, and none twice in a step", () => {
   for (let position = 0; position < 640; position++) {
     const { sums } = new OnlineSums(SHAPE, LIMITS).before(batchOf([{ slot: 0, position }]));
