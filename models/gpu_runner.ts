@@ -2,14 +2,13 @@
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
 import { historyRowBytes } from "../kernels/convolution_history/history_layout.ts";
-import type { OnlineShapeWanted } from "../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../kernels/graph.ts";
 import { GpuPlan } from "../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
-import { chooseOnline, type LongConvolutionForm, onlineBytes } from "./online_choice.ts";
+import { chooseOnline, type LongConvolutionForm, longConvolutionsOf, onlineBytes } from "./online_choice.ts";
 import type { LongConvolutions, ModelRunner } from "./runner.ts";
 import { leastBytes, type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
@@ -55,14 +54,15 @@ export class GpuRunner implements ModelRunner {
     gpu: GpuDevice,
     plan: GpuPlan,
     limits: StepLimits,
-    { kvBytesPerBlock, stateBytes, online }: ModelSizes & { readonly online?: OnlineShapeWanted | null },
+    { kvBytesPerBlock, stateBytes }: ModelSizes,
+    longConvolutions: LongConvolutions | undefined,
   ) {
     this.#gpu = gpu;
     this.#plan = plan;
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
-    if (online !== undefined) this.longConvolutions = longConvolutionsOf(online);
+    if (longConvolutions) this.longConvolutions = longConvolutions;
   }
 
   /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
@@ -97,8 +97,8 @@ export class GpuRunner implements ModelRunner {
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       const measured = options.measureParking && limits.numHostBlocks !== 0;
-      const sizes = { ...model, ...(graph.historyLayers.length > 0 && { online: online ?? null }) };
-      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, sizes);
+      const taken = measured ? await limitsThatPay(plan, limits) : limits;
+      return new GpuRunner(gpu, plan, taken, model, longConvolutionsOf(graph, online));
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;
@@ -127,10 +127,6 @@ export class GpuRunner implements ModelRunner {
     this.#gpu[Symbol.dispose]();
     return Promise.resolve();
   }
-}
-
-function longConvolutionsOf(online: OnlineShapeWanted | null): LongConvolutions {
-  return online ? { form: "online", window: online.window } : { form: "direct" };
 }
 
 /** The limits without host memory where it does not pay. */

@@ -87,6 +87,7 @@ async function createCpuRunner(
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     numThreads: cpuThreads(options),
+    ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress,
   });
 }

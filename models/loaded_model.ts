@@ -25,7 +25,7 @@ export interface LoadOptions {
   readonly storage?: "f32" | "f16";
   /** Storage of the KV cache on a GPU; undefined: f16 where the weights are, else f32. */
   readonly kvType?: KvType;
-  /** How exact long convolutions on a GPU sum what earlier tokens add; undefined: as the context's length decides. */
+  /** How exact long convolutions sum what earlier tokens add; undefined: as the context's length decides. */
   readonly longConvolutions?: "direct" | "online";
   /** CPU threads; undefined: all cores, 16 at most. */
   readonly numThreads?: number;

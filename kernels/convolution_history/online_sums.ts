@@ -193,6 +193,11 @@ export class OnlineSums {
   }
 }
 
+/** Of one sequence in a step: one for each square size, where they are made anew, and what came before the window. */
+export function mostSums({ window, square }: OnlineShape): number {
+  return 2 + Math.log2(window / square);
+}
+
 /** Positions from the first input to the last output. */
 export function positionsOf({ firstInput, endOutput }: OnlineSum): number {
   return endOutput - firstInput;

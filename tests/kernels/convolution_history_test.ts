@@ -90,6 +90,10 @@ gpuTest(
 
 for (const numThreads of [1, 2]) {
   Deno.test(
+    `Convolution history that is summed online on the CPU matches the float64 reference, ${numThreads} threads`,
+    () => checkCases(onCpu(numThreads, ONLINE), [...ONLINE_CASES, TRANSFORMED_CASE], HISTORY_TOLERANCE),
+  );
+  Deno.test(
     `Convolution history on the CPU matches the float64 reference, ${numThreads} threads`,
     () => checkCases(onCpu(numThreads), HISTORY_CASES, HISTORY_TOLERANCE),
   );
@@ -127,6 +131,10 @@ gpuTest(
   "Convolution history that is summed online is shared by full blocks, and copied by rows",
   { profile: "fast" },
   (gpu) => checkSharing(onGpu(gpu, "f32", { window: 32, square: 16 })),
+);
+Deno.test(
+  "Convolution history that is summed online on the CPU is shared by full blocks, and copied by rows",
+  () => checkSharing(onCpu(1, { window: 32, square: 16 })),
 );
 Deno.test(
   "Convolution history on the CPU is shared by full blocks, and copied by rows",
@@ -246,9 +254,9 @@ function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32", online?: On
   };
 }
 
-function onCpu(numThreads: number): Run {
+function onCpu(numThreads: number, online?: Pick<OnlineShapeWanted, "window" | "square">): Run {
   return async ({ graph, source, limits, steps }) => {
-    using plan = await CpuPlan.create(graph, source, { limits, numThreads });
+    using plan = await CpuPlan.create(graph, source, { limits, numThreads, ...(online && { online }) });
     const { width } = graph.output;
     return await runSteps(steps, async ({ batch, inputs }) => {
       const rows = new Float32Array(batch.tokenIds.length * width);
