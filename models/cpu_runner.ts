@@ -78,7 +78,11 @@ export class CpuRunner implements ModelRunner {
       stateBytes: stateBytesOf(graph),
     };
     const online = options.runtime === "kernels"
-      ? chooseOnline(graph, { ...options, leastBytes: leastBytes(options, model) }, options.longConvolutions)
+      ? chooseOnline(
+        graph,
+        { ...options, on: "cpu", leastBytes: leastBytes(options, model) },
+        options.longConvolutions,
+      )
       : undefined;
     const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
     const limits = stepLimits({ ...options, kvBytes }, model);

@@ -82,7 +82,7 @@ export class GpuRunner implements ModelRunner {
       const online = gpu.profile === "fast"
         ? chooseOnline(
           graph,
-          { ...options, leastBytes: leastBytes(options, model) },
+          { ...options, on: "gpu", leastBytes: leastBytes(options, model) },
           options.longConvolutions,
         )
         : undefined;

@@ -96,7 +96,13 @@ async function report(shape: Case, window: string): Promise<void> {
 
 /** As a server chooses that has plenty of memory. */
 function chosen(graph: Graph, { context, batch }: Case): OnlineShapeWanted {
-  const limits = { contextLength: context, maxSequences: batch, kvBytes: Infinity, leastBytes: 0 };
+  const limits = {
+    on: "gpu",
+    contextLength: context,
+    maxSequences: batch,
+    kvBytes: Infinity,
+    leastBytes: 0,
+  } as const;
   return chooseOnline(graph, limits, "online")!;
 }
 
