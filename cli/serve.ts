@@ -13,6 +13,9 @@ import { ProgressBar } from "./progress_bar.ts";
 import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
 import { firstStopSignal, shutDown } from "./shutdown.ts";
 
+/** Served to browsers at `/`. */
+const PLAYGROUND = new URL("../clients/playground/", import.meta.url);
+
 const EXAMPLES = `
 Examples:
   deno task serve                                           the embedded model on http://127.0.0.1:8012
@@ -48,6 +51,7 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
     corsOrigins: flags.corsOrigin ?? [],
     bodyLimitBytes: flags.maxBody,
     deadlines: deadlinesOf(flags),
+    playgroundFolder: PLAYGROUND,
   });
   const server = await listen(flags, app.fetch);
   const stopped = firstStopSignal().then(() =>
@@ -99,7 +103,7 @@ function announce(engine: WorkerEngine, log: Log, url: string): void {
         "for who runs and for who goes on from them (docs/hyena_h3.md)",
     );
   }
-  console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
+  console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
 }
 
 async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler): Promise<HttpServer> {

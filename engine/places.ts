@@ -23,6 +23,7 @@ export type PlacesView = Pick<
   | "numHostBlocks"
   | "numParkedBlocks"
   | "numMoved"
+  | "blockMap"
   | "numStateSlots"
   | "numFreeStateSlots"
   | "numStateSnapshots"
@@ -100,6 +101,11 @@ export class Places {
   /** Blocks parked, and brought back, in all steps so far. */
   get numMoved(): PrefixCache["numMoved"] {
     return this.#cache.numMoved;
+  }
+
+  /** What every block is good for now. */
+  get blockMap(): PrefixCache["blockMap"] {
+    return this.#cache.blockMap;
   }
 
   /** Slots for the states of recurrent layers; 0 for models without. */

@@ -65,6 +65,10 @@ export class PrefixCache {
     return this.#memory.numMoved;
   }
 
+  get blockMap(): CacheMemory["blockMap"] {
+    return this.#memory.blockMap;
+  }
+
   /** What the next step has to move. */
   get moves(): HostMoves {
     return this.#memory.moves;
