@@ -51,8 +51,8 @@ export function leastBytes(
 
 /**
  * A state for each sequence that may run comes first, then the blocks of one sequence; of what is left up to a half is for
- * states that are kept for others to go on from, and the rest for blocks. Models with states have no host memory for
- * blocks: their states would have to go there, too.
+ * states that are kept for others to go on from, and the rest for blocks. Host memory is for blocks, where there is anything
+ * in them.
  * @throws {RangeError} when not even one sequence of full context fits.
  */
 export function stepLimits(
@@ -94,7 +94,7 @@ export function stepLimits(
     maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
     numBlocks: numBlocksIn(forBlocks - kept * stateBytes),
-    numHostBlocks: stateBytes > 0 ? 0 : Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock),
+    numHostBlocks: kvBytesPerBlock > 0 ? Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock) : 0,
     ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences + kept }),
   };
 }
