@@ -11,6 +11,8 @@ export interface NullGpu {
   readonly modules: readonly GPUShaderModuleDescriptor[];
 }
 
+const IDLE_PASS = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups() {}, end() {} };
+
 /**
  * @param caps what the device is said to offer; kernels are written for these
  * @throws {Error} when Dawn cannot be loaded, saying why
@@ -24,6 +26,7 @@ export async function openNullGpu(caps: GpuCaps, profile: Profile): Promise<Null
   // The backend's limits are below those of any GPU that kernels are written for and cannot be raised (8 storage buffers a
   // stage, 16 KB of workgroup memory), so nothing is made that they apply to.
   const nothing = { value: () => ({}) };
+  const createCommandEncoder = device.createCommandEncoder.bind(device);
   Object.defineProperties(device, {
     createShaderModule: {
       value(descriptor: GPUShaderModuleDescriptor): GPUShaderModule {
@@ -35,6 +38,13 @@ export async function openNullGpu(caps: GpuCaps, profile: Profile): Promise<Null
     createPipelineLayout: nothing,
     createBindGroup: nothing,
     createComputePipelineAsync: { value: () => Promise.resolve({}) },
+    // What a plan computes when it is made is dropped, since it has nothing to run.
+    createCommandEncoder: {
+      value: (descriptor?: GPUCommandEncoderDescriptor) =>
+        Object.defineProperty(createCommandEncoder(descriptor), "beginComputePass", {
+          value: () => IDLE_PASS,
+        }),
+    },
   });
   return { gpu: new GpuDevice(device, caps, profile, pacer), modules };
 }

@@ -9,6 +9,7 @@ import { kvRowBytes, type KvType } from "./attention/kv_layout.ts";
 import { historyRowBytes, historyType } from "./convolution_history/history_layout.ts";
 import type { ControlLayout } from "./control.ts";
 import { type GpuHistory, type GpuKvCache, type Halves, type PagedMatrices, rowStride } from "./gpu_op.ts";
+import { GpuSetUps, type TableSetUp } from "./gpu_set_up.ts";
 import type { Graph, StateLayer, Value } from "./graph.ts";
 import { mostRows } from "./grid.ts";
 import { halvesWords } from "./half_values.ts";
@@ -30,6 +31,8 @@ export class GpuBuffers implements Disposable {
   readonly blockCopier: GpuBlockCopier;
   /** Where the limits have host memory. */
   readonly hostBlocks: GpuHostBlocks | undefined;
+  /** Of computed tables. */
+  readonly setUps: GpuSetUps;
   readonly #gpu: GpuDevice;
   readonly #owned: GPUBuffer[] = [];
   readonly #limits: StepLimits;
@@ -51,6 +54,7 @@ export class GpuBuffers implements Disposable {
     fusion: NormFusion,
   ) {
     this.#gpu = gpu;
+    this.setUps = new GpuSetUps(gpu);
     const { maxSamples } = this.#limits = layout.limits;
     this.control = this.#create("control", layout.words * 4, GPUBufferUsage.COPY_DST);
     this.tokens = this.#create("tokens", maxSamples * 4, GPUBufferUsage.COPY_SRC);
@@ -135,6 +139,15 @@ export class GpuBuffers implements Disposable {
     buffer.unmap();
     this.#tables.set(name, buffer);
     return buffer;
+  }
+
+  computedTable(name: string, bytes: number, setUp: TableSetUp): GPUBuffer {
+    const existing = this.#tables.get(name);
+    if (existing) return existing;
+    const table = this.#create(name, bytes);
+    this.#tables.set(name, table);
+    this.setUps.note(name, table, setUp);
+    return table;
   }
 
   scratch(name: string, bytes: number): GPUBuffer {

@@ -5,6 +5,7 @@ import type { KvType } from "./attention/kv_layout.ts";
 import type { HistoryType } from "./convolution_history/history_layout.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { AttentionNode, LayerNormNode, Value } from "./graph.ts";
+import type { TableSetUp } from "./gpu_set_up.ts";
 import type { HalfValues } from "./half_values.ts";
 import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
@@ -137,6 +138,8 @@ export interface GpuContext {
   scratch(name: string, bytes: number): GPUBuffer;
   /** A buffer that is only read, holding `values`; the same for all calls that name it. */
   table(name: string, values: () => Float32Array): GPUBuffer;
+  /** The same, of `bytes`, made by the GPU before any step. */
+  computedTable(name: string, bytes: number, setUp: TableSetUp): GPUBuffer;
   /** A small uniform buffer holding `words`, made once. */
   uniform(words: ArrayLike<number>): GPUBuffer;
 }

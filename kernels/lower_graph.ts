@@ -51,6 +51,7 @@ export function contextOf(
     recurrentState: (layer) => buffers.recurrentState(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
     table: (name, values) => buffers.table(name, values),
+    computedTable: (name, bytes, setUp) => buffers.computedTable(name, bytes, setUp),
     uniform: (words) => buffers.uniform(words),
   };
 }

@@ -20,10 +20,18 @@ export function encodeCall(
   else pass.dispatchWorkgroups(x);
 }
 
+/** What calls that are compiled one after the other share. */
+export class PipelineCache {
+  readonly layouts = new Map<string, GPUBindGroupLayout>();
+  readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
+}
+
 /** @throws {SyntaxError} with the compiler's message and the lines around it, when a kernel's WGSL is invalid. */
-export async function compileCalls(gpu: GpuDevice, calls: readonly KernelCall[]): Promise<CompiledCall[]> {
-  const layouts = new Map<string, GPUBindGroupLayout>();
-  const pipelines = new Map<string, Promise<GPUComputePipeline>>();
+export async function compileCalls(
+  gpu: GpuDevice,
+  calls: readonly KernelCall[],
+  { layouts, pipelines } = new PipelineCache(),
+): Promise<CompiledCall[]> {
   const prepared = calls.map((call) => {
     const signature = call.bindings.map((binding) => binding.access).join();
     const layout = layouts.get(signature) ?? createLayout(gpu.device, call.bindings);

@@ -30,7 +30,7 @@ import {
   type StepLimits,
   type StepResult,
 } from "./step.ts";
-import { emptyCall, profileCalls, type StepProfile } from "./step_profile.ts";
+import { emptyCall, profileCalls, type StepProfile, timeCalls } from "./step_profile.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
@@ -121,6 +121,7 @@ export class GpuPlan implements Disposable {
       buffers,
       options.sampling?.suppressed,
     );
+    await buffers.setUps.run();
     weights.forgetFilters();
     const compiled = await compileCalls(gpu, calls);
     const outOfMemory = await gpu.wait(gpu.device.popErrorScope(), 0);
@@ -191,6 +192,14 @@ export class GpuPlan implements Disposable {
     const empty = await (this.#empty ??= emptyCall(this.#gpu, this.#buffers.control));
     const shape = this.#writeControl(batch);
     return await profileCalls(this.#gpu, this.#calls.of(shape), batch, empty);
+  }
+
+  /**
+   * Runs one step's dispatches `repeats` times over, one after the other. Nanoseconds of one time.
+   * @throws {TypeError} when the adapter has no timestamps
+   */
+  async time(batch: StepBatch, repeats: number): Promise<number> {
+    return await timeCalls(this.#gpu, this.#calls.of(this.#writeControl(batch)), repeats);
   }
 
   #writeControl(batch: StepBatch): StepShape {

@@ -1,5 +1,5 @@
-// Times a step's dispatches one by one, each beside what it has to do; and some that do nothing, which take what every
-// one of them takes beside its work. Knows no graph.
+// Times a step's dispatches one by one, each beside what it has to do, and some that do nothing, which take what every
+// one of them takes beside its work; or all of them together, as close as they follow one another in a step. Knows no graph.
 import { DispatchTimer } from "../device/dispatch_timer.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import type { ActiveCall } from "./active_calls.ts";
@@ -64,4 +64,26 @@ export async function profileCalls(
     return { label: call.label, ...spans[i], ...(work && { work }) };
   });
   return { start, dispatches: times.slice(0, calls.length), empty: times.slice(calls.length) };
+}
+
+/**
+ * Runs `calls`, whose step's control buffer is written already, `repeats` times over in one pass, which is submitted before
+ * this returns. Nanoseconds of one time.
+ * @throws {TypeError} when the adapter has no timestamps
+ */
+export async function timeCalls(
+  gpu: GpuDevice,
+  calls: readonly ActiveCall[],
+  repeats: number,
+): Promise<number> {
+  using timer = new DispatchTimer(gpu, 1);
+  const encoder = gpu.device.createCommandEncoder(), pass = timer.beginPass(encoder);
+  for (let i = 0; i < repeats; i++) {
+    for (const call of calls) encodeCall(pass, call);
+  }
+  pass.end();
+  timer.encodeResults(encoder);
+  gpu.device.queue.submit([encoder.finish()]);
+  const { spans: [{ end }] } = await timer.read();
+  return end / repeats;
 }

@@ -96,7 +96,8 @@ export class CompletionClient {
   /** What became of a completion, in Tabby's form. A server that takes no events is told of none after the first. */
   async tell({ type, completionId, selected, elapsedMs }: ShownEvent, signal: AbortSignal): Promise<void> {
     if (this.#takesNoEvents) return;
-    const query = selected && selected !== "all" ? `?select_kind=${selected}` : "";
+    // Tabby's word for any part of a completion.
+    const query = selected && selected !== "all" ? "?select_kind=line" : "";
     const event = { type, completion_id: completionId, choice_index: 0, view_id: completionId };
     const body = elapsedMs === undefined ? event : { ...event, elapsed: Math.round(elapsedMs) };
     try {

@@ -23,6 +23,22 @@ export interface GpuRunnerOptions extends RunnerSizes {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** Bytes of a block, all layers together, and how many blocks the GPU can bind of a layer. */
+export function pagedSizes(
+  { caps }: GpuDevice,
+  graph: Graph,
+  kvType: KvType,
+): { readonly blockBytes: number; readonly maxBlocks: number } {
+  const rowBytes = [
+    ...graph.kvLayers.map((layer) => kvRowBytes(layer, kvType)).flatMap((bytes) => [bytes, bytes]),
+    ...graph.historyLayers.map((layer) => historyRowBytes(layer, kvType)),
+  ];
+  return {
+    blockBytes: BLOCK_SIZE * rowBytes.reduce((sum, bytes) => sum + bytes, 0),
+    maxBlocks: Math.floor(caps.maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE)),
+  };
+}
+
 export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
@@ -51,15 +67,7 @@ export class GpuRunner implements ModelRunner {
     options: GpuRunnerOptions,
   ): Promise<GpuRunner> {
     try {
-      const rowBytes = [
-        ...graph.kvLayers.map((layer) => kvRowBytes(layer, options.kvType)).flatMap((
-          bytes,
-        ) => [bytes, bytes]),
-        ...graph.historyLayers.map((layer) => historyRowBytes(layer, options.kvType)),
-      ];
-      const kvBytesPerBlock = rowBytes.reduce((sum, bytes) => sum + bytes * BLOCK_SIZE, 0);
-      const { maxBindingBytes } = gpu.caps;
-      const maxBlocks = Math.floor(maxBindingBytes / (Math.max(...rowBytes, 1) * BLOCK_SIZE));
+      const { blockBytes: kvBytesPerBlock, maxBlocks } = pagedSizes(gpu, graph, options.kvType);
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,

@@ -11,6 +11,8 @@ import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
 import { type KernelTimes, profileStep, timeColumns } from "./operator_times.ts";
+import { type Inputs, randomInputs } from "./operators/operator.ts";
+import { uniform } from "./random_values.ts";
 import { RandomVectors } from "./random_vectors.ts";
 
 const USAGE = `Time a step of exact Hyena's operator after earlier tokens.
@@ -110,8 +112,6 @@ function operator({ width, past, rows }: Case): { graph: Graph; weights: RandomV
   return { weights, graph: b.build(b.longConvolution(x, filter, { before, after, carried })) };
 }
 
-type Inputs = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
-
 /** What went into some channels of the first sequence. */
 class Sample {
   readonly #shape: Case;
@@ -171,20 +171,6 @@ function batchOf(sequences: number, first: number, count: number, blocks: number
     blockTables: tables,
     samples: [],
   };
-}
-
-function randomInputs(graph: Graph, rows: number): Inputs {
-  return Object.fromEntries(graph.nodes.flatMap((node) => {
-    if (node.op !== "input") return [];
-    const values = new Float32Array(rows * node.output.width);
-    for (let i = 0; i < values.length; i++) values[i] = uniform();
-    return [[node.name, values] as const];
-  }));
-}
-
-/** Between -1 and 1. */
-function uniform(): number {
-  return 2 * Math.random() - 1;
 }
 
 if (import.meta.main) {

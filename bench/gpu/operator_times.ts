@@ -1,4 +1,4 @@
-// Times the dispatches of one step of an operator's plan, by kind of kernel. Knows no operator.
+// Times one step of an operator's plan, whole or by kind of kernel. Knows no operator.
 import type { GpuPlan } from "../../kernels/plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import type { DispatchTime, StepProfile } from "../../kernels/step_profile.ts";
@@ -7,6 +7,8 @@ import { median } from "../median.ts";
 /** A GPU that idles, if only between two dispatches, lowers its clock: so several profiles are in flight at once. */
 const IN_FLIGHT = 4;
 const ROUNDS = 4;
+/** Times over that a step's dispatches run between two timestamps. */
+const REPEATS = 4;
 
 /** Dispatches of one kind, slices and weights' names aside; the last of a table is "all". */
 export interface KernelTimes {
@@ -24,6 +26,25 @@ export async function profileStep(plan: GpuPlan, batch: StepBatch, warmUpMs: num
   const profiles: StepProfile[] = [];
   for (let i = 0; i < ROUNDS; i++) profiles.push(...await round());
   return kernelTimes(profiles);
+}
+
+/**
+ * The step as a whole, its dispatches one after the other as in an ordinary one: the median of several rounds, after
+ * `warmUpMs` of them.
+ */
+export async function timeStep(plan: GpuPlan, batch: StepBatch, warmUpMs: number): Promise<KernelTimes> {
+  const { dispatches } = await plan.profile(batch);
+  const time = () => Promise.all(Array.from({ length: IN_FLIGHT }, () => plan.time(batch, REPEATS)));
+  const end = performance.now() + warmUpMs;
+  do await time(); while (performance.now() < end);
+  const sumOf = (of: "bytes" | "flop") => sum(dispatches.map(({ work }) => work?.[of] ?? 0));
+  return {
+    kernel: "all",
+    dispatches: dispatches.length,
+    us: median(await time()) / 1000,
+    bytes: sumOf("bytes"),
+    flop: sumOf("flop"),
+  };
 }
 
 /** The columns of a table after those that say what was measured. */

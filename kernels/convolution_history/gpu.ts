@@ -6,6 +6,7 @@ import { controlConstants } from "../control.ts";
 import { type Binding, type GpuContext, type KernelCall, onlyFor, rowStride, type Work } from "../gpu_op.ts";
 import type { ConvolutionHistoryNode } from "../graph.ts";
 import { channelSlices } from "../long_convolution/sizes.ts";
+import { reachedTaps } from "../long_convolution/spectra.ts";
 import { readOperands } from "../operands.ts";
 import { BLOCK_SIZE, type StepBatch } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
@@ -13,6 +14,7 @@ import { movingWork } from "../work.ts";
 import addCode from "./add.wgsl" with { type: "text" };
 import { historyRowWords, type HistoryType } from "./history_layout.ts";
 import storeCode from "./store.wgsl" with { type: "text" };
+import { tapsByLag } from "./taps_by_lag.ts";
 import stretchesCode from "./stretches.wgsl" with { type: "text" };
 
 /** Threads that share a channel's history in a workgroup; with 16 rows their sums take 12 KiB of its memory. */
@@ -112,9 +114,10 @@ function sumCalls(
       { buffer: context.control, access: "read" },
       { buffer, access: "read" },
       {
-        buffer: context.table(
+        buffer: context.computedTable(
           `${filter.name} by lag, from ${first}`,
-          () => tapsByLag(context.filter(filter), filter.shape[1], taps, first, count),
+          4 * taps * count,
+          tapsByLag(() => reachedTaps(context.filter(filter), width, { first, count }, taps), taps, count),
         ),
         access: "read",
       },
@@ -148,21 +151,6 @@ function blockCode(tile: number): string {
       return `sum${r} += ${products.join(" + ")};`;
     }),
   ].join("\n");
-}
-
-/** [taps][count] of channels [first, first + count) of a filter [channels][stored]. */
-function tapsByLag(
-  filter: Float32Array,
-  stored: number,
-  taps: number,
-  first: number,
-  count: number,
-): Float32Array {
-  const table = new Float32Array(taps * count);
-  for (let c = 0; c < count; c++) {
-    for (let lag = 0; lag < taps; lag++) table[lag * count + c] = filter[(first + c) * stored + lag];
-  }
-  return table;
 }
 
 function sumWork(batch: StepBatch, taps: number, channels: number, rowBytes: number): Work {

@@ -1,5 +1,4 @@
-// Discrete Fourier transforms in float64, for what is computed once on the host: spectra of filters. Sizes are powers of
-// two.
+// Discrete Fourier transforms in float64, for what is computed once on the host. Sizes are powers of two.
 
 /** Numbers re[i] + i im[i]. */
 export interface ComplexArray {
@@ -53,7 +52,7 @@ export class Fourier {
 }
 
 /** e^(-2πi m / order) for m < count, every angle reduced before its sine is taken. */
-export function rootsOfUnity(order: number, count: number): ComplexArray {
+function rootsOfUnity(order: number, count: number): ComplexArray {
   const re = new Float64Array(count), im = new Float64Array(count);
   for (let m = 0; m < count; m++) {
     const angle = 2 * Math.PI * ((m % order) / order);

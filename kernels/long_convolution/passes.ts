@@ -2,7 +2,6 @@
 // slices of channels, whose rows share working memory.
 import type { GpuCaps } from "../../device/caps.ts";
 import { controlConstants } from "../control.ts";
-import { FilterSpectra, rowProduct } from "../filters/filter_spectrum.ts";
 import type { Binding, GpuContext, KernelCall } from "../gpu_op.ts";
 import type { LongConvolutionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
@@ -15,6 +14,7 @@ import inverseColumnsCode from "./inverse_columns.wgsl" with { type: "text" };
 import rowsCode from "./rows.wgsl" with { type: "text" };
 import { mayHave, type Signal, SLICE_CODE } from "./signal.ts";
 import { type ChannelSlice, channelSlices, type SizeClass } from "./sizes.ts";
+import { passSpectra, reachedTaps } from "./spectra.ts";
 import {
   fftCode,
   fftDeclarations,
@@ -97,11 +97,19 @@ function sliceCalls(
 ): KernelCall[] {
   const control: Binding = { buffer: context.control, access: "read" };
   const channels: Binding = { buffer: context.uniform([slice.first, slice.count]), access: "uniform" };
-  const products = context.table(
+  const bytes = channelBytes(passes);
+  const products = context.computedTable(
     `${filter.name}, ${size.most}, from ${slice.first}`,
-    () => productTable(context.filter(filter), input.width, slice, size.most, passes),
+    slice.count * bytes,
+    passSpectra(() => reachedTaps(context.filter(filter), input.width, slice, size.most), {
+      ...passes,
+      taps: Math.min(filter.shape[1], size.most),
+      count: slice.count,
+      turns,
+      twiddles,
+    }),
   );
-  const bytes = channelBytes(passes), label = `longConvolution ${filter.name}, ${size.most}`;
+  const label = `longConvolution ${filter.name}, ${size.most}`;
   const columnWork = movingWork((batch) => {
     const { tokens, sequences } = classTokens(size, batch);
     return slice.count * (4 * tokens + sequences * bytes);
@@ -138,24 +146,6 @@ function turnTable(most: number, rowPoints: number): Float32Array {
   for (let column = 0; column < rowPoints; column++) {
     table[2 * column] = Math.cos(Math.PI * column / most);
     table[2 * column + 1] = -Math.sin(Math.PI * column / most);
-  }
-  return table;
-}
-
-/** The spectra of a slice's channels, with the factors that the transforms leave out: 1 / (2 most), and 2 of the columns. */
-function productTable(
-  filter: Float32Array,
-  channels: number,
-  { first, count }: ChannelSlice,
-  most: number,
-  { columnPoints, rowPoints, rowCount }: Passes,
-): Float32Array {
-  const taps = filter.length / channels, floats = 2 * rowCount * rowPoints;
-  const spectra = new FilterSpectra(2 * most), table = new Float32Array(count * floats);
-  for (let i = 0; i < count; i++) {
-    const start = (first + i) * taps;
-    const spectrum = spectra.of(filter.subarray(start, start + Math.min(taps, most)));
-    table.set(rowProduct(spectrum, columnPoints, 1 / (4 * most)), i * floats);
   }
   return table;
 }

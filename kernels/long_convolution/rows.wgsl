@@ -1,7 +1,7 @@
 // Second of three passes: one row of a channel's spectrum by one workgroup, in place: its transform, the product with the
 // filter's spectrum, which lies in the same order, and the inverse.
-// rows as in columns.wgsl; products complex [channels of the slice][COLUMN_POINTS / 2 + 1][ROW_POINTS], as rowProduct()
-// makes them.
+// rows as in columns.wgsl; products complex [channels of the slice][COLUMN_POINTS / 2 + 1][ROW_POINTS], as
+// spectra_rows.wgsl leaves them.
 // Grid: x = ROW_COUNT rows, y = channels of the slice, z = sequences; THREADS threads.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;

@@ -1,6 +1,5 @@
 // Lowers convolutions that one workgroup can transform to whole.wgsl.
 import { controlConstants } from "../control.ts";
-import { FilterSpectra, packedProduct } from "../filters/filter_spectrum.ts";
 import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { LongConvolutionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
@@ -9,6 +8,7 @@ import { convolutionWork } from "./convolution_work.ts";
 import { f32Literal } from "./dft_code.ts";
 import { mayHave, type Signal, SLICE_CODE } from "./signal.ts";
 import { channelSlices, type SizeClass } from "./sizes.ts";
+import { reachedTaps, wholeSpectra } from "./spectra.ts";
 import wholeCode from "./whole.wgsl" with { type: "text" };
 import {
   fftCode,
@@ -27,10 +27,10 @@ export function wholeCalls(
   size: SizeClass,
   fft: WorkgroupFft,
 ): KernelCall[] {
-  const { most } = size, recordBytes = 16 * (most / 2 + 1);
+  const { most } = size, { width } = node.input, recordBytes = 16 * (most / 2 + 1);
   const code = wholeForm(context, signal, size, fft);
   const twiddles = context.table(`twiddles of ${most}`, () => twiddleTable(most));
-  const slices = channelSlices(node.input.width, recordBytes, context.caps.maxBindingBytes);
+  const slices = channelSlices(width, recordBytes, context.caps.maxBindingBytes);
   return slices.map(({ first, count }) => ({
     label: `longConvolution ${node.filter.name}, whole ${most}`,
     code,
@@ -38,9 +38,15 @@ export function wholeCalls(
       { buffer: context.control, access: "read" },
       { buffer: signal.buffer, access: "readWrite" },
       {
-        buffer: context.table(
+        buffer: context.computedTable(
           `${node.filter.name}, ${most}, from ${first}`,
-          () => productTable(context.filter(node.filter), node.input.width, first, count, most),
+          count * recordBytes,
+          wholeSpectra(() => reachedTaps(context.filter(node.filter), width, { first, count }, most), {
+            fft,
+            taps: Math.min(node.filter.shape[1], most),
+            count,
+            twiddles,
+          }),
         ),
         access: "read",
       },
@@ -50,24 +56,6 @@ export function wholeCalls(
     work: convolutionWork(size, count, recordBytes, (_, tokens) => 8 * tokens),
     grid: (shape) => mayHave(size, shape) ? [count, shape.numSequences, 1] : undefined,
   }));
-}
-
-/** The records of channels [first, first + count), of the taps that `most` tokens can reach. */
-function productTable(
-  filter: Float32Array,
-  channels: number,
-  first: number,
-  count: number,
-  most: number,
-): Float32Array {
-  const taps = filter.length / channels, floats = 4 * (most / 2 + 1);
-  const spectra = new FilterSpectra(2 * most), table = new Float32Array(count * floats);
-  for (let i = 0; i < count; i++) {
-    const start = (first + i) * taps;
-    const spectrum = spectra.of(filter.subarray(start, start + Math.min(taps, most)));
-    table.set(packedProduct(spectrum), i * floats);
-  }
-  return table;
 }
 
 function wholeForm(context: GpuContext, { stride }: Signal, { fewest, most }: SizeClass, fft: WorkgroupFft) {
@@ -96,7 +84,7 @@ if (token + 1u < length) { signal[first + token + 1u] = -v${q}.y; } }`),
   });
 }
 
-/** The conjugate of the product at register q's frequency, in the notation of `packedProduct`: those of the second half mirror the first. */
+/** The conjugate of the product at register q's frequency, as spectra_whole.wgsl has it: those of the second half mirror the first. */
 function productCode({ registers, threads, points }: WorkgroupFft, q: number, mirror: string): string {
   const upper = 2 * q >= registers, sign = f32Literal(upper ? -1 : 1);
   const frequency = upper ? `${points - q * threads}u - thread` : `thread + ${q * threads}u`;

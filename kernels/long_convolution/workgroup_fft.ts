@@ -78,7 +78,7 @@ export function registersCode({ registers }: WorkgroupFft): string {
   return unroll(registers, (q) => `var v${q} = vec2<f32>();`);
 }
 
-/** e^(-πi m / points), m < points, as pairs: of twice the order that the transform needs, for `packedProduct`. */
+/** e^(-πi m / points), m < points, as pairs: of twice the order that the transform needs, for packed real ones. */
 export function twiddleTable(points: number): Float32Array {
   const table = new Float32Array(2 * points);
   for (let m = 0; m < points; m++) {

@@ -46,7 +46,7 @@ Deno.test("LanguageServer tells once that a completion was shown, by its request
   const event = { completion_id: id, choice_index: 0, view_id: id };
   assert.deepEqual(told.map(({ path, body: { elapsed: _, ...body } }) => ({ path, body })), [
     { path: "/v1/events", body: { type: "view", ...event } },
-    { path: "/v1/events?select_kind=word", body: { type: "select", ...event } },
+    { path: "/v1/events?select_kind=line", body: { type: "select", ...event } },
     { path: "/v1/events?select_kind=line", body: { type: "select", ...event } },
     { path: "/v1/events", body: { type: "select", ...event } },
   ]);

@@ -1,0 +1,67 @@
+// Times decode steps of a batch whose contexts are taken for computed: as many steps in flight as the runner takes, each
+// going on with what the step before has drawn.
+import { BLOCK_SIZE, drawnBefore, type StepBatch, type StepResult } from "../../../kernels/step.ts";
+import type { ModelRunner } from "../../../models/runner.ts";
+import { median } from "../../median.ts";
+
+export interface DecodeCase {
+  readonly batch: number;
+  /** Whole blocks of each sequence, full when the last step has run. */
+  readonly blocks: number;
+}
+
+export interface DecodeEffort {
+  readonly warmUpMs: number;
+  /** Steps between two looks at the clock, and how many times. */
+  readonly stepsPerRound: number;
+  readonly rounds: number;
+}
+
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] } as const;
+
+/** Milliseconds a step: the median of the rounds. */
+export async function timeDecodeSteps(
+  runner: ModelRunner,
+  shape: DecodeCase,
+  { warmUpMs, stepsPerRound, rounds }: DecodeEffort,
+): Promise<number> {
+  const first = shape.blocks * BLOCK_SIZE - rounds * stepsPerRound;
+  if (first < 0) {
+    throw new RangeError(`Cannot measure: ${rounds * stepsPerRound} steps do not fit the context`);
+  }
+  const end = performance.now() + warmUpMs;
+  do await run(runner, shape, first, stepsPerRound); while (performance.now() < end);
+  const durations: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const began = performance.now();
+    await run(runner, shape, first + round * stepsPerRound, stepsPerRound);
+    durations.push((performance.now() - began) / stepsPerRound);
+  }
+  return median(durations);
+}
+
+async function run(runner: ModelRunner, shape: DecodeCase, first: number, count: number): Promise<void> {
+  const underWay: Promise<StepResult>[] = [];
+  for (let i = 0; i < count; i++) {
+    if (underWay.length === runner.stepsInFlight) await underWay.shift();
+    underWay.push(runner.step(decodeBatch(shape, first + i, i > 0 && runner.stepsInFlight > 1)));
+  }
+  await Promise.all(underWay);
+}
+
+/** A token of every sequence at `position`. */
+function decodeBatch({ batch, blocks }: DecodeCase, position: number, goesOn: boolean): StepBatch {
+  const perSequence = <T>(value: (s: number) => T) => Array.from({ length: batch }, (_, s) => value(s));
+  const used = Math.floor(position / BLOCK_SIZE) + 1;
+  return {
+    tokenIds: Uint32Array.from(perSequence((s) => goesOn ? drawnBefore(s) : 32 + s)),
+    positions: new Uint32Array(batch).fill(position),
+    // A sequence's blocks lie one after the other.
+    slotMapping: Uint32Array.from(perSequence((s) => s * blocks * BLOCK_SIZE + position)),
+    queryStart: Uint32Array.from({ length: batch + 1 }, (_, s) => s),
+    contextLengths: new Uint32Array(batch).fill(position + 1),
+    blockTables: perSequence((s) => Uint32Array.from({ length: used }, (_, i) => s * blocks + i)),
+    stateSlots: Uint32Array.from(perSequence((s) => s)),
+    samples: perSequence((row) => ({ row, params: GREEDY, counter: position, topLogprobs: -1 })),
+  };
+}
