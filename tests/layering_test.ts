@@ -7,6 +7,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   models: ["kernels", "device"],
   engine: ["models", "kernels", "device"],
   routes: ["engine"],
+  clients: [],
   // A client of the HTTP API: it is handed a fetch.
   lsp: [],
 };
