@@ -23,6 +23,8 @@ from text_store import load_store, load_tokenizer
 # Tokens drawn at most, by kind of hole.
 MOST = {"line": 48, "lines": 128, "word": 24}
 MEMORY_PROMPT, MEMORY_TOKENS = 200, 50
+# More than so many tokens have.
+MEMORY_BYTES = 4000
 SHOWN = 20
 
 
@@ -39,7 +41,8 @@ def main() -> None:
     out = options.out or options.model
     out.mkdir(parents=True, exist_ok=True)
     for kind in options.kinds.split(","):
-        holes = dig(texts, kind, options.holes, options.seed)
+        # Those that are longer to fill in are fewer.
+        holes = dig(texts, kind, options.holes if kind == "line" else options.holes // 2, options.seed)
         figures[kind] = infilling(completer, holes, out if kind == "line" else None)
         report({kind: figures[kind]})
         (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -54,7 +57,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("--held-out", type=Path, required=True, help="a shard")
     parser.add_argument("--trained-on", type=Path, help="a store")
-    parser.add_argument("--holes", type=int, default=400, help="of each kind")
+    parser.add_argument("--holes", type=int, default=400, help="of single lines; half as many of the other kinds")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--loss-files", type=int, default=200)
     parser.add_argument("--memory-samples", type=int, default=200)
@@ -124,12 +127,12 @@ def memorised(completer: Completer, store_folder: Path, count: int) -> dict[str,
     rows, wanted = [], []
     while len(rows) < count:
         piece = random.randrange(store.num_pieces)
-        end = int(store.piece_ids[store.files[store.file_of(piece) + 1]])
-        start = int(store.piece_ids[piece])
-        if start + MEMORY_PROMPT + MEMORY_TOKENS > end:
-            continue
-        ids = [int(token) for token in store.ids[start:start + MEMORY_PROMPT + MEMORY_TOKENS]]
-        rows.append(Row(ids[:MEMORY_PROMPT])), wanted.append(ids[MEMORY_PROMPT:])
+        last = int(store.files[store.file_of(piece) + 1])
+        # As text: the store's tokens may be another tokenizer's.
+        text = store.text[int(store.pieces[piece]):int(store.pieces[last])][:MEMORY_BYTES].tobytes().decode(errors="ignore")
+        ids = completer.encode(text)[:MEMORY_PROMPT + MEMORY_TOKENS]
+        if len(ids) == MEMORY_PROMPT + MEMORY_TOKENS:
+            rows.append(Row(ids[:MEMORY_PROMPT])), wanted.append(ids[MEMORY_PROMPT:])
     completer.complete(rows, MEMORY_TOKENS)
     common = [next((i for i, (a, b) in enumerate(zip(row.drawn, ids)) if a != b), min(len(row.drawn), len(ids)))
               for row, ids in zip(rows, wanted)]

@@ -29,10 +29,20 @@ class Completion:
     ended: bool
 
 
+def keep_filters(model: Decoder) -> None:
+    """Of a model that is trained no more: its long filters are computed once, not for every token."""
+    for layer in model.layers:
+        for name in ("shift_filter", "diagonal_filter", "filter"):
+            if hasattr(layer.mixer, name):
+                taps = getattr(layer.mixer, name)().detach()
+                setattr(layer.mixer, name, lambda taps=taps: taps)
+
+
 class Completer:
     def __init__(self, model: Decoder, tokenizer: Tokenizer, batch: int = 64):
         self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.vocabulary = Vocabulary(tokenizer)
+        keep_filters(model)
         self.device = model.embedding.device
         self.control = torch.arange(1, len(CONTROL_TOKENS), device=self.device)
 

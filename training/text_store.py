@@ -58,15 +58,15 @@ class TextStore:
         return len(self.pieces) - 1
 
     def file_of(self, piece: int) -> int:
-        return int(np.searchsorted(self.files, piece, "right")) - 1
+        return place(self.files, piece, "right") - 1
 
     def piece_at(self, byte: int) -> int:
         """The first piece that begins at this byte or later."""
-        return int(np.searchsorted(self.pieces, byte, "left"))
+        return place(self.pieces, byte, "left")
 
     def encode(self, start: int, end: int) -> np.ndarray:
         """Ids of text[start:end], as the tokenizer gives them for it alone."""
-        first, last = self.piece_at(start), int(np.searchsorted(self.pieces, end, "right")) - 1
+        first, last = self.piece_at(start), place(self.pieces, end, "right") - 1
         if first > last:
             return self.fresh(start, end)
         whole = self.ids[self.piece_ids[first]:self.piece_ids[last]]
@@ -84,14 +84,23 @@ class TextStore:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            # A store that is being read from stays as it is: its readers keep the old files.
+            np.save(folder / f"{name}.partial.npy", getattr(self, name))
+        for name in ARRAYS:
+            (folder / f"{name}.partial.npy").rename(folder / f"{name}.npy")
         (folder / "paths.json").write_text(json.dumps(self.paths))
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def place(ascending: np.ndarray, value: int, side: str) -> int:
+    """np.searchsorted of a value of the array's own type: of any other it converts the whole array first."""
+    return int(ascending.searchsorted(ascending.dtype.type(value), side))
+
+
 def load_store(folder: Path) -> TextStore:
     """Read-only and mapped: processes share the pages."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    # As plain arrays: every slice of a memmap is a Python object with a life of its own.
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS}
     paths = json.loads((folder / "paths.json").read_text())
     return TextStore(**arrays, paths=paths, tokenizer=load_tokenizer(folder / "tokenizer.json"))
 
