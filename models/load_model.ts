@@ -66,6 +66,7 @@ async function createGpuRunner(
     suppressed: suppressedTokens,
     kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
     ...(options.storage && { storage: options.storage }),
+    ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress: (done, total) => onProgress(done / total),
   });
 }
@@ -86,6 +87,7 @@ async function createCpuRunner(
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     numThreads: cpuThreads(options),
+    ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress,
   });
 }
