@@ -187,10 +187,11 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      // A draft that is wrong would have to be taken out of the states again.
-      const speculates = (this.#options.speculation ?? true) && !served.isRecurrent;
+      const speculates = this.#options.speculation ?? true;
       const scheduler = new Scheduler(loaded.runner.limits, {
-        speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+        speculation: speculates
+          ? new Speculation({ neverDrafted: served.endIds, redoes: served.isRecurrent })
+          : undefined,
         goesAhead: loaded.runner.stepsInFlight > 1,
       });
       this.#admission = new Admission({

@@ -74,10 +74,11 @@ export class ServedModel {
       fim: describeFim(tokenizer, fim),
       eosTokenId: this.#endOfText(loaded.eosTokenId),
       ...statesOf(loaded.runner),
+      ...(loaded.runner.longConvolutions && { longConvolutions: loaded.runner.longConvolutions }),
     };
   }
 
-  /** Whether layers keep a state of a sequence, which at most the sequence itself can go on from. */
+  /** Whether layers keep a state of a sequence, which every row changes. */
   get isRecurrent(): boolean {
     return this.info.states !== undefined;
   }

@@ -8,8 +8,9 @@ import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "..
 import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
-import type { ModelRunner } from "./runner.ts";
-import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
+import { chooseOnline, type LongConvolutionForm, longConvolutionsOf, onlineBytes } from "./online_choice.ts";
+import type { LongConvolutions, ModelRunner } from "./runner.ts";
+import { leastBytes, type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface GpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
@@ -18,6 +19,8 @@ export interface GpuRunnerOptions extends RunnerSizes {
   readonly kvType: KvType;
   /** Use host memory only if moving a block is measured to be cheaper than computing it. */
   readonly measureParking?: boolean;
+  /** How long convolutions sum what earlier tokens add; undefined: as online_choice.ts has it. */
+  readonly longConvolutions?: LongConvolutionForm;
   /** Storage of float weights; as in the checkpoint when undefined. */
   readonly storage?: "f32" | "f16";
   readonly onProgress?: (done: number, total: number) => void;
@@ -39,10 +42,16 @@ export function pagedSizes(
   };
 }
 
+/** How many sequences' states the GPU can bind of a layer. */
+function mostStateSlots({ caps }: GpuDevice, { stateLayers }: Graph): number {
+  return Math.floor(caps.maxBindingBytes / Math.max(...stateLayers.map(({ floats }) => 4 * floats), 1));
+}
+
 export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
   readonly stateBytes: number;
+  readonly longConvolutions?: LongConvolutions;
   readonly #gpu: GpuDevice;
   readonly #plan: GpuPlan;
 
@@ -51,12 +60,14 @@ export class GpuRunner implements ModelRunner {
     plan: GpuPlan,
     limits: StepLimits,
     { kvBytesPerBlock, stateBytes }: ModelSizes,
+    longConvolutions: LongConvolutions | undefined,
   ) {
     this.#gpu = gpu;
     this.#plan = plan;
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
+    if (longConvolutions) this.longConvolutions = longConvolutions;
   }
 
   /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
@@ -68,21 +79,32 @@ export class GpuRunner implements ModelRunner {
   ): Promise<GpuRunner> {
     try {
       const { blockBytes: kvBytesPerBlock, maxBlocks } = pagedSizes(gpu, graph, options.kvType);
+      const room = { maxBlocks, maxStateSlots: mostStateSlots(gpu, graph) };
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,
         stateBytes: stateBytesOf(graph),
       };
-      const limits = stepLimits(options, model, maxBlocks);
+      const online = gpu.profile === "fast"
+        ? chooseOnline(
+          graph,
+          { ...options, on: "gpu", leastBytes: leastBytes(options, model) },
+          options.longConvolutions,
+        )
+        : undefined;
+      const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
+      const limits = stepLimits({ ...options, kvBytes }, model, room);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,
         sampling: { suppressed: options.suppressed },
         ...(options.storage && { storage: options.storage }),
+        ...(online && { online }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       const measured = options.measureParking && limits.numHostBlocks !== 0;
-      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, model);
+      const taken = measured ? await limitsThatPay(plan, limits) : limits;
+      return new GpuRunner(gpu, plan, taken, model, longConvolutionsOf(graph, online));
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;

@@ -72,6 +72,7 @@ const NO_STATISTICS: EngineStats = {
   totalBlocks: 0,
   totalStateSlots: 0,
   freeStateSlots: 0,
+  stateSnapshots: 0,
   parkedBlocks: 0,
   hostBlocks: 0,
   parks: 0,
