@@ -18,7 +18,12 @@ export interface ModelInfo {
   readonly backend: string;
   readonly adapter: string;
   /** Whether the vocabulary has fill-in-the-middle tokens, and which are missing when it does not. */
-  readonly fim: { readonly supported: boolean; readonly missing: readonly string[] };
+  readonly fim: {
+    readonly supported: boolean;
+    readonly missing: readonly string[];
+    /** How the tokens are written; absent when they are not all there. */
+    readonly spelling?: { readonly prefix: string; readonly suffix: string; readonly middle: string };
+  };
   readonly eosTokenId: number;
   /**
    * Of models with recurrent layers: slots for what these keep of a sequence, and bytes of each. No prompt finds its
@@ -84,6 +89,11 @@ export interface Engine extends AsyncDisposable {
   submit(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent>;
   tokenize(text: string, options?: { parseSpecial?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): Promise<string>;
+  /**
+   * The bytes that each token stands for, which may be a part of a character.
+   * @throws {InvalidRequestError} naming an id that is no token's
+   */
+  tokenBytes(ids: readonly number[]): Promise<Uint8Array[]>;
   stats(): Promise<EngineStats>;
   /** What every sequence in flight holds: those that run, then those that wait, each in order of arrival. */
   sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]>;

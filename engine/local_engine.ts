@@ -115,6 +115,11 @@ export class LocalEngine implements Engine {
     return this.#requireServed().detokenize(ids);
   }
 
+  // deno-lint-ignore require-await -- throws as a rejection
+  async tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    return this.#requireServed().tokenBytes(ids);
+  }
+
   stats(): Promise<EngineStats> {
     return Promise.resolve({
       ...this.#counts,

@@ -2,11 +2,10 @@
 // dialect's own.
 import type { Engine, EngineState, ModelInfo } from "./engine.ts";
 
-/** What lists of models show; known of models that are not loaded, too. */
-export type ListedModel = Pick<
-  ModelInfo,
-  "id" | "contextLength" | "vocabSize" | "numParameters" | "weightBytes"
->;
+/** What lists of models show; known of models that are not loaded, too, but for what only their tokenizer tells. */
+export type ListedModel =
+  & Pick<ModelInfo, "id" | "architecture" | "contextLength" | "vocabSize" | "numParameters" | "weightBytes">
+  & Partial<Pick<ModelInfo, "fim">>;
 
 export interface ModelStatus {
   readonly id: string;

@@ -22,8 +22,8 @@ export class PooledEngine implements Engine {
 
   /** Also of a model that had to give way. */
   get model(): ModelInfo {
-    const { info } = this.#slot;
-    if (info) return info;
+    const { info, engine } = this.#slot;
+    if (info ?? engine) return info ?? engine!.model;
     throw new EngineUnavailableError("The model is still loading; try again shortly", "loading", 2);
   }
 
@@ -45,6 +45,11 @@ export class PooledEngine implements Engine {
   async detokenize(ids: readonly number[]): Promise<string> {
     using lease = await this.#lease();
     return await lease.engine.detokenize(ids);
+  }
+
+  async tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    using lease = await this.#lease();
+    return await lease.engine.tokenBytes(ids);
   }
 
   /**

@@ -88,6 +88,10 @@ export class WorkerEngine implements Engine {
     return await this.#call({ method: "detokenize", ids }) as string;
   }
 
+  async tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    return await this.#call({ method: "tokenBytes", ids }) as Uint8Array[];
+  }
+
   async stats(): Promise<EngineStats> {
     return await this.#call({ method: "stats" }) as EngineStats;
   }

@@ -15,10 +15,11 @@ import type { SequenceInfo } from "./sequence_info.ts";
 export type EngineCall =
   | { readonly method: "tokenize"; readonly text: string; readonly parseSpecial: boolean }
   | { readonly method: "detokenize"; readonly ids: readonly number[] }
+  | { readonly method: "tokenBytes"; readonly ids: readonly number[] }
   | { readonly method: "stats" }
   | { readonly method: "sequences"; readonly withPrompts: boolean };
 
-export type EngineAnswer = number[] | string | EngineStats | SequenceInfo[];
+export type EngineAnswer = number[] | string | Uint8Array[] | EngineStats | SequenceInfo[];
 
 /** A worker's first message. All others come through the inbox. */
 export interface OpenMessage {

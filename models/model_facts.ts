@@ -6,6 +6,7 @@ import { DEFAULT_SIZES, openModel } from "./load_model.ts";
 import type { LoadOptions } from "./loaded_model.ts";
 
 export interface ModelFacts {
+  readonly architecture: string;
   readonly contextLength: number;
   readonly vocabSize: number;
   readonly numParameters: number;
@@ -18,8 +19,9 @@ export interface ModelFacts {
 /** @throws {Error} saying what is wrong with the folder or file, as loading it would */
 export async function modelFacts(load: LoadOptions): Promise<ModelFacts> {
   using checkpoint = await openModel(load.modelDir);
-  const { network: { contextLength, vocabSize }, numParameters, weightBytes } = checkpoint;
+  const { architecture, network: { contextLength, vocabSize }, numParameters, weightBytes } = checkpoint;
   return {
+    architecture,
     contextLength,
     vocabSize,
     numParameters,

@@ -11,20 +11,31 @@ import { type ModelChoice, SingleModel } from "../engine/model_choice.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
 import { Drain, refuseWhileDraining } from "./drain.ts";
-import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { errorResponse, explain, type ReportError } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import { watchExchanges } from "./exchange.ts";
 import { limitHeaders } from "./header_limit.ts";
 import { health } from "./health.ts";
 import { KeyLimits, limitKeys } from "./key_limits.ts";
-import { llamaInfill } from "./llama_infill.ts";
-import { llamaSlots } from "./llama_slots.ts";
+import { llamaCompletion } from "./llama/completion.ts";
+import { llamaInfill } from "./llama/infill.ts";
+import { llamaProps } from "./llama/props.ts";
+import { llamaSlots } from "./llama/slots.ts";
+import { llamaTokens } from "./llama/tokens.ts";
 import { Log, logExchanges } from "./log.ts";
 import { metricsRoute } from "./metrics.ts";
-import { openAiCompletions } from "./openai_completions.ts";
-import { openAiModels } from "./openai_models.ts";
+import { ollamaGenerate } from "./ollama/generate.ts";
+import { ollamaModels } from "./ollama/models.ts";
+import { fimCompletions } from "./openai/fim_completions.ts";
+import { openAiModels } from "./openai/models.ts";
 import { serveReference } from "./openapi.ts";
 import { ServerMetrics } from "./server_metrics.ts";
+import { tabbyEvents } from "./tabby/events.ts";
+import { tabbyServerInfo } from "./tabby/server_info.ts";
+import { tgiGenerate } from "./tgi/generate.ts";
+import { tgiInfo } from "./tgi/info.ts";
 import { traceExchanges } from "./tracing.ts";
+import { v1Completions } from "./v1_completions.ts";
 
 export interface AppOptions {
   /** Where there are several; the engine is its primary. */
@@ -72,6 +83,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
     deadlines: options.deadlines ?? {},
     report,
   };
+  const secured = apiKeys.length > 0;
   const models = options.models ?? new SingleModel(engine);
   const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
@@ -86,13 +98,23 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.use(requireApiKey(apiKeys));
   app.use(refuseWhileDraining(drain));
   app.use(limitKeys(limits));
-  app.route("/", openAiCompletions(models, routeOptions));
+  app.route("/", v1Completions(models, routeOptions));
+  app.route("/", fimCompletions(models, routeOptions));
   app.route("/", openAiModels(models));
   app.route("/", llamaInfill(engine, routeOptions));
+  app.route("/", llamaCompletion(engine, routeOptions));
+  app.route("/", llamaTokens(engine, routeOptions));
+  app.route("/", llamaProps(engine, { version }));
   app.route("/", llamaSlots(engine, { showPrompts }));
+  app.route("/", tgiGenerate(engine, routeOptions));
+  app.route("/", tgiInfo(engine, { version }));
+  app.route("/", ollamaGenerate(models, routeOptions));
+  app.route("/", ollamaModels(models, { ...routeOptions, version }));
+  app.route("/", tabbyEvents({ ...routeOptions, count: (event) => metrics.countCompletionEvent(event) }));
+  app.route("/", tabbyServerInfo(engine));
   app.route("/", metricsRoute(models, metrics));
-  app.route("/", health(models, drain));
-  serveReference(app, { version, secured: apiKeys.length > 0 });
+  app.route("/", health(models, { drain, version, secured }));
+  serveReference(app, { version, secured });
   return app;
 }
 

@@ -54,6 +54,7 @@ class TestEngine implements Engine {
 
   tokenize = () => Promise.resolve([1, 2]);
   detokenize = () => Promise.resolve(this.#id);
+  tokenBytes = () => Promise.resolve([]);
   stats = () => Promise.reject(new Error("not asked"));
   sequences = () => Promise.resolve([]);
 

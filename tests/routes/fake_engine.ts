@@ -42,6 +42,8 @@ export interface Script {
   /** Thrown before the token of this number (0: before any event). */
   readonly failure?: { readonly at: number; readonly error: Error };
   readonly logprob?: number;
+  /** Of every token of each sample, whose text then ends with the sample's number. */
+  readonly sampleLogprobs?: readonly number[];
 }
 
 const MODEL: ModelInfo = {
@@ -53,7 +55,11 @@ const MODEL: ModelInfo = {
   weightBytes: 32_000_000,
   backend: "cpu",
   adapter: "test",
-  fim: { supported: true, missing: [] },
+  fim: {
+    supported: true,
+    missing: [],
+    spelling: { prefix: "<fim_prefix>", suffix: "<fim_suffix>", middle: "<fim_middle>" },
+  },
   eosTokenId: 0,
 };
 
@@ -144,6 +150,12 @@ export class FakeEngine implements Engine {
     return Promise.resolve(String.fromCodePoint(...ids));
   }
 
+  /** A character outside the Basic Multilingual Plane stands for a token that ends within it. */
+  tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    const whole = ids.map((id) => new TextEncoder().encode(String.fromCodePoint(id)));
+    return Promise.resolve(whole.map((bytes) => bytes.length === 4 ? bytes.subarray(0, 2) : bytes));
+  }
+
   stats(): Promise<EngineStats> {
     return Promise.resolve(this.statistics);
   }
@@ -218,7 +230,8 @@ function tokenEvent(
   sample: number,
   text: string,
 ): GenerationEvent {
-  const logprob = script.logprob ?? -0.25;
+  const { sampleLogprobs } = script, logprob = sampleLogprobs?.[sample] ?? script.logprob ?? -0.25;
+  if (sampleLogprobs) text += sample;
   return {
     kind: "token",
     sample,
