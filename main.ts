@@ -4,6 +4,7 @@ import config from "./deno.json" with { type: "json" };
 import { completeCommand } from "./cli/complete.ts";
 import { distilCommand } from "./cli/distil.ts";
 import { doctorCommand } from "./cli/doctor.ts";
+import { lspCommand } from "./cli/lsp.ts";
 import { modelsCommand } from "./cli/models.ts";
 import { pullCommand } from "./cli/pull.ts";
 import { quantizeCommand } from "./cli/quantize.ts";
@@ -16,6 +17,7 @@ const program = new Command("deno task")
 const commands = [
   serveCommand(),
   completeCommand(),
+  lspCommand(),
   pullCommand(),
   modelsCommand(),
   quantizeCommand(),

@@ -17,6 +17,9 @@ import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./se
 import { openPool } from "./several_models.ts";
 import { firstStopSignal, shutDown } from "./shutdown.ts";
 
+/** Served to browsers at `/`. */
+const PLAYGROUND = new URL("../clients/playground/", import.meta.url);
+
 const EXAMPLES = `
 Examples:
   deno task serve                                           the embedded model on http://127.0.0.1:8012
@@ -55,6 +58,7 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
     corsOrigins: flags.corsOrigin ?? [],
     bodyLimitBytes: flags.maxBody,
     deadlines: deadlinesOf(flags),
+    playgroundFolder: PLAYGROUND,
   });
   const server = await listen(flags, app.fetch);
   const stopped = firstStopSignal().then(() =>
@@ -105,27 +109,23 @@ async function watchLoading(engine: Engine, drain: Drain): Promise<string | unde
   return engine.state.phase === "failed" ? engine.state.reason : undefined;
 }
 
-/** What models with recurrent layers are served without. */
-const OFF_WITH_STATES = ["reuse of prompts", "drafts", "shared prompts of samples"];
-
-/** Two lines for a person, one more where features are off; where requests are logged, one for whatever reads the log. */
+/** Two lines for a person, one more where layers are recurrent; where requests are logged, one for whatever reads the log. */
 function announce(engine: Engine, log: Log, url: string): void {
   const { id, backend, adapter, contextLength, fim, states } = engine.model;
   if (log.writes("info")) {
-    const off = states && { stateSlots: states.numSlots, stateBytes: states.bytes, off: OFF_WITH_STATES };
-    return log.add("info", "listening", { url, model: id, backend, adapter, ...off });
+    const slots = states && { stateSlots: states.numSlots, stateBytes: states.bytes };
+    return log.add("info", "listening", { url, model: id, backend, adapter, ...slots });
   }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
   if (states) {
     const size = format(states.bytes, { binary: true });
     console.error(
-      `Recurrent layers keep ${size} of each of ${states.numSlots} sequences; off: ${
-        OFF_WITH_STATES.join(", ")
-      } (docs/hyena_h3.md)`,
+      `Recurrent layers keep ${size} of a sequence; there is room for ${states.numSlots} of these, ` +
+        "for who runs and for who goes on from them (docs/hyena_h3.md)",
     );
   }
-  console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
+  console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
 }
 
 async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler): Promise<HttpServer> {

@@ -1,5 +1,6 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
+import type { BlockMap } from "./block_map.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { Stage } from "./generation.ts";
 import type { SequenceInfo } from "./sequence_info.ts";
@@ -26,8 +27,8 @@ export interface ModelInfo {
   };
   readonly eosTokenId: number;
   /**
-   * Of models with recurrent layers: slots for what these keep of a sequence, and bytes of each. No prompt finds its
-   * beginning computed then, and nothing is drafted.
+   * Of models with recurrent layers: slots for what these keep of a sequence, those for states from which others go on
+   * included, and bytes of each.
    */
   readonly states?: { readonly numSlots: number; readonly bytes: number };
 }
@@ -50,6 +51,8 @@ export interface EngineStats extends StepCounts {
   /** Slots for the states of recurrent layers, and those that no sequence holds; 0 for models without. */
   readonly totalStateSlots: number;
   readonly freeStateSlots: number;
+  /** Those of the free ones with a state for later requests, until somebody needs the slot. */
+  readonly stateSnapshots: number;
   /** Blocks in host memory, brought back when a request needs them. */
   readonly parkedBlocks: number;
   /** Blocks that host memory has slots for. */
@@ -97,4 +100,6 @@ export interface Engine extends AsyncDisposable {
   stats(): Promise<EngineStats>;
   /** What every sequence in flight holds: those that run, then those that wait, each in order of arrival. */
   sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]>;
+  /** What every block of the KV cache is good for; made when it is asked for. */
+  blocks(): Promise<BlockMap>;
 }

@@ -6,6 +6,7 @@ import type { StepResult } from "../kernels/step.ts";
 import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import { Admission } from "./admission.ts";
+import type { BlockMap } from "./block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { deviceLostError, EngineUnavailableError } from "./errors.ts";
@@ -140,6 +141,12 @@ export class LocalEngine implements Engine {
     });
   }
 
+  // deno-lint-ignore require-await -- throws as a rejection
+  async blocks(): Promise<BlockMap> {
+    this.#requireServed();
+    return this.#scheduler!.places.blockMap;
+  }
+
   /** Ends all requests, waits for the step or the load that is under way, and gives the model back. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#closed) {
@@ -180,10 +187,11 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      // A draft that is wrong would have to be taken out of the states again.
-      const speculates = (this.#options.speculation ?? true) && !served.isRecurrent;
+      const speculates = this.#options.speculation ?? true;
       const scheduler = new Scheduler(loaded.runner.limits, {
-        speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+        speculation: speculates
+          ? new Speculation({ neverDrafted: served.endIds, redoes: served.isRecurrent })
+          : undefined,
         goesAhead: loaded.runner.stepsInFlight > 1,
       });
       this.#admission = new Admission({

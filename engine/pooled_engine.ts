@@ -1,5 +1,6 @@
 // One model of a pool as an engine: it can be asked at any time, and has its model loaded first where it is not. Requests
 // hold the model until their last event.
+import type { BlockMap } from "./block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import { EngineUnavailableError } from "./errors.ts";
 import { type EngineLease, type PoolSlot, stateOf } from "./pool_slot.ts";
@@ -58,6 +59,14 @@ export class PooledEngine implements Engine {
    */
   async stats(): Promise<EngineStats> {
     return await this.#loaded().stats();
+  }
+
+  /**
+   * Loads nothing.
+   * @throws {EngineUnavailableError} while the model is not loaded
+   */
+  async blocks(): Promise<BlockMap> {
+    return await this.#loaded().blocks();
   }
 
   /** Loads nothing: a model that is not loaded has none. */

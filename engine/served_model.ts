@@ -82,7 +82,7 @@ export class ServedModel {
     };
   }
 
-  /** Whether layers keep a state of a sequence, which at most the sequence itself can go on from. */
+  /** Whether layers keep a state of a sequence, which every row changes. */
   get isRecurrent(): boolean {
     return this.info.states !== undefined;
   }

@@ -1,5 +1,6 @@
 // The engine in a worker of its own, so that device work, which blocks its thread, never holds up HTTP. Same interface
 // as `local_engine.ts`; knows neither device nor model.
+import type { BlockMap } from "./block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError } from "./errors.ts";
@@ -98,6 +99,10 @@ export class WorkerEngine implements Engine {
 
   async sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
     return await this.#call({ method: "sequences", withPrompts }) as SequenceInfo[];
+  }
+
+  async blocks(): Promise<BlockMap> {
+    return await this.#call({ method: "blocks" }) as BlockMap;
   }
 
   /** Ends all requests, lets the worker give the device back, and ends it. */

@@ -113,5 +113,7 @@ function ask(engine: Engine, call: EngineCall): Promise<EngineAnswer> {
       return engine.stats();
     case "sequences":
       return engine.sequences({ withPrompts: call.withPrompts });
+    case "blocks":
+      return engine.blocks();
   }
 }

@@ -39,6 +39,11 @@ export function pagedSizes(
   };
 }
 
+/** How many sequences' states the GPU can bind of a layer. */
+function mostStateSlots({ caps }: GpuDevice, { stateLayers }: Graph): number {
+  return Math.floor(caps.maxBindingBytes / Math.max(...stateLayers.map(({ floats }) => 4 * floats), 1));
+}
+
 export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
@@ -68,12 +73,13 @@ export class GpuRunner implements ModelRunner {
   ): Promise<GpuRunner> {
     try {
       const { blockBytes: kvBytesPerBlock, maxBlocks } = pagedSizes(gpu, graph, options.kvType);
+      const room = { maxBlocks, maxStateSlots: mostStateSlots(gpu, graph) };
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,
         stateBytes: stateBytesOf(graph),
       };
-      const limits = stepLimits(options, model, maxBlocks);
+      const limits = stepLimits(options, model, room);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,

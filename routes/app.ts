@@ -10,6 +10,7 @@ import type { Engine } from "../engine/engine.ts";
 import { type ModelChoice, SingleModel } from "../engine/model_choice.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
+import { cacheBlocksRoute } from "./cache_blocks.ts";
 import { Drain, refuseWhileDraining } from "./drain.ts";
 import { errorResponse, explain, type ReportError } from "./errors.ts";
 import { HttpProblem } from "./http_problem.ts";
@@ -29,6 +30,7 @@ import { ollamaModels } from "./ollama/models.ts";
 import { fimCompletions } from "./openai/fim_completions.ts";
 import { openAiModels } from "./openai/models.ts";
 import { serveReference } from "./openapi.ts";
+import { playground } from "./playground.ts";
 import { ServerMetrics } from "./server_metrics.ts";
 import { tabbyEvents } from "./tabby/events.ts";
 import { tabbyServerInfo } from "./tabby/server_info.ts";
@@ -62,6 +64,8 @@ export interface AppOptions {
   readonly reportError?: ReportError;
   /** Whether GET /slots may show prompts. */
   readonly showPrompts?: boolean;
+  /** Folder of the playground's page, for browsers that ask for `/`; without it they get the reference. */
+  readonly playgroundFolder?: URL;
   /** Milliseconds on a clock that never goes back. */
   readonly now?: () => number;
 }
@@ -112,8 +116,10 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.route("/", ollamaModels(models, { ...routeOptions, version }));
   app.route("/", tabbyEvents({ ...routeOptions, count: (event) => metrics.countCompletionEvent(event) }));
   app.route("/", tabbyServerInfo(engine));
+  app.route("/", cacheBlocksRoute(engine));
   app.route("/", metricsRoute(models, metrics));
   app.route("/", health(models, { drain, version, secured }));
+  if (options.playgroundFolder) app.route("/", playground(options.playgroundFolder));
   serveReference(app, { version, secured });
   return app;
 }

@@ -10,6 +10,8 @@ const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health
 const PUBLIC_METHODS = new Set(["GET", "HEAD"]);
 /** Public, but not to a wrong key: by it Tabby's clients find out that theirs is. */
 const KEY_CHECKS = new Set(["/v1/health"]);
+/** The playground's files: the page asks its user for a key, and sends it with what it fetches. */
+const PUBLIC_FILES = "/playground/";
 
 /**
  * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`, or that only looks
@@ -36,7 +38,7 @@ export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
 
 function isPublic(method: string, path: string, shown: string): boolean {
   if (shown !== "" && KEY_CHECKS.has(path)) return false;
-  return PUBLIC_METHODS.has(method) && PUBLIC_PATHS.has(path);
+  return PUBLIC_METHODS.has(method) && (PUBLIC_PATHS.has(path) || path.startsWith(PUBLIC_FILES));
 }
 
 interface KnownKey {

@@ -13,7 +13,9 @@ declare module "hono" {
 
 /** Of what is none of these OpenAI's shape is the most widely read. */
 const PATHS: readonly [pattern: RegExp, dialect: Dialect][] = [
-  [/^\/(infill|completions?|tokenize|detokenize|props|slots|models|health|v1\/health)\/?$/, "llama"],
+  [/^\/(infill|completions?|tokenize|detokenize|props|models|health|v1\/health)\/?$/, "llama"],
+  // Its routes that there are none of here included.
+  [/^\/(slots|lora-adapters|apply-template)(\/|$)/, "llama"],
   [/^\/(generate|generate_stream|info|ping|models\/.+)\/?$/, "tgi"],
   [/^\/api(\/|$)/, "ollama"],
   [/^\/(v1\/events|v1beta(\/.*)?)\/?$/, "tabby"],

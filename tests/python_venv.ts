@@ -55,7 +55,7 @@ async function installPython(): Promise<void> {
 
 /** Without retries first: of several indexes one may be out of reach, and be asked in vain for every package. */
 async function installPackages(python: string, packages: readonly string[]): Promise<void> {
-  const install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+  const install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"];
   for (const retries of [["--retries", "0"], []]) {
     const { code, stderr } = await run([...install, ...retries, ...packages]);
     if (code === 0) return;

@@ -1,8 +1,9 @@
 """Training examples of exactly so many tokens, drawn anew each time: a file around a cursor in one of StarCoder's two
 layouts, as the server's engine/fim.ts and engine/infill_prompt.ts write them, or text as it stands.
 
-A row is one example, so nothing attends to, or is convolved with, another example's text, positions begin at 0 as they do
-when the model is served, and no mask is needed.
+A row begins with an example, whose positions are those that it has when the model is served, and nothing comes before what it
+attends to or is convolved with, so no mask is needed. Examples are of any length, and text fills up their rows: where all were
+as long as the row, a model learnt to end a middle at the row's last position, and nowhere else.
 """
 from dataclasses import dataclass
 from random import Random
@@ -20,10 +21,11 @@ UNSCORED, TEXT, INFILLED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Mixture:
-    infill_share: float = 0.8
+    infill_share: float = 0.9
+    least_share: float = 0.4  # of a row that its example is to take
     psm_share: float = 0.5
     named_share: float = 0.15  # begin with the file's name
-    least_filled: float = 0.6  # of a row, else another place is drawn
+    least_filled: float = 0.6  # of the length wanted, else another place is drawn
     tries: int = 6
 
 
@@ -40,8 +42,11 @@ class ExampleSource:
         ids = np.full((count, length), PAD, np.int32)
         scores = np.zeros((count, length), np.uint8)
         for row in range(count):
-            example, counts_as = self.example(length)
-            ids[row, :len(example)], scores[row, :len(example)] = example, counts_as
+            example, counts_as = self.example(self.random.randint(int(self.mixture.least_share * length), length))
+            text, text_counts_as = self.plain(length - len(example))
+            filled = len(example) + len(text)
+            ids[row, :filled] = np.concatenate([example, text])
+            scores[row, :filled] = np.concatenate([counts_as, text_counts_as])
         return ids, scores
 
     def example(self, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -63,6 +63,14 @@ def check_examples(store: TextStore, random: Random) -> None:
     assert min(layouts.values()) > 20, layouts
 
 
+def check_rows(store: TextStore, random: Random) -> None:
+    """Where a middle ends cannot be told from the position, and rows are filled."""
+    ids, scores = ExampleSource(store, random).rows(300, 256)
+    ends = [row.nonzero()[0][-1] for row in scores == INFILLED if row.any()]
+    assert len(ends) > 200 and len(set(ends)) > 60 and max(map(ends.count, ends)) < len(ends) / 8
+    assert (ids == PAD).mean() < 0.1
+
+
 def check_shift() -> None:
     ids, scores = torch.tensor([[7, 8, 9]]), torch.tensor([[1, 1, 2]], dtype=torch.uint8)
     targets, kinds, weights = shifted(ids, scores, torch.tensor([0.0, 1.0, 4.0]))
@@ -125,6 +133,7 @@ def main() -> None:
     store = build_store([Path(sys.argv[1])], Path(sys.argv[2]), processes=1)
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
+    check_rows(store, Random(3))
     for check in (check_shift, check_convolution, check_models, check_muon, check_guards):
         check()
     print("all as it should be")

@@ -83,7 +83,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon", help="adamw: for everything")
     parser.add_argument("--middle-weight", type=float, default=4.0, help="of a middle's tokens, others have 1")
     parser.add_argument("--last-middle-weight", type=float, default=8.0, help="the same while rates fall")
-    parser.add_argument("--infill-share", type=float, default=0.8, help="of the examples")
+    parser.add_argument("--infill-share", type=float, default=Mixture.infill_share, help="of the examples")
     parser.add_argument("--smooth", type=float, default=0.0, help="weight of the penalty on filters' roughness (Hyena)")
     parser.add_argument("--squash", type=float, default=0.0, help="weight of the penalty on filters' magnitude (Hyena)")
     parser.add_argument("--save-minutes", type=float, default=2.0)

@@ -40,7 +40,7 @@ async function refused(args: readonly string[], error: RegExp): Promise<void> {
   assert.doesNotMatch(stderr, /^\s+at /m);
 }
 
-for (const command of ["serve", "complete", "pull", "models", "quantize", "distil", "doctor"]) {
+for (const command of ["serve", "complete", "lsp", "pull", "models", "quantize", "distil", "doctor"]) {
   Deno.test(`${command} --help shows how to call it, and names no path of this machine`, async () => {
     const { code, stdout } = await hyades([command, "--help"]);
     assert.equal(code, 0);

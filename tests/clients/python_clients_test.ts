@@ -6,11 +6,10 @@ import type { GenerationRequest } from "../../engine/request.ts";
 import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { HttpServer } from "../../routes/http_server.ts";
-import { pythonWith } from "../python_venv.ts";
 import { until } from "../routes/delay.ts";
 import { FakeEngine, type Script } from "../routes/fake_engine.ts";
+import { pythonClients } from "./python_clients.ts";
 
-const PACKAGES = ["openai==3.22.1", "huggingface_hub==2.0.0"];
 const CASES = 17;
 
 /** By how the prompt begins. */
@@ -30,7 +29,7 @@ function script({ prompt }: GenerationRequest): Script {
 const failure = (at: number, error: Error): Script => ({ failure: { at, error } });
 
 Deno.test("openai and huggingface_hub for Python complete, stream and read errors", async () => {
-  const python = await pythonOrNone();
+  const python = await pythonClients();
   if (!python) return;
   const engine = new FakeEngine(script);
   const app = createApp(engine, { apiKeys: bareKeys(["good-key"]), reportError: () => {} });
@@ -48,14 +47,3 @@ Deno.test("openai and huggingface_hub for Python complete, stream and read error
   assert.match(printed, new RegExp(`^Ran ${CASES} tests in`, "m"));
   await until(() => engine.active === 0, "nothing runs for clients that have left");
 });
-
-/** Undefined, said on stderr, where it cannot be had; with CI=true that is a failure. */
-async function pythonOrNone(): Promise<string | undefined> {
-  try {
-    return await pythonWith({ packages: PACKAGES });
-  } catch (error) {
-    if (Deno.env.get("CI") === "true") throw error;
-    console.error(`Not checked: Python clients. ${error instanceof Error ? error.message : error}`);
-    return undefined;
-  }
-}

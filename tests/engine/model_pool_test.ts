@@ -56,6 +56,7 @@ class TestEngine implements Engine {
   detokenize = () => Promise.resolve(this.#id);
   tokenBytes = () => Promise.resolve([]);
   stats = () => Promise.reject(new Error("not asked"));
+  blocks = () => Promise.reject(new Error("not asked"));
   sequences = () => Promise.resolve([]);
 
   [Symbol.asyncDispose](): Promise<void> {

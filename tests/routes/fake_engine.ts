@@ -2,6 +2,7 @@
 // the interface: cancellation at any point, errors from the first `next()`, one prompt event, then tokens, then finishes.
 // A character is a token, and its code point is the token's id.
 import { delay } from "./delay.ts";
+import type { BlockMap } from "../../engine/block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type {
@@ -71,6 +72,7 @@ const NO_STATISTICS: EngineStats = {
   totalBlocks: 0,
   totalStateSlots: 0,
   freeStateSlots: 0,
+  stateSnapshots: 0,
   parkedBlocks: 0,
   hostBlocks: 0,
   parks: 0,
@@ -109,9 +111,10 @@ export class FakeEngine implements Engine {
   cancelled = 0;
   /** Events handed out, of all requests. */
   delivered = 0;
-  /** What `stats()` and `sequences()` tell. */
+  /** What `stats()`, `sequences()` and `blocks()` tell. */
   statistics: EngineStats = NO_STATISTICS;
   inFlight: readonly SequenceInfo[] = [];
+  blockMap: BlockMap = { device: new Uint8Array(), host: new Uint8Array() };
 
   constructor(script: FakeEngine["script"] = {}) {
     this.script = script;
@@ -166,6 +169,10 @@ export class FakeEngine implements Engine {
         withPrompts && prompt !== undefined ? { ...info, prompt } : info
       ),
     );
+  }
+
+  blocks(): Promise<BlockMap> {
+    return Promise.resolve(this.blockMap);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

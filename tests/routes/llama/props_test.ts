@@ -29,6 +29,13 @@ Deno.test("/props shows the model, its context and the defaults that requests ha
   assert.deepEqual(params, generation_settings);
 });
 
+Deno.test("llama.cpp's routes that there are none of here are told in its shape", async () => {
+  for (const path of ["/slots/0?action=erase", "/apply-template", "/lora-adapters"]) {
+    const { status, json } = await post(openApp(new FakeEngine()), path, {});
+    assert.deepEqual([status, json.error.code, json.error.type], [404, 404, "not_found_error"], path);
+  }
+});
+
 Deno.test("/props cannot be set, and says so in llama.cpp's shape", async () => {
   const reply = await post(openApp(new FakeEngine()), "/props", {});
   assert.equal(reply.status, 405);
