@@ -34,11 +34,19 @@ export async function serveEditor(flags: LspFlags): Promise<void> {
 }
 
 /** The server's application over an engine in this process: the same requests, without a network. */
-async function ownServer(flags: ModelFlags): Promise<OwnServer> {
-  const engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
-  const app = createApp(engine, { apiKeys: [], version: config.version });
+function ownServer(flags: ModelFlags): OwnServer {
+  const opening = openOwn(flags);
+  opening.catch(() => {}); // Every request tells.
   return {
-    fetch: async (request) => await app.fetch(request),
-    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
+    fetch: async (request) => await (await opening).app.fetch(request),
+    [Symbol.asyncDispose]: async () => {
+      const own = await opening.catch(() => undefined);
+      await own?.engine[Symbol.asyncDispose]();
+    },
   };
+}
+
+async function openOwn(flags: ModelFlags) {
+  const engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
+  return { engine, app: createApp(engine, { apiKeys: [], version: config.version }) };
 }

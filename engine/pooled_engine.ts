@@ -61,17 +61,17 @@ export class PooledEngine implements Engine {
     return await this.#loaded().stats();
   }
 
-  /** Loads nothing: a model that is not loaded has none. */
-  async sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]> {
-    return await this.#slot.engine?.sequences(options) ?? [];
-  }
-
   /**
    * Loads nothing.
    * @throws {EngineUnavailableError} while the model is not loaded
    */
   async blocks(): Promise<BlockMap> {
     return await this.#loaded().blocks();
+  }
+
+  /** Loads nothing: a model that is not loaded has none. */
+  async sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]> {
+    return await this.#slot.engine?.sequences(options) ?? [];
   }
 
   /** The pool closes its engines. */

@@ -63,6 +63,24 @@ Deno.test("serve loads models when requests name them, and evicts idle ones to k
     /^404 model_not_found: The model "gpt-4" does not exist: this server has "mqa-d40-f32", "starcoder2-gqa-window-f32", "qwen2-q8_0"$/,
   );
 
+  // Ollama's names have a tag, and its errors a shape of their own.
+  const ollama = async (model: string) => {
+    const body = JSON.stringify({ model, prompt: "abc", stream: false, options: { num_predict: 2 } });
+    const headers = { "content-type": "application/json" };
+    const reply = await fetch(server.url("/api/generate"), { method: "POST", headers, body });
+    const json = await reply.json();
+    return `${reply.status} ${json.model ?? json.error}`;
+  };
+  equal(await ollama("qwen2-q8_0:latest"), "200 qwen2-q8_0:latest");
+  equal(await ollama("gpt-4"), '404 model "gpt-4" not found, try pulling it first');
+  const names = async (path: string) => (await get(path)).models.map(({ name }: { name: string }) => name);
+  deepStrictEqual(await names("/api/tags"), [
+    "mqa-d40-f32:latest",
+    "starcoder2-gqa-window-f32:latest",
+    "qwen2-q8_0:latest",
+  ]);
+  deepStrictEqual(await names("/api/ps"), ["mqa-d40-f32:latest", "qwen2-q8_0:latest"]);
+
   const metrics = await (await fetch(server.url("/metrics"))).text();
   const modelsOf = (name: string) =>
     [...metrics.matchAll(new RegExp(`^vllm:${name}\\{.*model_name="([^"]*)".*\\} (\\d+)$`, "gm"))].map((
@@ -72,7 +90,7 @@ Deno.test("serve loads models when requests name them, and evicts idle ones to k
   deepStrictEqual(modelsOf("num_requests_running").sort(), ["mqa-d40-f32 0", "qwen2-q8_0 0"]);
   deepStrictEqual(modelsOf("e2e_request_latency_seconds_count").sort(), [
     "mqa-d40-f32 2",
-    "qwen2-q8_0 1",
+    "qwen2-q8_0 2",
     "starcoder2-gqa-window-f32 1",
   ]);
 
