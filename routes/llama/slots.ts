@@ -5,7 +5,7 @@ import type { ModelChoice } from "../../engine/model_choice.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import type { SequenceInfo } from "../../engine/sequence_info.ts";
 import { HttpProblem } from "../http_problem.ts";
-import { modelQuery, namedEngine } from "../named_model.ts";
+import { modelQuery, namedEngine, namedListing } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 
 export interface SlotsOptions {
@@ -52,10 +52,10 @@ export function llamaSlots(models: ModelChoice, options: SlotsOptions): OpenAPIH
   app.get("/slots", async (c) => {
     const withPrompts = c.req.query("prompt") === "1";
     if (withPrompts && !options.showPrompts) throw promptsHidden();
-    const engine = namedEngine(c, models, c.req.query("model"));
-    const sequences = await engine.sequences({ withPrompts });
+    const name = c.req.query("model"), { contextLength } = namedListing(c, models, name);
+    const sequences = await namedEngine(c, models, name).sequences({ withPrompts });
     if (c.req.query("fail_on_no_slot") === "1") requireRoom(sequences);
-    return c.json(sequences.map((sequence, id) => toSlot(sequence, id, engine.model.contextLength)));
+    return c.json(sequences.map((sequence, id) => toSlot(sequence, id, contextLength)));
   });
   documentRoute(app, {
     method: "get",
