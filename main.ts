@@ -4,6 +4,7 @@ import config from "./deno.json" with { type: "json" };
 import { completeCommand } from "./cli/complete.ts";
 import { distilCommand } from "./cli/distil.ts";
 import { doctorCommand } from "./cli/doctor.ts";
+import { lspCommand } from "./cli/lsp.ts";
 import { quantizeCommand } from "./cli/quantize.ts";
 import { serveCommand } from "./cli/serve.ts";
 
@@ -11,7 +12,14 @@ const program = new Command("deno task")
   .description("Code completion anywhere a GPU, or just a CPU, is")
   .version(config.version)
   .showHelpAfterError("(add --help for the options)");
-const commands = [serveCommand(), completeCommand(), quantizeCommand(), distilCommand(), doctorCommand()];
+const commands = [
+  serveCommand(),
+  completeCommand(),
+  lspCommand(),
+  quantizeCommand(),
+  distilCommand(),
+  doctorCommand(),
+];
 for (const command of commands) {
   program.addCommand(command.copyInheritedSettings(program));
 }

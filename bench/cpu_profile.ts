@@ -2,6 +2,7 @@
 // as a step of its own, so the kernels are as in serving and only the waiting between threads is missing. Prints the
 // processor's own rates first, to hold the products against.
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR } from "../cli/default_model.ts";
 import { CpuThreads } from "../device/cpu_threads.ts";
 import * as layout from "../kernels/cpu_layout.ts";
 import { loadCpuModule, productRatesOf } from "../kernels/cpu_module.ts";
@@ -9,7 +10,6 @@ import { loadModel } from "../models/load_model.ts";
 import { describeMachine } from "./machine.ts";
 import { RunnerSequences } from "./runner_sequences.ts";
 
-const MODEL = "weights/hyades-starcoder-31m";
 const CASES = [[1, 64], [1, 1900], [8, 64], [8, 1900]] as const;
 const STEPS = 60;
 const USAGE = `Say where a decode step's time goes on the CPU, by kind of call. It has no options.
@@ -57,7 +57,7 @@ async function profile(): Promise<void> {
   const billions = (rate: number) => `${(rate / 1e9).toFixed(1)} G a second`;
   console.log(`${cpu}, one thread. Commit ${commit}, ${date}.\n`);
   console.log(`products of 16 bytes: ${billions(rates.bytes)}; of 4 floats: ${billions(rates.floats)}\n`);
-  const { runner } = await loadModel({ modelDir: MODEL, device: "cpu", numThreads: 1 });
+  const { runner } = await loadModel({ modelDir: DEFAULT_MODEL_DIR, device: "cpu", numThreads: 1 });
   await using _ = runner;
   const kinds = [...new Set(Object.values(KINDS))];
   console.log(`| batch | context | ${kinds.join(" | ")} |\n|${" ---: |".repeat(kinds.length + 2)}`);

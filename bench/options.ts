@@ -1,5 +1,6 @@
 // The benchmark's command line.
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../cli/default_model.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import type { Case } from "./measure.ts";
 import { PEER_NAMES, type PeerName } from "./peers.ts";
@@ -9,7 +10,7 @@ export const USAGE = `Measure decode and prefill against peers on this machine.
   deno task bench [--device auto|cpu|dawn|webgpu] [--model DIR] [--peers ${PEER_NAMES.join(",")}]
 
   --device D      what Hyades runs on (default: auto)
-  --model DIR     model folder (default: weights/hyades-starcoder-31m)
+  --model DIR     model folder (default: the embedded ${DEFAULT_MODEL_ID})
   --peers LIST    peers to measure in the same run; "none" for none
                   (default: pytorch,transformers.js on a CPU; pytorch,ort-webgpu on a GPU)
   --python PATH   Python with torch, transformers, onnx and onnxruntime (default: python3)
@@ -42,7 +43,7 @@ export function parseOptions(args: string[]): BenchOptions | undefined {
     args,
     options: {
       device: { ...text, default: "auto" },
-      model: { ...text, default: "weights/hyades-starcoder-31m" },
+      model: { ...text, default: DEFAULT_MODEL_DIR },
       peers: text,
       python: { ...text, default: "python3" },
       contexts: { ...text, default: "64,512,1900" },

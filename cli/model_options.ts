@@ -1,18 +1,14 @@
 // The flags by which every command chooses model and device, and their way into the engine's options.
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { fromFileUrl, isAbsolute, join } from "std/path/mod.js";
+import { isAbsolute, join } from "std/path/mod.js";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import type { Profile } from "../device/caps.ts";
 import type { FimTokenNames } from "../engine/fim.ts";
 import type { OutputRules } from "../engine/output_rules.ts";
 import type { FimLayout } from "../engine/request.ts";
 import type { EngineOptions } from "../engine/engine_options.ts";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "./default_model.ts";
 import { parseOutputRules } from "./output_rules_flag.ts";
-
-/** The default model, embedded in the repository. */
-export const DEFAULT_MODEL_DIR: string = fromFileUrl(
-  new URL("../weights/hyades-starcoder-31m", import.meta.url),
-);
 
 export interface ModelFlags {
   readonly model: string;
@@ -48,7 +44,7 @@ export function addModelOptions(
   return command
     .addOption(
       new Option("--model <dir>", "model folder: config.json, tokenizer.json, safetensors")
-        .argParser(callersPath).default(DEFAULT_MODEL_DIR, `the embedded ${folderName(DEFAULT_MODEL_DIR)}`),
+        .argParser(callersPath).default(DEFAULT_MODEL_DIR, `the embedded ${DEFAULT_MODEL_ID}`),
     )
     .option("--model-id <name>", "name under which the model is served (default: the folder's)")
     .addOption(

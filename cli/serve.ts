@@ -14,6 +14,9 @@ import { ProgressBar } from "./progress_bar.ts";
 import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
 import { firstStopSignal, shutDown } from "./shutdown.ts";
 
+/** Served to browsers at `/`. */
+const PLAYGROUND = new URL("../clients/playground/", import.meta.url);
+
 const EXAMPLES = `
 Examples:
   deno task serve                                           the embedded model on http://127.0.0.1:8012
@@ -49,6 +52,7 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
     corsOrigins: flags.corsOrigin ?? [],
     bodyLimitBytes: flags.maxBody,
     deadlines: deadlinesOf(flags),
+    playgroundFolder: PLAYGROUND,
   });
   const server = await listen(flags, app.fetch);
   const stopped = firstStopSignal().then(() =>
@@ -84,32 +88,28 @@ async function watchLoading(engine: WorkerEngine, drain: Drain): Promise<string 
   return engine.state.phase === "failed" ? engine.state.reason : undefined;
 }
 
-/** What models with recurrent layers are served without. */
-const OFF_WITH_STATES = ["reuse of prompts", "drafts", "shared prompts of samples"];
-
-/** Two lines for a person, one more where features are off; where requests are logged, one for whatever reads the log. */
+/** Two lines for a person, one more where layers are recurrent; where requests are logged, one for whatever reads the log. */
 function announce(engine: WorkerEngine, log: Log, url: string): void {
   const { id, backend, adapter, contextLength, fim, states, longConvolutions } = engine.model;
   if (log.writes("info")) {
-    const off = states && { stateSlots: states.numSlots, stateBytes: states.bytes, off: OFF_WITH_STATES };
+    const slots = states && { stateSlots: states.numSlots, stateBytes: states.bytes };
     const summed = longConvolutions && { longConvolutions };
-    return log.add("info", "listening", { url, model: id, backend, adapter, ...off, ...summed });
+    return log.add("info", "listening", { url, model: id, backend, adapter, ...slots, ...summed });
   }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
   if (states) {
     const size = format(states.bytes, { binary: true });
     console.error(
-      `Recurrent layers keep ${size} of each of ${states.numSlots} sequences; off: ${
-        OFF_WITH_STATES.join(", ")
-      } (docs/hyena_h3.md)`,
+      `Recurrent layers keep ${size} of a sequence; there is room for ${states.numSlots} of these, ` +
+        "for who runs and for who goes on from them (docs/hyena_h3.md)",
     );
   }
   if (longConvolutions) {
     const how = describeLongConvolutions(longConvolutions);
     console.error(`Long convolutions are ${how}, for ${contextLength} tokens of context (docs/hyena_h3.md)`);
   }
-  console.error(`Listening on ${url}  ·  API reference: ${url}/docs  ·  Ctrl-C stops`);
+  console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
 }
 
 async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler): Promise<HttpServer> {

@@ -44,7 +44,7 @@ export class Admission {
   constructor(options: AdmissionOptions) {
     const { served, inFlight, msOf, warmUp = true, cachePrompts = true } = options;
     this.#options = options;
-    if (!warmUp || !cachePrompts || served.isRecurrent) return; // Nobody would find what was computed ahead.
+    if (!warmUp || !cachePrompts) return; // Nobody would find what was computed ahead.
     this.#warmLayouts = new WarmLayouts({
       msOf,
       steadyPart: (ids, layout) => served.steadyPart(ids, layout),

@@ -4,13 +4,22 @@ import {
   drawnBefore,
   type HostMoves,
   type SampleRequest,
+  type StateCopy,
   type StepBatch,
 } from "../kernels/step.ts";
 import { blocksFor } from "./sequence.ts";
 import type { ScheduledSequence } from "./scheduler.ts";
 
+/** What a step does before its rows, for them and for what is cached. */
+export interface StepMoves extends HostMoves {
+  readonly stateCopies: readonly StateCopy[];
+}
+
 /** A step as the runner takes it. Each sequence's samples stand together: its scores first, then its draws. */
-export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves): StepBatch {
+export function packBatch(
+  step: readonly ScheduledSequence[],
+  { parks, unparks, stateCopies }: StepMoves = { parks: [], unparks: [], stateCopies: [] },
+): StepBatch {
   const numTokens = step.reduce((sum, scheduled) => sum + scheduled.numTokens, 0);
   const copies = step.flatMap(({ copy }) => copy ? [{ from: copy.from, to: copy.to, rows: copy.rows }] : []);
   const batch = {
@@ -33,10 +42,14 @@ export function packBatch(step: readonly ScheduledSequence[], moves?: HostMoves)
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;
-  const slots = step.flatMap(({ sequence: { stateSlot } }) => stateSlot ?? []);
-  const stateSlots = slots.length > 0 && { stateSlots: Uint32Array.from(slots) };
-  const moving = moves && moves.parks.length + moves.unparks.length > 0;
-  return { ...batch, ...stateSlots, ...(moving && { moves }), ...(copies.length > 0 && { copies }) };
+  const slots = step.flatMap(({ sequence: { heldState } }) => heldState?.slot ?? []);
+  return {
+    ...batch,
+    ...(slots.length > 0 && { stateSlots: Uint32Array.from(slots) }),
+    ...(parks.length + unparks.length > 0 && { moves: { parks, unparks } }),
+    ...(copies.length > 0 && { copies }),
+    ...(stateCopies.length > 0 && { stateCopies }),
+  };
 }
 
 function packRows(batch: StepBatch, scheduled: ScheduledSequence, row: number) {

@@ -56,6 +56,13 @@ export class BlockPool {
     return this.#references[block];
   }
 
+  /** A byte for each block, by its references. */
+  map(toByte: (references: number) => number): Uint8Array {
+    const bytes = new Uint8Array(this.numBlocks);
+    for (let block = 0; block < this.numBlocks; block++) bytes[block] = toByte(this.#references[block]);
+    return bytes;
+  }
+
   /**
    * Checks that free and held blocks are all blocks, and that the references are those of `tables`, the block tables
    * of all sequences.

@@ -2,6 +2,7 @@
 // there, parked in slots of host memory. Decides who gives way, and says what to move. Pure: it moves nothing, and knows
 // no tokens.
 import type { HostMoves } from "../kernels/step.ts";
+import { blockByte, type BlockMap } from "./block_map.ts";
 import type { BlockPool } from "./block_pool.ts";
 import type { CachedBlock } from "./cached_block.ts";
 import { OldestFirst } from "./oldest_first.ts";
@@ -65,6 +66,17 @@ export class CacheMemory {
   /** Parks and unparks of all steps that have run. */
   get numMoved(): { readonly parks: number; readonly unparks: number } {
     return { parks: this.#numParks, unparks: this.#numUnparks };
+  }
+
+  /** What every block and slot is good for now. */
+  get blockMap(): BlockMap {
+    const device = this.#blocks.map((references) => {
+      if (references === 0) return blockByte("empty");
+      return blockByte(references > 2 ? "shared" : "held"); // One of the references may be the tree's.
+    });
+    for (const { block } of this.#unused) device[block] = blockByte("cached");
+    const host = this.#slots?.map((references) => blockByte(references > 0 ? "cached" : "empty"));
+    return { device, host: host ?? new Uint8Array() };
   }
 
   /** What the next step has to move. */

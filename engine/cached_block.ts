@@ -29,6 +29,16 @@ export interface CachedBlock {
   readonly space: CacheSpace;
   readonly tokens: number[];
   readonly children: ChildBlocks;
+  /** Of models with recurrent layers, by rows. */
+  readonly states: Map<number, StateSnapshot>;
+}
+
+/** What recurrent layers keep after the first rows of a block, and all tokens before it: who goes on there needs it. */
+export interface StateSnapshot {
+  readonly slot: number;
+  /** 1 to BLOCK_SIZE, as many as the block has at most. */
+  readonly rows: number;
+  block: CachedBlock;
 }
 
 /** The blocks that follow a block, by their first token. */
@@ -43,6 +53,13 @@ export function pathTo(last: CachedBlock | undefined): CachedBlock[] {
   const path: CachedBlock[] = [];
   for (let block = last; block; block = block.parent) path.push(block);
   return path;
+}
+
+/** Of the path that ends in `last`, the block with so many ancestors. */
+export function blockAt(last: CachedBlock | undefined, index: number): CachedBlock | undefined {
+  let block = last;
+  while (block && block.index > index) block = block.parent;
+  return block?.index === index ? block : undefined;
 }
 
 /** All blocks below these. A list, not a recursion: trees are as deep as contexts are long. */
@@ -62,14 +79,21 @@ export function descendants(children: ChildBlocks): CachedBlock[] {
 /** Of the blocks that may follow at `start`, the one that holds most of the tokens up to `limit`. */
 export function longestMatch(children: ChildBlocks, tokens: TokenList, start: number, limit: number) {
   let best: CachedBlock | undefined, most = 0;
+  for (const { block, rows } of matches(children, tokens, start, limit)) {
+    if (rows > most) [best, most] = [block, rows];
+  }
+  return { block: best, rows: most };
+}
+
+/** The blocks that begin with the token at `start`, and how many tokens of each are those up to `limit`. */
+export function* matches(children: ChildBlocks, tokens: TokenList, start: number, limit: number) {
   const candidates = start < limit ? children.get(tokens.tokenId(start)) : undefined;
   for (const block of candidates ?? []) {
     const length = Math.min(block.tokens.length, limit - start);
     let rows = 0;
     while (rows < length && block.tokens[rows] === tokens.tokenId(start + rows)) rows++;
-    if (rows > most) [best, most] = [block, rows];
+    yield { block, rows };
   }
-  return { block: best, rows: most };
 }
 
 export function startsWith(block: CachedBlock, beginning: CachedBlock): boolean {

@@ -1,6 +1,7 @@
 // How many drafted tokens a step should have: as many as give the most new tokens a millisecond, which may be none. The
 // rule is that of goodput (Liu et al. 2024, "Optimizing Speculative Decoding for Serving Large Language Models Using
-// Goodput", arXiv:2406.14066, section 4), for drafts that cost rows and nothing else. Pure.
+// Goodput", arXiv:2406.14066, section 4), for drafts that cost rows and nothing else: those that they have themselves and,
+// where layers are recurrent, those that are computed again after a wrong one. Pure.
 
 /** What others in the step may wait longer for their token because of somebody's drafts. */
 const MOST_DELAY = 1.25;
@@ -16,6 +17,11 @@ export interface DraftedStep {
   readonly room: number;
   /** Milliseconds of a step by its rows; undefined: not known yet. */
   readonly msOf: (rows: number) => number | undefined;
+  /**
+   * After a wrong draft the step's rows of its sequence, but for that draft and those after it, are computed again beside
+   * the next token's.
+   */
+  readonly redoes?: boolean;
 }
 
 /**
@@ -23,18 +29,21 @@ export interface DraftedStep {
  * @returns how many tokens of each to run
  */
 export function chooseDraftLengths(chances: readonly (readonly number[])[], step: DraftedStep): number[] {
-  const { numDraws, room, msOf } = step;
+  const { numDraws, room, msOf, redoes = false } = step;
   const withoutMs = msOf(numDraws);
   if (withoutMs === undefined) return chances.map(() => 0);
   const rows = chances.flatMap((ofOne, which) => ofOne.map((chance) => ({ which, chance })))
     .filter(({ chance }) => chance >= LEAST_CHANCE)
     .sort((a, b) => b.chance - a.chance).slice(0, room);
   const expected = chances.map(() => 1);
-  let tokens = numDraws, bestRate = LEAST_GAIN * numDraws / withoutMs, bestCount = 0;
+  const lengths = chances.map(() => 0);
+  let tokens = numDraws, redone = 0, bestRate = LEAST_GAIN * numDraws / withoutMs, bestCount = 0;
   for (const [index, { which, chance }] of rows.entries()) {
+    const before = chances[which][lengths[which]++ - 1] ?? 1;
+    if (redoes) redone += (before - chance) * lengths[which];
     tokens += chance;
     expected[which] += chance;
-    const ms = msOf(numDraws + index + 1)!;
+    const ms = msOf(numDraws + index + 1)! + msOf(numDraws + Math.ceil(redone))! - withoutMs;
     const least = chances.length < numDraws ? 1 : Math.min(...expected);
     if (ms > MOST_DELAY * least * withoutMs || tokens / ms <= bestRate) continue;
     [bestRate, bestCount] = [tokens / ms, index + 1];

@@ -1,6 +1,7 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
 import type { LongConvolutions } from "../models/runner.ts";
+import type { BlockMap } from "./block_map.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { Stage } from "./generation.ts";
 import type { SequenceInfo } from "./sequence_info.ts";
@@ -19,11 +20,16 @@ export interface ModelInfo {
   readonly backend: string;
   readonly adapter: string;
   /** Whether the vocabulary has fill-in-the-middle tokens, and which are missing when it does not. */
-  readonly fim: { readonly supported: boolean; readonly missing: readonly string[] };
+  readonly fim: {
+    readonly supported: boolean;
+    readonly missing: readonly string[];
+    /** How the tokens are written; absent when they are not all there. */
+    readonly spelling?: { readonly prefix: string; readonly suffix: string; readonly middle: string };
+  };
   readonly eosTokenId: number;
   /**
-   * Of models with recurrent layers: slots for what these keep of a sequence, and bytes of each. No prompt finds its
-   * beginning computed then, and nothing is drafted.
+   * Of models with recurrent layers: slots for what these keep of a sequence, those for states from which others go on
+   * included, and bytes of each.
    */
   readonly states?: { readonly numSlots: number; readonly bytes: number };
   /** How exact long convolutions sum what earlier tokens add; absent: the model has none. */
@@ -48,6 +54,8 @@ export interface EngineStats extends StepCounts {
   /** Slots for the states of recurrent layers, and those that no sequence holds; 0 for models without. */
   readonly totalStateSlots: number;
   readonly freeStateSlots: number;
+  /** Those of the free ones with a state for later requests, until somebody needs the slot. */
+  readonly stateSnapshots: number;
   /** Blocks in host memory, brought back when a request needs them. */
   readonly parkedBlocks: number;
   /** Blocks that host memory has slots for. */
@@ -87,7 +95,14 @@ export interface Engine extends AsyncDisposable {
   submit(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent>;
   tokenize(text: string, options?: { parseSpecial?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): Promise<string>;
+  /**
+   * The bytes that each token stands for, which may be a part of a character.
+   * @throws {InvalidRequestError} naming an id that is no token's
+   */
+  tokenBytes(ids: readonly number[]): Promise<Uint8Array[]>;
   stats(): Promise<EngineStats>;
   /** What every sequence in flight holds: those that run, then those that wait, each in order of arrival. */
   sequences(options?: { withPrompts?: boolean }): Promise<SequenceInfo[]>;
+  /** What every block of the KV cache is good for; made when it is asked for. */
+  blocks(): Promise<BlockMap>;
 }

@@ -40,18 +40,28 @@ export class LineEncoder {
   }
 }
 
+/** The words of training/train_tokenizer.py. */
+const TRAINED_WORDS = String.raw` ?\p{L}+|[^\s\p{L}\p{N}]\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
 /**
  * Whether a tokenizer.json encodes the parts between the seams apart: GPT-2's pattern, which all of StarCoder's family
- * have, ends a piece before any white space that follows other characters, and looks no further back.
+ * have, and that of our own tokenizers end a piece before any white space that follows other characters, and look no
+ * further back.
  */
 export function encodesLinesApart(
   json: { readonly normalizer?: unknown; readonly pre_tokenizer?: unknown },
 ): boolean {
   if (json.normalizer) return false;
-  const steps = stepsOf(json.pre_tokenizer);
-  const last = steps.at(-1);
-  return last?.type === "ByteLevel" && last.use_regex !== false && !last.add_prefix_space &&
-    steps.slice(0, -1).every(({ type }) => type === "Digits");
+  const steps = stepsOf(json.pre_tokenizer), last = steps.at(-1), before = steps.slice(0, -1);
+  if (last?.type !== "ByteLevel" || last.add_prefix_space) return false;
+  return last.use_regex === false
+    ? before.length === 1 && splitsTrainedWords(before[0])
+    : before.every(({ type }) => type === "Digits");
+}
+
+function splitsTrainedWords({ type, pattern, behavior, invert }: Record<string, unknown>): boolean {
+  const regex = (pattern as { readonly Regex?: unknown } | undefined)?.Regex;
+  return type === "Split" && behavior === "Isolated" && invert === false && regex === TRAINED_WORDS;
 }
 
 function stepsOf(preTokenizer: unknown): Record<string, unknown>[] {

@@ -6,6 +6,7 @@ import type { StepResult } from "../kernels/step.ts";
 import type { LoadedModel, OnProgress } from "../models/loaded_model.ts";
 import type { ModelRunner } from "../models/runner.ts";
 import { Admission } from "./admission.ts";
+import type { BlockMap } from "./block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { deviceLostError, EngineUnavailableError } from "./errors.ts";
@@ -115,6 +116,11 @@ export class LocalEngine implements Engine {
     return this.#requireServed().detokenize(ids);
   }
 
+  // deno-lint-ignore require-await -- throws as a rejection
+  async tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    return this.#requireServed().tokenBytes(ids);
+  }
+
   stats(): Promise<EngineStats> {
     return Promise.resolve({
       ...this.#counts,
@@ -133,6 +139,12 @@ export class LocalEngine implements Engine {
       const generation = this.#inFlight.of(sequence);
       return generation ? [describeSequence(sequence, generation, options)] : [];
     });
+  }
+
+  // deno-lint-ignore require-await -- throws as a rejection
+  async blocks(): Promise<BlockMap> {
+    this.#requireServed();
+    return this.#scheduler!.places.blockMap;
   }
 
   /** Ends all requests, waits for the step or the load that is under way, and gives the model back. */
@@ -175,10 +187,11 @@ export class LocalEngine implements Engine {
   async #serve(loaded: LoadedModel) {
     try {
       const served = new ServedModel(loaded, this.#options);
-      // A draft that is wrong would have to be taken out of the states again.
-      const speculates = (this.#options.speculation ?? true) && !served.isRecurrent;
+      const speculates = this.#options.speculation ?? true;
       const scheduler = new Scheduler(loaded.runner.limits, {
-        speculation: speculates ? new Speculation({ neverDrafted: served.endIds }) : undefined,
+        speculation: speculates
+          ? new Speculation({ neverDrafted: served.endIds, redoes: served.isRecurrent })
+          : undefined,
         goesAhead: loaded.runner.stepsInFlight > 1,
       });
       this.#admission = new Admission({

@@ -13,6 +13,7 @@ type Present = Pick<
   | "totalBlocks"
   | "totalStateSlots"
   | "freeStateSlots"
+  | "stateSnapshots"
   | "parkedBlocks"
   | "hostBlocks"
 >;
@@ -37,6 +38,7 @@ export class PlaceStats {
       totalBlocks: places?.numBlocks ?? 0,
       totalStateSlots: places?.numStateSlots ?? 0,
       freeStateSlots: places?.numFreeStateSlots ?? 0,
+      stateSnapshots: places?.numStateSnapshots ?? 0,
       parkedBlocks: places?.numParkedBlocks ?? 0,
       hostBlocks: places?.numHostBlocks ?? 0,
       ...this.#totals,

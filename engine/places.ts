@@ -1,12 +1,15 @@
 // Who runs and who waits, and the blocks and state slots that those who run hold: admission with reuse of what is cached,
 // a block for every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who
 // gets rows of a step, and whose turn it is, is the scheduler's to say.
-import { BLOCK_SIZE, type HostMoves, type StepLimits } from "../kernels/step.ts";
+import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
+import type { StepMoves } from "./batch.ts";
 import { BlockPool } from "./block_pool.ts";
-import type { TokenList } from "./cached_block.ts";
-import { type CacheHit, type CacheSpace, NO_HIT, numTokensOf, PrefixCache } from "./prefix_cache.ts";
+import { type CacheSpace, PrefixCache } from "./prefix_cache.ts";
+import { Progress } from "./progress.ts";
+import { type CacheHit, numTokensOf } from "./prefix_search.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
-import { StatePool } from "./state_pool.ts";
+import { SequenceStates } from "./sequence_states.ts";
+import type { ScheduledSequence } from "./step_budget.ts";
 
 /** What others than the scheduler may look at. */
 export type PlacesView = Pick<
@@ -20,8 +23,10 @@ export type PlacesView = Pick<
   | "numHostBlocks"
   | "numParkedBlocks"
   | "numMoved"
+  | "blockMap"
   | "numStateSlots"
   | "numFreeStateSlots"
+  | "numStateSnapshots"
   | "countCached"
   | "checkIntegrity"
 >;
@@ -31,7 +36,7 @@ export class Places {
   readonly #pool: BlockPool;
   readonly #cache: PrefixCache;
   /** Undefined for models without recurrent layers. */
-  readonly #states: StatePool | undefined;
+  readonly #states: SequenceStates | undefined;
   readonly #limits: StepLimits;
   /** Few enough that each running sequence gets a row and a sample in every step, and has a state slot where it needs one. */
   readonly maxRunning: number;
@@ -40,19 +45,21 @@ export class Places {
   #arrivals = 0;
   #preemptions = 0;
 
-  /** @throws {RangeError} for limits of less than 1 */
-  constructor(limits: StepLimits) {
+  /**
+   * @param snapshotTokens as `SchedulerOptions`
+   * @throws {RangeError} for limits of less than 1
+   */
+  constructor(limits: StepLimits, snapshotTokens?: number) {
     this.#limits = limits;
-    const { numStateSlots = 0 } = limits;
-    this.#states = numStateSlots > 0 ? new StatePool(numStateSlots) : undefined;
-    const { maxSequences, maxTokens, maxSamples } = limits;
-    this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, this.#states?.numSlots ?? Infinity);
+    const { maxSequences, maxTokens, maxSamples, numStateSlots = 0 } = limits;
+    this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, numStateSlots || Infinity);
     if (this.maxRunning < 1) {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
     }
     this.#pool = new BlockPool(limits.numBlocks);
     const slots = limits.numHostBlocks ? new BlockPool(limits.numHostBlocks) : undefined;
-    this.#cache = new PrefixCache(this.#pool, slots);
+    this.#cache = new PrefixCache(this.#pool, slots, numStateSlots);
+    this.#states = this.#cache.states && new SequenceStates(this.#cache, this.#cache.states, snapshotTokens);
   }
 
   get waiting(): readonly Sequence[] {
@@ -96,37 +103,40 @@ export class Places {
     return this.#cache.numMoved;
   }
 
+  /** What every block is good for now. */
+  get blockMap(): PrefixCache["blockMap"] {
+    return this.#cache.blockMap;
+  }
+
   /** Slots for the states of recurrent layers; 0 for models without. */
   get numStateSlots(): number {
-    return this.#states?.numSlots ?? 0;
+    return this.#cache.states?.numSlots ?? 0;
   }
 
-  /** Those that no sequence holds. */
+  /** Those that no sequence holds, those with a snapshot included. */
   get numFreeStateSlots(): number {
-    return this.#states?.numFree ?? 0;
+    return this.#cache.states?.numAvailable ?? 0;
   }
 
-  /**
-   * Whether a sequence may find its beginning computed. Not where layers are recurrent: a block has keys and values, and
-   * the states at its end are gone.
-   */
-  get reusesPrefixes(): boolean {
-    return !this.#states;
+  /** Slots with a state from which somebody may go on. */
+  get numStateSnapshots(): number {
+    return this.#cache.states?.numSnapshots ?? 0;
   }
 
-  /** A step begins: what it has to move before its rows; `settleMoves` says that the first of those under way has run. */
-  beginMoves(): HostMoves {
-    return this.#cache.beginMoves();
+  /** A step is made: its rows will change the states of their sequences. */
+  begin(step: readonly ScheduledSequence[]) {
+    this.#states?.begin(step);
+  }
+
+  /** That step begins: what it has to move before its rows; `settleMoves` says that the first of those under way has run. */
+  beginMoves(): StepMoves {
+    return { ...this.#cache.beginMoves(), stateCopies: this.#cache.states?.beginCopies() ?? [] };
   }
 
   /** How many of a prompt's tokens would be taken from the cache if it were admitted now. */
   countCached(space: CacheSpace, promptIds: readonly number[]): number {
     const tokens = { tokenId: (index: number) => promptIds[index] };
-    return numTokensOf(this.#find(space, tokens, promptIds.length - 1));
-  }
-
-  #find(space: CacheSpace, tokens: TokenList, limit: number): CacheHit {
-    return this.reusesPrefixes ? this.#cache.find(space, tokens, limit) : NO_HIT;
+    return numTokensOf(this.#cache.find(space, tokens, promptIds.length - 1));
   }
 
   /**
@@ -150,9 +160,13 @@ export class Places {
     this.#cache.settle();
   }
 
-  /** A step has failed. Where blocks move, nobody knows what became of them: who runs begins anew, nothing is cached. */
+  /**
+   * A step has failed. Where blocks move or states are copied, nobody knows what became of them: who runs begins anew,
+   * nothing is cached.
+   */
   dropMoved() {
-    if (this.numHostBlocks === 0) return this.#cache.settle();
+    if (this.numHostBlocks === 0 && !this.#states) return this.#cache.settle();
+    for (const sequence of this.#running) this.#states?.release(sequence, false);
     for (const sequence of [...this.#running]) this.preempt(sequence);
     this.#cache.clear();
   }
@@ -161,9 +175,20 @@ export class Places {
   record(sequence: Sequence) {
     this.#releaseCopy(sequence);
     this.#pool.free(sequence.blockTable.splice(blocksFor(sequence.numTokens)));
-    if (!this.reusesPrefixes) return;
     const { cacheSpace, lastCached, numComputed, blockTable } = sequence;
     sequence.lastCached = this.#cache.record(cacheSpace, lastCached, sequence, numComputed, blockTable);
+    this.#states?.record(sequence);
+  }
+
+  /** @returns most drafts after a sequence's rows of the step in the making, for the sake of its state */
+  prepareDrafts(scheduled: ScheduledSequence): number {
+    return this.#states?.prepareDrafts(scheduled) ?? Infinity;
+  }
+
+  /** @returns whether the sequence's rows from `start` on count as never computed: a draft among them has changed its state */
+  undoDrafts(sequence: Sequence, start: number, areRight: boolean): boolean {
+    this.#states?.settleDrafts(sequence, start, areRight);
+    return !areRight && this.#states !== undefined;
   }
 
   /** Takes a sequence out, wherever it is, and frees its blocks and its slot; a second call does nothing. */
@@ -179,14 +204,13 @@ export class Places {
   /** @throws {Error} when a block or a slot is lost or held twice, or a block cached and held by whom the cache does not know */
   checkIntegrity() {
     const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
-    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied]);
-    const slots = [...this.#running, ...this.#waiting].flatMap(({ stateSlot }) => stateSlot ?? []);
-    this.#states?.checkIntegrity(slots);
+    const slots = this.#states?.slotsOf([...this.#running, ...this.#waiting]);
+    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied], slots);
   }
 
   /** A block for the next token of all that decode, the more urgent and the older first. */
   reserveDecodes(elder: Sequence | undefined) {
-    const decodes = this.#running.filter(({ numUncomputed }) => numUncomputed === 1).sort((a, b) =>
+    const decodes = this.#running.filter((one) => Progress.now.isDecode(one)).sort((a, b) =>
       Number(b === elder) - Number(a === elder) || a.rank - b.rank || a.arrival - b.arrival
     );
     for (const sequence of decodes) if (sequence.state === "running") this.#reserve(sequence, elder);
@@ -255,23 +279,21 @@ export class Places {
   #wait(sequence: Sequence) {
     const { cacheSpace, numTokens, numReusable, leader } = sequence;
     sequence.state = "waiting";
-    const cached = leader && this.reusesPrefixes
-      ? numReusable
-      : numTokensOf(this.#find(cacheSpace, sequence, numReusable));
+    const cached = leader ? numReusable : numTokensOf(this.#cache.find(cacheSpace, sequence, numReusable));
     sequence.numExpected = numTokens - cached;
   }
 
-  /** Lets go of the sequence's blocks, of which those with computed rows stay cached, and of its state, which does not. */
+  /** Lets go of the sequence's blocks, of which those with computed rows stay cached, and of its state, which may, too. */
   #release(sequence: Sequence) {
     this.#releaseCopy(sequence);
+    this.#states?.release(sequence, true);
     const { blockTable, lastCached } = sequence;
     this.#cache.releasePath(lastCached);
     this.#pool.free(blockTable.slice(lastCached ? lastCached.index + 1 : 0));
     sequence.blockTable = [];
     sequence.lastCached = undefined;
     sequence.numComputed = 0;
-    if (sequence.stateSlot !== undefined) this.#states!.free(sequence.stateSlot);
-    sequence.stateSlot = undefined;
+    sequence.numToRedo = 0;
   }
 
   #releaseCopy(sequence: Sequence) {
@@ -281,10 +303,8 @@ export class Places {
 
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
-    if (this.#running.length >= this.maxRunning) return false;
-    const found = this.#find(sequence.cacheSpace, sequence, sequence.numReusable);
-    // A copy needs a block more for as long as it takes, which may be the one that is missing.
-    const hit = [found, { ...found, copy: undefined }].find((hit) => this.#hasRoom(sequence, hit));
+    if (this.#running.length >= this.maxRunning || this.#cache.states?.numAvailable === 0) return false;
+    const hit = this.#hits(sequence).find((hit) => this.#hasRoom(sequence, hit));
     if (!hit) return false;
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
     this.#start(sequence, hit);
@@ -292,10 +312,22 @@ export class Places {
     return true;
   }
 
+  /** The best first. A copy needs a block more for as long as it takes, which may be the one that is missing. */
+  *#hits(sequence: Sequence): Generator<CacheHit> {
+    let hit = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
+    while (true) {
+      yield hit;
+      if (!hit.copy) return;
+      hit = this.#cache.find(sequence.cacheSpace, sequence, hit.numBlocks * BLOCK_SIZE);
+    }
+  }
+
   /** Whether all who wait would be admitted, though nobody loses a place and the cache has nothing of them. */
   get hasRoomForAll(): boolean {
     const all = this.#running.length + this.#waiting.length;
-    if (all > this.maxRunning) return false;
+    if (all > this.maxRunning || this.#waiting.length > (this.#cache.states?.numAvailable ?? Infinity)) {
+      return false;
+    }
     // A block more for each, for a copy that it may need.
     const missing = this.#waiting.reduce((sum, { numTokens }) => sum + blocksFor(numTokens) + 1, 0);
     return missing + all <= this.#cache.numAvailable;
@@ -312,7 +344,7 @@ export class Places {
     sequence.blockTable = table;
     sequence.lastCached = hit.last;
     sequence.pendingCopy = copy;
-    sequence.stateSlot = this.#states?.allocate();
+    this.#states?.start(sequence, hit);
     sequence.numComputed = numTokensOf(hit);
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";

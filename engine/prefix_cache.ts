@@ -5,33 +5,20 @@ import { BLOCK_SIZE, type BlockCopy, type HostMoves } from "../kernels/step.ts";
 import type { BlockPool } from "./block_pool.ts";
 import { CacheMemory } from "./cache_memory.ts";
 import {
+  blockAt,
   type CachedBlock,
   type CacheSpace,
   type ChildBlocks,
   descendants,
   isFull,
-  longestMatch,
   pathTo,
   startsWith,
   type TokenList,
 } from "./cached_block.ts";
+import { CachedStates } from "./cached_states.ts";
+import { type CacheHit, findBlocks, findState } from "./prefix_search.ts";
 
 export type { CachedBlock, CacheSpace };
-
-/** The beginning of a sequence that was found. */
-export interface CacheHit {
-  /** The last of `numBlocks` blocks that can be used as they are, those that are parked once they are brought back. */
-  readonly last: CachedBlock | undefined;
-  readonly numBlocks: number;
-  /** The next `rows` tokens are the first rows of `source`. */
-  readonly copy: { readonly source: CachedBlock; readonly rows: number } | undefined;
-}
-
-export const NO_HIT: CacheHit = { last: undefined, numBlocks: 0, copy: undefined };
-
-export function numTokensOf({ numBlocks, copy }: CacheHit): number {
-  return numBlocks * BLOCK_SIZE + (copy?.rows ?? 0);
-}
 
 /** A copy from a block that is held for it; from a parked one no such copy is needed. */
 export interface HeldCopy extends BlockCopy {
@@ -42,10 +29,21 @@ export interface HeldCopy extends BlockCopy {
 export class PrefixCache {
   readonly #memory: CacheMemory;
   readonly #spaces = new Map<CacheSpace, ChildBlocks>();
+  /**
+   * Of models with recurrent layers. Of these a beginning is given up when nobody computes it any more and there is no
+   * state after it, or after what follows it: nobody could go on from it.
+   */
+  readonly states: CachedStates | undefined;
 
-  /** @param slots of the host's memory, for blocks that have to give way on the device */
-  constructor(blocks: BlockPool, slots?: BlockPool) {
+  /**
+   * @param slots of the host's memory, for blocks that have to give way on the device
+   * @param numStateSlots for the states of recurrent layers; 0 where there are none
+   */
+  constructor(blocks: BlockPool, slots?: BlockPool, numStateSlots = 0) {
     this.#memory = new CacheMemory(blocks, slots, (block) => this.#remove(block));
+    this.states = numStateSlots > 0
+      ? new CachedStates(numStateSlots, (block) => this.#prune(block))
+      : undefined;
   }
 
   /** Blocks of the device that hold tokens and that nobody uses. */
@@ -67,6 +65,10 @@ export class PrefixCache {
     return this.#memory.numMoved;
   }
 
+  get blockMap(): CacheMemory["blockMap"] {
+    return this.#memory.blockMap;
+  }
+
   /** What the next step has to move. */
   get moves(): HostMoves {
     return this.#memory.moves;
@@ -81,25 +83,18 @@ export class PrefixCache {
     this.#memory.settle();
   }
 
-  /** Forgets everything, moves too; nobody may hold a block. */
+  /** Forgets everything, moves and copies too; nobody may hold a block. */
   clear() {
     this.#memory.cancelMoves();
+    this.states?.clear();
     for (const block of this.#all()) this.#memory.drop(block);
     this.#spaces.clear();
   }
 
   /** The longest beginning of `tokens` in the space, of at most `limit`. Changes nothing. */
   find(space: CacheSpace, tokens: TokenList, limit: number): CacheHit {
-    let hit = NO_HIT, children = this.#spaces.get(space);
-    while (children) {
-      const start = hit.numBlocks * BLOCK_SIZE;
-      const { block, rows } = longestMatch(children, tokens, start, limit);
-      if (!block) break;
-      if (rows < BLOCK_SIZE) return { ...hit, copy: { source: block, rows } };
-      hit = { last: block, numBlocks: hit.numBlocks + 1, copy: undefined };
-      children = block.children;
-    }
-    return hit;
+    const find = this.states ? findState : findBlocks;
+    return find(this.#spaces.get(space), tokens, limit);
   }
 
   /** Blocks of `allocate` that holding the hit would take away: unused ones, and those to bring parked ones back to. */
@@ -117,7 +112,9 @@ export class PrefixCache {
    * Holds what was found, and takes new blocks up to `count` in all. Room must be there.
    * @returns the block table, and what must be copied before the rows after the hit are computed
    */
-  take({ last, numBlocks, copy }: CacheHit, count: number): { table: number[]; copy: HeldCopy | undefined } {
+  take(hit: CacheHit, count: number): { table: number[]; copy: HeldCopy | undefined } {
+    const { last, numBlocks, copy, state } = hit;
+    if (state) this.states!.use(state);
     const slot = copy?.source.parked ? this.#memory.readSlot(copy.source) : undefined;
     if (copy && slot === undefined) this.#memory.hold(copy.source);
     const path = pathTo(last).reverse();
@@ -137,7 +134,10 @@ export class PrefixCache {
   release(block: CachedBlock) {
     if (!this.#memory.release(block)) return;
     if (typeof block.space === "symbol") this.#remove(block);
-    else if (!isFull(block)) this.#dropCovered(block);
+    else {
+      if (!isFull(block)) this.#dropCovered(block);
+      if (this.states) this.#prune(block);
+    }
   }
 
   /** Drops a reference of a block and of its ancestors. */
@@ -172,13 +172,26 @@ export class PrefixCache {
   }
 
   /**
+   * Keeps the state after the first `numTokens` tokens of the path that ends in `last`, which has recorded them.
+   * @param slot where the state is, or will be once the next step begins; it is the cache's from now on
+   */
+  keepState(last: CachedBlock | undefined, numTokens: number, slot: number) {
+    const index = Math.ceil(numTokens / BLOCK_SIZE) - 1, rows = numTokens - index * BLOCK_SIZE;
+    const block = blockAt(last, index);
+    if (block && block.tokens.length >= rows) this.states!.keep(block, rows, slot);
+    else this.states!.free(slot);
+  }
+
+  /**
    * Checks that free blocks, held ones and the tree's are all blocks, and what may give way in which order.
    * @param held the blocks of all holders, a list each
+   * @param heldSlots the state slots of all holders
    * @throws {Error} naming what is wrong
    */
-  checkIntegrity(held: readonly (readonly number[])[]) {
+  checkIntegrity(held: readonly (readonly number[])[], heldSlots: readonly number[] = []) {
     const blocks = this.#all();
     this.#memory.checkIntegrity(held, blocks);
+    this.states?.checkIntegrity(heldSlots, blocks);
     for (const { block, tokens, parent } of blocks) {
       if (tokens.length > 0 && (!parent || isFull(parent))) continue;
       throw new Error(
@@ -207,6 +220,7 @@ export class PrefixCache {
       space,
       tokens: [],
       children: new Map(),
+      states: new Map(),
     };
     const children = parent?.children ?? this.#spaces.get(space) ?? new Map();
     if (!parent) this.#spaces.set(space, children);
@@ -226,6 +240,7 @@ export class PrefixCache {
       this.#dropCovered(full);
       return full;
     }
+    this.states?.moveAll(full, twin);
     if (twin.parked) {
       this.#memory.replaceParked(twin, full);
       this.#detach(full);
@@ -241,10 +256,28 @@ export class PrefixCache {
   #dropCovered(block: CachedBlock) {
     for (const other of this.#siblings(block)) {
       if (other === block) continue;
-      if (this.#memory.isUnused(block) && startsWith(other, block)) return this.#remove(block);
+      if (this.#memory.isUnused(block) && startsWith(other, block)) return this.#replace(block, other);
       // A full block may have descendants, and covers no full one but its twin.
-      if (!isFull(other) && this.#memory.isUnused(other) && startsWith(block, other)) this.#remove(other);
+      if (!isFull(other) && this.#memory.isUnused(other) && startsWith(block, other)) {
+        this.#replace(other, block);
+      }
     }
+  }
+
+  #replace(block: CachedBlock, longer: CachedBlock) {
+    this.states?.moveAll(block, longer);
+    this.#remove(block);
+  }
+
+  /** Takes blocks out from which, and after which, nobody can go on. What gives way itself is old; so is what led to it. */
+  #prune(last: CachedBlock | undefined) {
+    for (let block = last; this.states && block && this.#isUseless(block); block = block.parent) {
+      this.#remove(block);
+    }
+  }
+
+  #isUseless(block: CachedBlock): boolean {
+    return block.states.size === 0 && block.children.size === 0 && this.#memory.isUnused(block);
   }
 
   #siblings({ parent, space, tokens }: CachedBlock): CachedBlock[] {
@@ -253,6 +286,7 @@ export class PrefixCache {
 
   /** Takes a block that has no descendants out of the tree. */
   #remove(block: CachedBlock) {
+    this.states?.dropAll(block);
     this.#detach(block);
     this.#memory.drop(block);
   }

@@ -63,9 +63,10 @@ export class Progress {
     return reached.drawnBy === undefined ? sequence.numTokens - reached.start : 1;
   }
 
-  /** All but its last token are computed. */
+  /** All but its last token are computed, or were before a wrong draft: its rows draw the next one. */
   isDecode(sequence: Sequence): boolean {
-    return sequence.state === "running" && this.numUncomputed(sequence) === 1;
+    const left = this.numUncomputed(sequence);
+    return sequence.state === "running" && (left === 1 || left === 1 + sequence.numToRedo);
   }
 }
 

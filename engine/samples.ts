@@ -56,7 +56,7 @@ export function makeSamples(
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,
       adjustments: (drafted) => adjuster.adjustments(MAX_ADJUSTMENTS, drafted),
       speculates: request.speculation ?? true,
-      ...(leader && { leader }),
+      ...(leader ? { leader } : { leads: numSequencesOf(request) > 1 }),
       constraint: healing
         ? new HealingConstraint(healing.bytes, served.tokenizer, served.tokenIndex)
         : openGrammar(),

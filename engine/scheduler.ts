@@ -3,7 +3,8 @@
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
 import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
 import { MAX_MASKS } from "../kernels/sampling/token_mask.ts";
-import type { HostMoves, StepLimits } from "../kernels/step.ts";
+import type { StepLimits } from "../kernels/step.ts";
+import type { StepMoves } from "./batch.ts";
 import { FairShare, type Flow } from "./fair_share.ts";
 import { Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
@@ -30,6 +31,8 @@ export interface SchedulerOptions {
   readonly speculation?: Speculation | undefined;
   /** Whether `scheduleAhead` will be asked: then blocks are kept free for it. Default: not. */
   readonly goesAhead?: boolean;
+  /** Tokens after which a state of recurrent layers is kept. Default: 256. */
+  readonly snapshotTokens?: number;
 }
 
 /** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
@@ -68,7 +71,7 @@ export class Scheduler {
   /** @throws {RangeError} for limits or a chunk of less than 1 */
   constructor(limits: StepLimits, options: SchedulerOptions = {}) {
     this.#limits = limits;
-    this.#places = new Places(limits);
+    this.#places = new Places(limits, options.snapshotTokens);
     const { chunkTokens = Math.ceil(limits.maxTokens / CHUNKS_PER_STEP) } = options;
     if (!(chunkTokens >= 1)) {
       throw new RangeError(`Cannot make scheduler: chunkTokens must be at least 1, received ${chunkTokens}`);
@@ -102,8 +105,7 @@ export class Scheduler {
     const elderServed = this.#serveLive(plan, pace);
     this.#serveBackground(plan, elderServed, pace.backgroundRows);
     this.#addDrafts(plan, pace.backgroundRows);
-    this.#keepFree(step);
-    return step;
+    return this.#made(step);
   }
 
   /**
@@ -136,8 +138,13 @@ export class Scheduler {
       this.#steps--;
       return undefined;
     }
-    this.#keepFree(plan.step);
-    return plan.step;
+    return this.#made(plan.step);
+  }
+
+  #made(step: ScheduledSequence[]): ScheduledSequence[] {
+    this.#keepFree(step);
+    this.#places.begin(step);
+    return step;
   }
 
   /** Whether a step may begin before `current` is complete, for the sake of those who wait and of those who come. */
@@ -147,7 +154,7 @@ export class Scheduler {
     // Others than live have rows beside live work now and then only; and while somebody types, whoever comes waits for
     // one short step of such work, and not for two.
     if (live > 0 && live < running.length || live === 0 && pace.backgroundRows < Infinity) return false;
-    const decodes = running.every((one) => progress.numUncomputed(one) <= 1);
+    const decodes = running.every((one) => progress.numUncomputed(one) === 0 || progress.isDecode(one));
     if (live === 0) return decodes && waiting.length === 0;
     if (waiting.some(({ rank }) => rank > 0)) return false; // Their turn is another step's.
     if (decodes && waiting.length === 0) return true;
@@ -200,7 +207,10 @@ export class Scheduler {
       if (one.rank === 0 && progress.isDecode(one) && !(turn && one === elder)) this.#take(one, plan);
     }
     if (turn && !progress.isDecode(elder)) this.#take(elder, plan, this.#elderRows(elder));
-    const chunk = Math.max(this.#leastRows, Math.min(this.#chunkTokens, pace.chunkRows) - step.length);
+    const chunk = Math.max(
+      this.#leastRows,
+      Math.min(this.#chunkTokens, pace.chunkRows) - numDecodeRows(step),
+    );
     this.#share(0, step.length > 0 ? chunk : Math.max(this.#leastRows, pace.promptRows), plan);
     return turn;
   }
@@ -241,12 +251,17 @@ export class Scheduler {
   #addDrafts({ step, budget }: Plan, backgroundRows: number) {
     const live = step.some(({ sequence }) => sequence.rank === 0);
     const rows = step.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    this.#speculation?.addDrafts(
-      step,
-      budget,
-      this.#places,
-      live ? Infinity : Math.max(0, backgroundRows - rows),
-    );
+    const most = live ? Infinity : Math.max(0, backgroundRows - rows);
+    this.#speculation?.addDrafts(step, budget, this.#places, Math.min(most, this.#mostRedone));
+  }
+
+  /**
+   * Most drafts of a step where wrong ones are computed again: so that all that decode have room for their rows in the
+   * next one, and prompts have theirs.
+   */
+  get #mostRedone(): number {
+    if (this.#places.numStateSlots === 0) return Infinity;
+    return Math.min(this.#chunkTokens, Math.max(0, this.#limits.maxTokens - this.#places.maxRunning));
   }
 
   /** Gives out at most `most` rows within a class, a chunk at a time to whoever was given least. @returns how many */
@@ -297,7 +312,7 @@ export class Scheduler {
   }
 
   /** The step given last begins: what it has to move between device and host before its rows. */
-  beginMoves(): HostMoves {
+  beginMoves(): StepMoves {
     return this.#places.beginMoves();
   }
 
@@ -318,8 +333,14 @@ export class Scheduler {
     for (const [index, { sequence, start, numTokens, drafts, scoreEnd }] of step.entries()) {
       if (sequence.state !== "running") continue;
       for (const id of held[index]) sequence.append(id);
+      const numRight = Math.max(0, held[index].length - 1);
       // Rows after the first wrong draft followed from what never was; later ones take their place.
-      sequence.numComputed = start + numTokens - drafts.length + Math.max(0, held[index].length - 1);
+      const isUndone = this.#places.undoDrafts(sequence, start, numRight === drafts.length);
+      sequence.numComputed = isUndone ? start : start + numTokens - drafts.length + numRight;
+      if (isUndone) sequence.numToRedo = held[index].length;
+      else if (sequence.numToRedo > 0) {
+        sequence.numToRedo = Math.min(sequence.numToRedo, sequence.numUncomputed - 1);
+      }
       sequence.numScored = Math.max(sequence.numScored, scoreEnd);
       if (sequence.numComputed >= sequence.promptLength) sequence.promptDone = true;
       this.#places.record(sequence);
@@ -369,12 +390,13 @@ export class Scheduler {
     return true;
   }
 
-  /**
-   * Samples wait for the first of their request, to find its prompt in the cache; where nothing is found there, only for
-   * the prompt's scores, which are told before any token.
-   */
+  /** Samples wait for the first of their request, to find its prompt in the cache. */
   #isReady({ leader }: Sequence): boolean {
-    if (!leader || leader.promptDone || leader.state === "finished") return true;
-    return !this.#places.reusesPrefixes && !leader.scoresPrompt;
+    return !leader || leader.promptDone || leader.state === "finished";
   }
+}
+
+/** Of those in the step a row each, and what a wrong draft has to be computed again. */
+function numDecodeRows(step: readonly ScheduledSequence[]): number {
+  return step.reduce((sum, { sequence }) => sum + 1 + sequence.numToRedo, 0);
 }

@@ -2,6 +2,7 @@
 // hold it. Knows no text and no client.
 import { BLOCK_SIZE, type SamplingParams, type StepLimits } from "../kernels/step.ts";
 import type { Flow } from "./fair_share.ts";
+import type { HeldState } from "./held_state.ts";
 import { type Priority, rankOf } from "./priority.ts";
 import type { CachedBlock, CacheSpace, HeldCopy } from "./prefix_cache.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
@@ -18,8 +19,10 @@ export interface SequenceOptions {
   readonly topLogprobs?: number;
   /** Score the prompt's tokens against the model on the way. */
   readonly scorePrompt?: boolean;
-  /** The first sample of the same request; where prefixes are reused, this one waits until its prompt is computed. */
+  /** The first sample of the same request: this one waits until its prompt is computed. */
   readonly leader?: Sequence;
+  /** Others have this one as their leader. */
+  readonly leads?: boolean;
   /** Whose cached blocks it uses and adds to. Default: the leader's, or else the space that all share. */
   readonly cacheSpace?: CacheSpace;
   /** Default: live. */
@@ -59,7 +62,7 @@ export function maxSequenceTokens(limits: StepLimits): number {
  *     | prompt               | generated                   |
  *     0           promptLength                     numTokens
  *
- * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable`, `stateSlot` and what the cache is concerned
+ * Only `scheduler.ts` and `places.ts` move `state`, `numComputed`, `blockTable`, `heldState` and what the cache is concerned
  * with.
  */
 export class Sequence implements Disposable {
@@ -68,6 +71,7 @@ export class Sequence implements Disposable {
   readonly params: SamplingParams;
   readonly topLogprobs: number;
   readonly leader: Sequence | undefined;
+  readonly leads: boolean;
   readonly scoresPrompt: boolean;
   /** Of its class; 0 is the most urgent. */
   readonly rank: number;
@@ -86,8 +90,10 @@ export class Sequence implements Disposable {
   /** True once the whole prompt has been through the model, also if it was preempted since. */
   promptDone = false;
   blockTable: number[] = [];
-  /** While it runs, where the model has recurrent layers: what they keep of it. */
-  stateSlot: number | undefined;
+  /** While it runs, where the model has recurrent layers: the slots with what they keep of it. */
+  heldState: HeldState | undefined;
+  /** Of the tokens drawn, those that go through the model again before the last one does: a draft after them was wrong. */
+  numToRedo = 0;
   /** The last block of the table that has computed rows, as the prefix cache knows it. */
   lastCached: CachedBlock | undefined;
   /** The beginning of its next block, which it waits for before its own first rows. */
@@ -109,6 +115,7 @@ export class Sequence implements Disposable {
     this.params = options.params;
     this.topLogprobs = options.topLogprobs ?? -1;
     this.leader = options.leader;
+    this.leads = options.leads ?? false;
     this.scoresPrompt = options.scorePrompt ?? false;
     this.rank = rankOf(options.priority ?? "live");
     this.flow = options.flow ?? NOBODY;

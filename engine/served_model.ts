@@ -5,7 +5,7 @@ import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { InvalidRequestError } from "./errors.ts";
-import { detectFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
+import { detectFim, endTokenIds, type FimSupport, type FimTokens, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type ComputedTokens, type InfillRoom } from "./infill_prompt.ts";
@@ -72,14 +72,18 @@ export class ServedModel {
       weightBytes: loaded.weightBytes,
       backend: loaded.backend,
       adapter: loaded.adapter,
-      fim: { supported: this.#fim.tokens !== undefined, missing: this.#fim.missing },
+      fim: {
+        supported: this.#fim.tokens !== undefined,
+        missing: this.#fim.missing,
+        ...(this.#fim.tokens && { spelling: this.#spell(this.#fim.tokens) }),
+      },
       eosTokenId: this.#endOfText(loaded.eosTokenId),
       ...statesOf(loaded.runner),
       ...(loaded.runner.longConvolutions && { longConvolutions: loaded.runner.longConvolutions }),
     };
   }
 
-  /** Whether layers keep a state of a sequence, which at most the sequence itself can go on from. */
+  /** Whether layers keep a state of a sequence, which every row changes. */
   get isRecurrent(): boolean {
     return this.info.states !== undefined;
   }
@@ -111,11 +115,30 @@ export class ServedModel {
     };
   }
 
+  #spell({ prefix, suffix, middle }: FimTokens) {
+    const spelled = (id: number) => this.tokenizer.decode([id]);
+    return { prefix: spelled(prefix), suffix: spelled(suffix), middle: spelled(middle) };
+  }
+
   /** @throws {InvalidRequestError} naming an id that is no token's */
   detokenize(ids: readonly number[]): string {
+    this.#requireTokens(ids);
+    return this.tokenizer.decode(ids);
+  }
+
+  /**
+   * Copies, so that they can be sent.
+   * @throws {InvalidRequestError} naming an id that is no token's
+   */
+  tokenBytes(ids: readonly number[]): Uint8Array[] {
+    this.#requireTokens(ids);
+    return ids.map((id) => this.tokenizer.bytes(id).slice());
+  }
+
+  #requireTokens(ids: readonly number[]) {
     const { vocabSize } = this.info;
     const wrong = ids.find((id) => !(id >= 0 && id < vocabSize));
-    if (wrong === undefined) return this.tokenizer.decode(ids);
+    if (wrong === undefined) return;
     throw new InvalidRequestError(
       `Cannot detokenize: ids must be from 0 to ${vocabSize - 1}, received ${wrong}`,
       { field: "tokens", reason: "invalid_value" },

@@ -18,6 +18,8 @@ export interface SpeculationOptions {
   readonly neverDrafted?: ReadonlySet<number>;
   /** That a drafted token is right, before any was seen: see `draft_chances.ts`. */
   readonly firstChance?: number;
+  /** Whether rows before a wrong draft are computed again: see `draft_lengths.ts`. */
+  readonly redoes?: boolean;
 }
 
 /**
@@ -33,13 +35,15 @@ export interface SpeculationOptions {
  */
 export class Speculation {
   readonly #neverDrafted: ReadonlySet<number>;
+  readonly #redoes: boolean;
   readonly #costs = new DrawCosts();
   readonly #chances: DraftChances;
   readonly #recent = new RecentOutputs();
   readonly #drafters = new WeakMap<Sequence, Drafter>();
 
-  constructor({ neverDrafted = new Set(), firstChance }: SpeculationOptions = {}) {
+  constructor({ neverDrafted = new Set(), firstChance, redoes = false }: SpeculationOptions = {}) {
     this.#neverDrafted = neverDrafted;
+    this.#redoes = redoes;
     this.#chances = new DraftChances(undefined, firstChance);
   }
 
@@ -51,13 +55,14 @@ export class Speculation {
   addDrafts(
     step: ScheduledSequence[],
     budget: StepBudget,
-    places: Pick<Places, "lendBlocks">,
+    places: Pick<Places, "lendBlocks" | "prepareDrafts">,
     most = Infinity,
   ) {
     for (
       const { scheduled, index, ids } of this.#choose(step, Math.min(budget.tokens, budget.samples, most))
     ) {
-      const room = places.lendBlocks(scheduled.sequence, ids.length);
+      const wanted = Math.min(ids.length, places.prepareDrafts(scheduled));
+      const room = places.lendBlocks(scheduled.sequence, wanted);
       step[index] = takeDrafts(scheduled, ids.slice(0, room), budget) ?? scheduled;
     }
   }
@@ -77,6 +82,7 @@ export class Speculation {
     const lengths = chooseDraftLengths(proposals.map(({ chances }) => chances), {
       numDraws: step.filter(({ draws }) => draws).length,
       room,
+      redoes: this.#redoes,
       msOf: (rows) => this.#costs.ms(rows),
     });
     return proposals.flatMap(({ scheduled, index, ids }, i) =>

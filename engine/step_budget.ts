@@ -1,5 +1,6 @@
 // The rows of a step, and what a sequence's next rows take of its limits. Pure; knows no other sequence.
 import type { BlockCopy } from "../kernels/step.ts";
+import { nextCut } from "./held_state.ts";
 import type { Reached } from "./progress.ts";
 import type { LogitAdjustment, Sequence } from "./sequence.ts";
 
@@ -58,7 +59,8 @@ export function take(
   const { start } = reached;
   const scoreStart = Math.max(start, sequence.numScored);
   const scoreLimit = Math.max(scoreStart, sequence.promptLength - 1);
-  let end = Math.min(sequence.numTokens, start + Math.min(budget.tokens, most));
+  const cut = sequence.heldState ? nextCut(sequence.heldState, start) : Infinity;
+  let end = Math.min(sequence.numTokens, start + Math.min(budget.tokens, most), cut);
   let scoreEnd = Math.max(scoreStart, Math.min(end, scoreLimit));
   if (scoreEnd - scoreStart > budget.samples) end = scoreEnd = scoreStart + budget.samples;
   let adjustments: readonly LogitAdjustment[] = [];

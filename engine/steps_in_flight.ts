@@ -1,7 +1,7 @@
 // The steps that a runner has been given and has not answered, in their order. Knows neither requests nor schedules.
-import type { HostMoves, StepResult } from "../kernels/step.ts";
+import type { StepResult } from "../kernels/step.ts";
 import type { ModelRunner } from "../models/runner.ts";
-import { packBatch } from "./batch.ts";
+import { packBatch, type StepMoves } from "./batch.ts";
 import type { ScheduledSequence } from "./step_budget.ts";
 
 export interface StepInFlight {
@@ -33,7 +33,7 @@ export class StepsInFlight {
     return this.#rejects.size < this.#runner.stepsInFlight;
   }
 
-  begin(step: readonly ScheduledSequence[], moves: HostMoves): StepInFlight {
+  begin(step: readonly ScheduledSequence[], moves: StepMoves): StepInFlight {
     const { promise: result, resolve, reject } = Promise.withResolvers<StepResult>();
     this.#rejects.add(reject);
     const ended = () => this.#rejects.delete(reject);
@@ -44,7 +44,7 @@ export class StepsInFlight {
   }
 
   /** What is thrown before the runner has the step is the step's failure, too. */
-  async #run(step: readonly ScheduledSequence[], moves: HostMoves): Promise<StepResult> {
+  async #run(step: readonly ScheduledSequence[], moves: StepMoves): Promise<StepResult> {
     return await this.#runner.step(packBatch(step, moves));
   }
 

@@ -1,5 +1,6 @@
 // The engine in a worker of its own, so that device work, which blocks its thread, never holds up HTTP. Same interface
 // as `local_engine.ts`; knows neither device nor model.
+import type { BlockMap } from "./block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { EngineUnavailableError } from "./errors.ts";
@@ -88,12 +89,20 @@ export class WorkerEngine implements Engine {
     return await this.#call({ method: "detokenize", ids }) as string;
   }
 
+  async tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    return await this.#call({ method: "tokenBytes", ids }) as Uint8Array[];
+  }
+
   async stats(): Promise<EngineStats> {
     return await this.#call({ method: "stats" }) as EngineStats;
   }
 
   async sequences({ withPrompts = false } = {}): Promise<SequenceInfo[]> {
     return await this.#call({ method: "sequences", withPrompts }) as SequenceInfo[];
+  }
+
+  async blocks(): Promise<BlockMap> {
+    return await this.#call({ method: "blocks" }) as BlockMap;
   }
 
   /** Ends all requests, lets the worker give the device back, and ends it. */

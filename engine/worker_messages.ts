@@ -1,5 +1,6 @@
 // What passes between an engine's worker and the thread that uses it. Everything is plain data: errors travel as
 // records and become errors of their class again.
+import type { BlockMap } from "./block_map.ts";
 import type { EngineState, EngineStats, ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import {
@@ -15,10 +16,12 @@ import type { SequenceInfo } from "./sequence_info.ts";
 export type EngineCall =
   | { readonly method: "tokenize"; readonly text: string; readonly parseSpecial: boolean }
   | { readonly method: "detokenize"; readonly ids: readonly number[] }
+  | { readonly method: "tokenBytes"; readonly ids: readonly number[] }
   | { readonly method: "stats" }
-  | { readonly method: "sequences"; readonly withPrompts: boolean };
+  | { readonly method: "sequences"; readonly withPrompts: boolean }
+  | { readonly method: "blocks" };
 
-export type EngineAnswer = number[] | string | EngineStats | SequenceInfo[];
+export type EngineAnswer = number[] | string | Uint8Array[] | EngineStats | SequenceInfo[] | BlockMap;
 
 /** A worker's first message. All others come through the inbox. */
 export interface OpenMessage {

@@ -107,9 +107,13 @@ function ask(engine: Engine, call: EngineCall): Promise<EngineAnswer> {
       return engine.tokenize(call.text, { parseSpecial: call.parseSpecial });
     case "detokenize":
       return engine.detokenize(call.ids);
+    case "tokenBytes":
+      return engine.tokenBytes(call.ids);
     case "stats":
       return engine.stats();
     case "sequences":
       return engine.sequences({ withPrompts: call.withPrompts });
+    case "blocks":
+      return engine.blocks();
   }
 }

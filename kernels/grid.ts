@@ -15,8 +15,13 @@ export function foldGrid(count: number): Grid | undefined {
 
 /** A grid for kernels of 64 threads, one per four elements: x along a row of `rowQuads`, rows as z * 65535 + y. */
 export function quadGrid(rowQuads: number, rows: number): Grid | undefined {
+  return rowGrid(Math.ceil(rowQuads / 64), rows);
+}
+
+/** A grid of `across` workgroups for each row: x within the row, rows as z * 65535 + y. */
+export function rowGrid(across: number, rows: number): Grid | undefined {
   const folded = foldGrid(rows);
-  return folded && [Math.ceil(rowQuads / 64), folded[0], folded[1]];
+  return folded && [across, folded[0], folded[1]];
 }
 
 /** Word of the control buffer's header that says how many such rows a step has. */

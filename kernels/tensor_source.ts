@@ -20,8 +20,8 @@ export interface TensorInfo {
 export interface TensorSource {
   /** The tensor's type and shape, or undefined when the checkpoint lacks it. */
   find(name: string): TensorInfo | undefined;
-  /** What the tensor is computed from, where it is not in the file. */
-  computedFrom?(name: string): "config" | "tensors" | undefined;
+  /** Tensors that this one is computed from, where it is not in the file; none where the configuration is enough. */
+  computedFrom?(name: string): readonly WeightRef[] | undefined;
   /** Raw little-endian bytes of rows [start, end) along the first axis, in a buffer of its own (offset 0). */
   readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
   /** The same into `target`, which is as long as they are. Several reads may be under way at once. */

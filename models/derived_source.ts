@@ -1,12 +1,12 @@
 // A checkpoint with tensors beside its own that are computed from these: filters and state-space models, which files hold
 // as the parameters that were trained and kernels read as what those stand for.
-import type { TensorInfo, TensorSource } from "../kernels/tensor_source.ts";
+import type { TensorInfo, TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 
 export interface DerivedTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  /** Default: from the checkpoint's tensors. */
-  readonly from?: "config";
+  /** The checkpoint's tensors that it is computed from; none where the configuration is enough. */
+  readonly from: readonly WeightRef[];
   /** All values, in order; asked for once, when the first of them is read. */
   readonly compute: () => Promise<Float32Array<ArrayBuffer>>;
 }
@@ -31,9 +31,8 @@ export class DerivedSource implements TensorSource {
     return derived ? { name, dtype: "F32", shape: derived.shape } : this.#source.find(name);
   }
 
-  computedFrom(name: string): "config" | "tensors" | undefined {
-    const derived = this.#derived.get(name);
-    return derived ? derived.from ?? "tensors" : this.#source.computedFrom?.(name);
+  computedFrom(name: string): readonly WeightRef[] | undefined {
+    return this.#derived.get(name)?.from ?? this.#source.computedFrom?.(name);
   }
 
   async readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -42,6 +42,11 @@ export function pagedSizes(
   };
 }
 
+/** How many sequences' states the GPU can bind of a layer. */
+function mostStateSlots({ caps }: GpuDevice, { stateLayers }: Graph): number {
+  return Math.floor(caps.maxBindingBytes / Math.max(...stateLayers.map(({ floats }) => 4 * floats), 1));
+}
+
 export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
@@ -74,6 +79,7 @@ export class GpuRunner implements ModelRunner {
   ): Promise<GpuRunner> {
     try {
       const { blockBytes: kvBytesPerBlock, maxBlocks } = pagedSizes(gpu, graph, options.kvType);
+      const room = { maxBlocks, maxStateSlots: mostStateSlots(gpu, graph) };
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,
@@ -87,7 +93,7 @@ export class GpuRunner implements ModelRunner {
         )
         : undefined;
       const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
-      const limits = stepLimits({ ...options, kvBytes }, model, maxBlocks);
+      const limits = stepLimits({ ...options, kvBytes }, model, room);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,

@@ -51,20 +51,25 @@ function stepTensors(
   at: string,
 ) {
   const tables = once(() => loadH3Tables(source, ssm));
+  const { shiftB, shiftC, shiftSkip, logDt, invAReal, aImag, b, c } = ssm;
+  const shift = [shiftB, shiftC, shiftSkip], diagonal = [logDt, invAReal, aImag, b, c];
   return {
     taps: {
       name: `${at}.shift_taps`,
       shape: [numTaps, width],
+      from: shift,
       compute: async () => tapsByLag((await tables()).taps, width, "lag"),
     },
     poles: {
       name: `${at}.poles`,
       shape: [width, 2 * numModes],
+      from: diagonal,
       compute: async () => Float32Array.from(toPairs((await tables()).ssm.poles)),
     },
     residues: {
       name: `${at}.residues`,
       shape: [width, 2 * numModes],
+      from: diagonal,
       compute: async () => Float32Array.from(toPairs((await tables()).ssm.residues)),
     },
   };

@@ -1,6 +1,7 @@
 // What kernels read of a Hyena layer's convolutions, as tensors beside those of the checkpoint. Long filters are computed
 // in float64, kept in f32.
 import type { TensorSource } from "../kernels/tensor_source.ts";
+import { weightRefsOf } from "./decoder_layout.ts";
 import { DerivedSource, type DerivedTensor } from "./derived_source.ts";
 import { type HyenaConfig, type HyenaFilterRefs, type HyenaLayout, loadHyenaFilter } from "./hyena.ts";
 import type { HyenaStepRefs } from "./hyena_operator.ts";
@@ -30,6 +31,7 @@ function longFilter(config: HyenaConfig, refs: HyenaFilterRefs, source: TensorSo
   return {
     name: refs.skip.name.replace(/bias$/, "taps"),
     shape: [config.width, config.contextLength],
+    from: weightRefsOf(refs),
     compute: async () => Float32Array.from(await loadHyenaFilter(config, source, refs)),
   };
 }

@@ -41,11 +41,10 @@ export interface QuantizeResult {
 
 /**
  * Converts the model folder `source` (f32, f16 or bf16; int8 too, for 4 bits) into the model folder `target`: matrices
- * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases and positions keep
- * their values; buffers that the network does not use are left out.
+ * and embeddings become I8 [out, in], with 4 bits matrices I4, with an F32 [out] scale; norms, biases, positions and what
+ * filters and state-space models are made of keep their values; buffers that the network does not use are left out.
  * @throws {Deno.errors.AlreadyExists} when `target` holds a model and `force` is not set
- * @throws {TypeError} when `source` is quantised already, to no more bits than it should be, or has tensors that others
- * are computed from
+ * @throws {TypeError} when `source` is quantised already, to no more bits than it should be
  * @throws {RangeError} when a weight is not finite
  */
 export async function quantizeCheckpoint(
@@ -73,16 +72,17 @@ export async function quantizeCheckpoint(
   return { sourceBytes, targetBytes: totalBytes(infos) };
 }
 
-/** What is to be written: what the configuration gives is computed again. */
+/**
+ * What is to be written: in the place of what is computed when a model is loaded, what that is computed from, as it is. A
+ * tensor that several are computed from is written once, and one that is multiplied by as well in that role.
+ */
 function storedUses(uses: readonly WeightUse[], tensors: TensorSource): WeightUse[] {
-  const from = (use: WeightUse) => tensors.computedFrom?.(use.ref.name);
-  const computed = uses.find((use) => from(use) === "tensors");
-  if (computed) {
-    throw new TypeError(
-      `Cannot quantize: "${computed.ref.name}" is computed from other tensors, which a quantized folder would lack`,
-    );
-  }
-  return uses.filter((use) => from(use) === undefined);
+  const from = ({ ref }: WeightUse) => tensors.computedFrom?.(ref.name);
+  const parameters = uses.flatMap((use) => from(use) ?? [])
+    .map(({ name, shape }): WeightUse => ({ ref: { name, shape }, role: "vector" }));
+  const stored = [...uses.filter((use) => !from(use)), ...parameters];
+  const names = stored.map(({ ref }) => ref.name);
+  return stored.filter(({ ref }, i) => names.indexOf(ref.name) === i);
 }
 
 /**

@@ -19,7 +19,7 @@ export function rotaryTurns(
   return {
     name,
     shape: [numPositions, dims],
-    from: "config",
+    from: [],
     compute: () => {
       const turns = new Float32Array(numPositions * dims);
       for (let position = 0, at = 0; position < numPositions; position++) {

@@ -26,6 +26,7 @@ export function shortTensors(
     taps: {
       name: weight.name.replace(/weight$/, `${part}.taps`),
       shape: [shortTaps, channels],
+      from: [weight],
       compute: async () => {
         const stored = (await loadFloat32(source, weight)).subarray(start * shortTaps, end * shortTaps);
         return tapsByLag(stored, channels, "time");
@@ -34,6 +35,7 @@ export function shortTensors(
     bias: {
       name: bias.name.replace(/bias$/, `${part}.bias`),
       shape: [channels],
+      from: [bias],
       compute: async () => (await loadFloat32(source, bias)).slice(start, end),
     },
   };

@@ -4,6 +4,12 @@ import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
 
 /** Where few sequences may run, a draft of one still has rows to be verified in: the longest and the token after it. */
 const MIN_SAMPLES = 16;
+/** Of what is left when each sequence has a state and one sequence its blocks: the share for states that are kept. */
+const KEPT_SHARE = 1 / 2;
+/** More states than one for so many tokens, */
+const KEPT_BLOCKS = 256 / BLOCK_SIZE;
+/** and for the ends of texts so many for each sequence that may run, would be of little use. */
+const KEPT_PER_SEQUENCE = 4;
 
 export interface RunnerSizes {
   /** Bytes for the KV cache and the recurrent states of all sequences together. */
@@ -24,6 +30,12 @@ export interface ModelSizes {
   readonly stateBytes: number;
 }
 
+/** What the device can hold at most (binding limits). */
+export interface DeviceRoom {
+  readonly maxBlocks: number;
+  readonly maxStateSlots: number;
+}
+
 /** Bytes that the graph's recurrent layers keep of a sequence: f32 on every backend. */
 export function stateBytesOf({ stateLayers }: Graph): number {
   return stateLayers.reduce((sum, { floats }) => sum + 4 * floats, 0);
@@ -38,15 +50,15 @@ export function leastBytes(
 }
 
 /**
- * A state for each sequence that may run comes first, blocks get what is left. Models with states have no host memory for
- * blocks: it is for what is cached, and nothing of theirs is.
- * @param maxBlocks blocks that the device can hold at most (binding limits)
+ * A state for each sequence that may run comes first, then the blocks of one sequence; of what is left up to a half is for
+ * states that are kept for others to go on from, and the rest for blocks. Models with states have no host memory for
+ * blocks: their states would have to go there, too.
  * @throws {RangeError} when not even one sequence of full context fits.
  */
 export function stepLimits(
   sizes: RunnerSizes,
   model: ModelSizes,
-  maxBlocks = Infinity,
+  { maxBlocks, maxStateSlots }: DeviceRoom = { maxBlocks: Infinity, maxStateSlots: Infinity },
 ): StepLimits {
   const maxBlocksPerSequence = Math.ceil(model.contextLength / BLOCK_SIZE);
   const { kvBytesPerBlock, stateBytes } = model, allStates = stateBytes * sizes.maxSequences;
@@ -58,9 +70,6 @@ export function stepLimits(
         `one sequence of ${model.contextLength} tokens${states}, received ${sizes.kvBytes}`,
     );
   }
-  const affordable = kvBytesPerBlock > 0
-    ? Math.floor((sizes.kvBytes - allStates) / kvBytesPerBlock)
-    : Infinity;
   if (maxBlocks < maxBlocksPerSequence) {
     throw new RangeError(
       `Cannot load model: this adapter can bind ${maxBlocks} KV blocks a layer, a sequence of ${model.contextLength} tokens needs ${maxBlocksPerSequence}`,
@@ -68,13 +77,24 @@ export function stepLimits(
   }
   // More blocks than all sequences at full length can use would never be touched.
   const useful = maxBlocksPerSequence * sizes.maxSequences;
+  const numBlocksIn = (bytes: number) =>
+    Math.min(kvBytesPerBlock > 0 ? Math.floor(bytes / kvBytesPerBlock) : Infinity, maxBlocks, useful);
+  const forBlocks = sizes.kvBytes - allStates, spare = sizes.kvBytes - least;
+  const kept = stateBytes === 0 ? 0 : Math.max(
+    0,
+    Math.min(
+      Math.floor((kvBytesPerBlock > 0 ? spare * KEPT_SHARE : spare) / stateBytes),
+      Math.ceil(numBlocksIn(forBlocks) / KEPT_BLOCKS) + KEPT_PER_SEQUENCE * sizes.maxSequences,
+      maxStateSlots - sizes.maxSequences,
+    ),
+  );
   return {
     maxTokens: Math.max(sizes.maxBatchTokens, sizes.maxSequences),
     maxSequences: sizes.maxSequences,
     maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
-    numBlocks: Math.min(affordable, maxBlocks, useful),
+    numBlocks: numBlocksIn(forBlocks - kept * stateBytes),
     numHostBlocks: stateBytes > 0 ? 0 : Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock),
-    ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences }),
+    ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences + kept }),
   };
 }

@@ -84,6 +84,7 @@ function stepTensors(
   const pairs = (ref: WeightRef): DerivedTensor => ({
     name: `${ref.name}.pairs`,
     shape: [width, 2 * numModes],
+    from: [ref],
     compute: async () => Float32Array.from(await loadFloat32(source, ref)),
   });
   const gates = shortTensors(short, shortTaps, source, "gates", 0, 2 * width);

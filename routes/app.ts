@@ -9,21 +9,34 @@ import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
+import { cacheBlocksRoute } from "./cache_blocks.ts";
 import { Drain, refuseWhileDraining } from "./drain.ts";
-import { errorResponse, explain, HttpProblem, type ReportError } from "./errors.ts";
+import { errorResponse, explain, type ReportError } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import { watchExchanges } from "./exchange.ts";
 import { limitHeaders } from "./header_limit.ts";
 import { health } from "./health.ts";
 import { KeyLimits, limitKeys } from "./key_limits.ts";
-import { llamaInfill } from "./llama_infill.ts";
-import { llamaSlots } from "./llama_slots.ts";
+import { llamaCompletion } from "./llama/completion.ts";
+import { llamaInfill } from "./llama/infill.ts";
+import { llamaProps } from "./llama/props.ts";
+import { llamaSlots } from "./llama/slots.ts";
+import { llamaTokens } from "./llama/tokens.ts";
 import { Log, logExchanges } from "./log.ts";
 import { metricsRoute } from "./metrics.ts";
-import { openAiCompletions } from "./openai_completions.ts";
-import { openAiModels } from "./openai_models.ts";
+import { ollamaGenerate } from "./ollama/generate.ts";
+import { ollamaModels } from "./ollama/models.ts";
+import { fimCompletions } from "./openai/fim_completions.ts";
+import { openAiModels } from "./openai/models.ts";
 import { serveReference } from "./openapi.ts";
+import { playground } from "./playground.ts";
 import { ServerMetrics } from "./server_metrics.ts";
+import { tabbyEvents } from "./tabby/events.ts";
+import { tabbyServerInfo } from "./tabby/server_info.ts";
+import { tgiGenerate } from "./tgi/generate.ts";
+import { tgiInfo } from "./tgi/info.ts";
 import { traceExchanges } from "./tracing.ts";
+import { v1Completions } from "./v1_completions.ts";
 
 export interface AppOptions {
   /** Keys of which a request must show one; none means that everybody may pass. */
@@ -48,6 +61,8 @@ export interface AppOptions {
   readonly reportError?: ReportError;
   /** Whether GET /slots may show prompts. */
   readonly showPrompts?: boolean;
+  /** Folder of the playground's page, for browsers that ask for `/`; without it they get the reference. */
+  readonly playgroundFolder?: URL;
   /** Milliseconds on a clock that never goes back. */
   readonly now?: () => number;
 }
@@ -69,6 +84,7 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
     deadlines: options.deadlines ?? {},
     report,
   };
+  const secured = apiKeys.length > 0;
   const metrics = new ServerMetrics(() => engine.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
@@ -82,13 +98,25 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.use(requireApiKey(apiKeys));
   app.use(refuseWhileDraining(drain));
   app.use(limitKeys(limits));
-  app.route("/", openAiCompletions(engine, routeOptions));
+  app.route("/", v1Completions(engine, routeOptions));
+  app.route("/", fimCompletions(engine, routeOptions));
   app.route("/", openAiModels(engine));
   app.route("/", llamaInfill(engine, routeOptions));
+  app.route("/", llamaCompletion(engine, routeOptions));
+  app.route("/", llamaTokens(engine, routeOptions));
+  app.route("/", llamaProps(engine, { version }));
   app.route("/", llamaSlots(engine, { showPrompts }));
+  app.route("/", tgiGenerate(engine, routeOptions));
+  app.route("/", tgiInfo(engine, { version }));
+  app.route("/", ollamaGenerate(engine, routeOptions));
+  app.route("/", ollamaModels(engine, { ...routeOptions, version }));
+  app.route("/", tabbyEvents({ ...routeOptions, count: (event) => metrics.countCompletionEvent(event) }));
+  app.route("/", tabbyServerInfo(engine));
+  app.route("/", cacheBlocksRoute(engine));
   app.route("/", metricsRoute(engine, metrics));
-  app.route("/", health(engine, drain));
-  serveReference(app, { version, secured: apiKeys.length > 0 });
+  app.route("/", health(engine, { drain, version, secured }));
+  if (options.playgroundFolder) app.route("/", playground(options.playgroundFolder));
+  serveReference(app, { version, secured });
   return app;
 }
 

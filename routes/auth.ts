@@ -3,13 +3,19 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
 import type { ApiKey } from "./api_keys.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 
-/** Probes carry no key; the reference page and its document show the shape of the API and nothing else. */
+/** Looked at without a key: probes carry none; the reference page and its document show the API's shape and nothing else. */
 const PUBLIC_PATHS = new Set(["/", "/healthz", "/readyz", "/health", "/v1/health", "/docs", "/openapi.json"]);
+const PUBLIC_METHODS = new Set(["GET", "HEAD"]);
+/** Public, but not to a wrong key: by it Tabby's clients find out that theirs is. */
+const KEY_CHECKS = new Set(["/v1/health"]);
+/** The playground's files: the page asks its user for a key, and sends it with what it fetches. */
+const PUBLIC_FILES = "/playground/";
 
 /**
- * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
+ * Lets a request pass that shows one of the keys as `Authorization: Bearer KEY` or `X-Api-Key: KEY`, or that only looks
+ * at what is public; whoever shows a key is known by its name there, too.
  * @throws {TypeError} a configured key is empty, or two have the same name
  */
 export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
@@ -20,12 +26,19 @@ export function requireApiKey(apiKeys: readonly ApiKey[]): MiddlewareHandler {
     headerForms(key).map((form) => ({ digest: digest(form), name }))
   );
   return async function requireApiKey(c, next) {
-    if (known.length > 0 && !PUBLIC_PATHS.has(c.req.path)) {
+    if (known.length > 0) {
       const shown = bearerToken(c.req.header("authorization")) ?? c.req.header("x-api-key") ?? "";
-      c.get("exchange").keyName = nameOf(shown, known);
+      const name = findName(known, digest(shown));
+      if (name !== undefined) c.get("exchange").keyName = name;
+      else if (!isPublic(c.req.method, c.req.path, shown)) throw wrongKey(shown);
     }
     await next();
   };
+}
+
+function isPublic(method: string, path: string, shown: string): boolean {
+  if (shown !== "" && KEY_CHECKS.has(path)) return false;
+  return PUBLIC_METHODS.has(method) && (PUBLIC_PATHS.has(path) || path.startsWith(PUBLIC_FILES));
 }
 
 interface KnownKey {
@@ -33,14 +46,11 @@ interface KnownKey {
   readonly name: string;
 }
 
-/** @throws {HttpProblem} it is none of them */
-function nameOf(key: string, known: readonly KnownKey[]): string {
-  const name = findName(known, digest(key));
-  if (name !== undefined) return name;
+function wrongKey(key: string): HttpProblem {
   const message = key === ""
     ? 'This server needs an API key: send it as "Authorization: Bearer KEY"'
     : "Incorrect API key provided";
-  throw new HttpProblem("unauthenticated", message, {
+  return new HttpProblem("unauthenticated", message, {
     code: "invalid_api_key",
     headers: { "WWW-Authenticate": "Bearer" },
   });

@@ -1,7 +1,7 @@
 // The way out: from the moment a server is told to stop, it takes no new work, says so to whoever probes it, and knows
 // when the work it has is done. How long it may take is decided elsewhere.
 import type { MiddlewareHandler } from "hono";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import type { Exchange, ExchangeWatcher } from "./exchange.ts";
 
 /** Long enough for a load balancer to notice, short enough for a client with one server that restarts. */

@@ -54,6 +54,11 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
   gauge("hyades_kv_blocks_cached", "Free blocks that hold tokens for later requests.", (s) => s.cachedBlocks),
   gauge("hyades_kv_blocks_total", "Blocks there are.", (stats) => stats.totalBlocks),
   gauge("hyades_state_slots_free", "Slots for recurrent states that nobody holds.", (s) => s.freeStateSlots),
+  gauge(
+    "hyades_state_snapshots",
+    "Free slots with a state that later requests may go on from.",
+    (s) => s.stateSnapshots,
+  ),
   gauge("hyades_state_slots_total", "Slots for recurrent states there are.", (s) => s.totalStateSlots),
   gauge("hyades_host_blocks_used", "Blocks in host memory.", (stats) => stats.parkedBlocks),
   gauge("hyades_host_blocks_total", "Blocks that host memory has room for.", (stats) => stats.hostBlocks),

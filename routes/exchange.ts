@@ -16,6 +16,9 @@ declare module "hono" {
  */
 export type Outcome = "finished" | "cancelled" | "refused" | "failed";
 
+/** Asked by POST, and only looks or tells: costs nothing, and is neither limited nor refused. */
+const LOOKS: ReadonlySet<string> = new Set(["/v1/health", "/v1/events", "/api/show"]);
+
 /** One generation of an exchange, once it is over. */
 export interface GenerationRecord {
   readonly outcome: Outcome;
@@ -77,9 +80,9 @@ export class Exchange {
     for (const watcher of watchers) watcher.started?.(this);
   }
 
-  /** Asks for completions, or something else that costs; all that only looks is a GET. */
+  /** Asks for completions, or something else that costs; what only looks is a GET, but for a few. */
   get isWork(): boolean {
-    return this.method === "POST";
+    return this.method === "POST" && !LOOKS.has(this.path);
   }
 
   /** Milliseconds since it began. */

@@ -3,7 +3,7 @@
 import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../engine/request.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Standing } from "./standing.ts";
 

@@ -2,7 +2,7 @@
 // into the engine's words.
 import { z } from "@hono/zod-openapi";
 import type { Grammar, GrammarText } from "../engine/grammar.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import { fieldName } from "./json_body.ts";
 
 const ANY_OBJECT = { type: "object", additionalProperties: true };

@@ -1,6 +1,6 @@
 // A bound on what a request's headers may weigh: those that we read are short.
 import type { MiddlewareHandler } from "hono";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 
 /** Counts names and values, bytes of their UTF-8 form near enough: HTTP allows little else than ASCII. */
 export function limitHeaders(limitBytes: number): MiddlewareHandler {

@@ -1,9 +1,11 @@
-// Probes: /healthz (the process answers), /readyz (the model does), and /health as llama.cpp has it.
+// Probes: /healthz (the process answers), /readyz (the model does), /health as llama.cpp has it, and /v1/health, which
+// llama.cpp and Tabby have: one reply that is both.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine, EngineState } from "../engine/engine.ts";
 import { type Drain, drainingProblem } from "./drain.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import { documentRoute, errorReply } from "./openapi.ts";
+import { healthState, toHealthState } from "./tabby/server_info.ts";
 
 const RETRY_AFTER_SECONDS = 1;
 
@@ -15,7 +17,17 @@ const notReady = z.object({
   progress: z.number().optional().describe("0 to 1, while loading."),
 }).openapi("NotReady");
 
-export function health(engine: Engine, drain: Drain): OpenAPIHono {
+/** Of the machine nothing, unless the client may know. */
+const bothHealths = alive.extend(healthState.partial().shape).openapi("Health");
+
+export interface HealthOptions {
+  readonly drain: Drain;
+  readonly version: string;
+  /** Whether requests need an API key. */
+  readonly secured: boolean;
+}
+
+export function health(engine: Engine, { drain, version, secured }: HealthOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
@@ -24,13 +36,15 @@ export function health(engine: Engine, drain: Drain): OpenAPIHono {
     if (state.phase === "ready") return c.json({ status: "ready", model: engine.model.id });
     return c.json(describeState(state), 503, { "Retry-After": `${RETRY_AFTER_SECONDS}` });
   });
-  for (const path of ["/health", "/v1/health"]) {
-    app.get(path, (c) => {
-      if (drain.draining) throw drainingProblem();
-      requireReady(engine.state);
-      return c.json({ status: "ok" });
-    });
-  }
+  app.get("/health", (c) => {
+    requireServing(engine, drain);
+    return c.json({ status: "ok" });
+  });
+  app.on(["GET", "POST"], "/v1/health", (c) => {
+    requireServing(engine, drain);
+    const mayKnow = !secured || c.get("exchange").keyName !== undefined;
+    return c.json({ status: "ok", ...(mayKnow && toHealthState(engine.model, version)) });
+  });
   documentProbes(app);
   return app;
 }
@@ -57,6 +71,21 @@ function documentProbes(app: OpenAPIHono): void {
     reply: alive,
     probe: { notReady: errorReply },
   });
+  for (const method of ["get", "post"] as const) {
+    documentRoute(app, {
+      method,
+      path: "/v1/health",
+      summary: "The same, with what Tabby's clients read; by POST it needs a key where the server has any",
+      description: "Where the server has keys, a client that shows none learns the status alone.",
+      reply: bothHealths,
+      probe: { notReady: errorReply },
+    });
+  }
+}
+
+function requireServing(engine: Engine, drain: Drain): void {
+  if (drain.draining) throw drainingProblem();
+  requireReady(engine.state);
 }
 
 type NotReadyState = Exclude<EngineState, { phase: "ready" }>;
@@ -68,7 +97,7 @@ function describeState(state: NotReadyState): z.output<typeof notReady> {
 
 const DRAINING: z.output<typeof notReady> = { status: "draining", reason: "The server is shutting down" };
 
-function requireReady(state: EngineState): void {
+export function requireReady(state: EngineState): void {
   if (state.phase === "ready") return;
   const message = state.phase === "loading" ? "Loading model" : state.reason;
   throw new HttpProblem("unavailable", message, { retryAfterSeconds: RETRY_AFTER_SECONDS });

@@ -5,6 +5,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { isStreamType } from "./reply_stream.ts";
 
 /** What a connection tells that its request does not. */
 export interface ConnectionFacts {
@@ -131,7 +132,7 @@ async function send(
   for (const [name, value] of response.headers) outgoing.setHeader(name, value);
   // A client may send all of a body before it reads why the body is refused.
   incoming.resume();
-  if (response.headers.get("content-type")?.startsWith("text/event-stream") && response.body) {
+  if (response.body && isStreamType(response.headers.get("content-type") ?? "")) {
     await sendStream(response.body, outgoing, signal);
   } else {
     outgoing.end(Buffer.from(await response.arrayBuffer()));

@@ -1,5 +1,14 @@
-// What every dialect says of infills in the same words: the layout that a request may ask for, and a prompt that was cut.
+// What every dialect says of infills in the same words: the layout that a request may ask for, other files, and a prompt
+// that was cut.
 import { z } from "@hono/zod-openapi";
+import type { Prompt } from "../engine/request.ts";
+
+/** Chunks of other files, oldest first, as the engine has them. */
+export type OtherFiles = NonNullable<Extract<Prompt, { kind: "infill" }>["extra"]>;
+
+export const filenameField = z.string().max(4096).optional().describe(
+  "Extension: path of the file being completed, shown to the model where it was trained with paths.",
+);
 
 /** To be spread into a request's schema. */
 export const infillFields = {

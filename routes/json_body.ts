@@ -2,13 +2,17 @@
 // every dialect live here: null means absent, unknown fields are ignored, lists are bounded.
 import type { Context } from "hono";
 import { z } from "@hono/zod-openapi";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 
 /**
- * Most items in any list or map of a request, its prompt excepted. A schema reports every wrong item, so an unbounded
- * list would let a small body cost gigabytes of error reports.
+ * Most items in any list or map of a request, its texts as token ids excepted. A schema reports every wrong item, so an
+ * unbounded list would let a small body cost gigabytes of error reports.
  */
 const MAX_ITEMS = 4096;
+/** Checked item by item by a check of our own, which reports once. */
+const LONG_LISTS: ReadonlySet<string> = new Set(["prompt", "tokens", "content", "context"]);
+/** Levels of a body that schemas look into. */
+const MAX_BOUNDED_DEPTH = 4;
 
 type JsonObject = Record<string, unknown>;
 type Issue = z.core.$ZodRawIssue;
@@ -22,19 +26,35 @@ export interface BodyLimits {
 
 /**
  * Reads and validates the body.
- * @throws {HttpProblem} too large, too slow, not JSON, not an object, or the first field that the schema rejects
+ * @throws {HttpProblem} as `readObject` and `checkObject`
  */
 export async function readJson<S extends z.ZodType>(
   c: Context,
   schema: S,
-  { bodyLimitBytes, bodyTimeoutMs }: BodyLimits,
+  limits: BodyLimits,
 ): Promise<z.output<S>> {
+  return checkObject(await readObject(c, limits), schema);
+}
+
+/**
+ * The body's fields, those that are null left out.
+ * @throws {HttpProblem} too large, too slow, not JSON, not an object
+ */
+export async function readObject(
+  c: Context,
+  { bodyLimitBytes, bodyTimeoutMs }: BodyLimits,
+): Promise<JsonObject> {
   requireJsonContentType(c.req.header("content-type"));
   requireSize(Number(c.req.header("content-length") ?? 0), bodyLimitBytes);
   const chunks = inTime(c.req.raw.body, bodyTimeoutMs);
   const body = parseObject(await decodeText(await readBytes(chunks, bodyLimitBytes)));
+  return withoutNulls(body);
+}
+
+/** @throws {HttpProblem} a list that is too long, or the first field that the schema rejects */
+export function checkObject<S extends z.ZodType>(body: JsonObject, schema: S): z.output<S> {
   requireBoundedLists(body);
-  const result = schema.safeParse(withoutNulls(body), { reportInput: true, error: describeIssue });
+  const result = schema.safeParse(body, { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new HttpProblem("invalid", messageOf(issue), { param: fieldName(issue.path) || undefined });
@@ -139,14 +159,18 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function requireBoundedLists(body: JsonObject): void {
-  for (const [name, value] of Object.entries(body)) {
-    if (name === "prompt" || typeof value !== "object" || value === null) continue;
-    const count = Array.isArray(value) ? value.length : Object.keys(value).length;
-    if (count <= MAX_ITEMS) continue;
-    throw new HttpProblem("invalid", `"${name}" must have at most ${MAX_ITEMS} items, received ${count}`, {
-      param: name,
-    });
+function requireBoundedLists(value: object, path: readonly PropertyKey[] = []): void {
+  for (const [key, inner] of Object.entries(value)) {
+    if (typeof inner !== "object" || inner === null || (path.length === 0 && LONG_LISTS.has(key))) continue;
+    const innerPath = [...path, Array.isArray(value) ? Number(key) : key];
+    const count = Array.isArray(inner) ? inner.length : Object.keys(inner).length;
+    if (count > MAX_ITEMS) {
+      const name = fieldName(innerPath);
+      throw new HttpProblem("invalid", `"${name}" must have at most ${MAX_ITEMS} items, received ${count}`, {
+        param: name,
+      });
+    }
+    if (innerPath.length < MAX_BOUNDED_DEPTH) requireBoundedLists(inner, innerPath);
   }
 }
 

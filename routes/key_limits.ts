@@ -3,7 +3,7 @@
 import type { MiddlewareHandler } from "hono";
 import type { GenerationEvent } from "../engine/request.ts";
 import type { ApiKey } from "./api_keys.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 import type { Exchange, ExchangeWatcher } from "./exchange.ts";
 import { TokenBucket } from "./token_bucket.ts";
 

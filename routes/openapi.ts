@@ -14,10 +14,14 @@ export interface RouteDescription {
   readonly reply: z.ZodType;
   /** Content type of the reply; JSON by default. */
   readonly replyType?: string;
-  /** The reply can also come as server-sent events. */
-  readonly stream?: boolean;
+  /** The reply can also come as server-sent events, or in the content type named. */
+  readonly stream?: boolean | string;
+  /** A body that works, for a POST. */
+  readonly example?: object;
   /** Statuses beside those that every route has. */
   readonly errors?: Readonly<Record<number, string>>;
+  /** The body of its errors. By default OpenAI's, which is llama.cpp's but for `code`. */
+  readonly errorReply?: z.ZodType;
   /** Needs no API key, and answers 503 with this body while it is not ready. */
   readonly probe?: { readonly notReady: z.ZodType } | boolean;
 }
@@ -62,7 +66,7 @@ const ERROR_STATUSES = {
 
 /** Adds a route to the document. */
 export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
-  const { method, path, summary, description, params, query, request, errors, probe } = route;
+  const { method, path, summary, description, params, query, request, example, errors, probe } = route;
   app.openAPIRegistry.registerPath({
     method,
     path,
@@ -71,7 +75,8 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
     request: {
       ...(params && { params }),
       ...(query && { query }),
-      ...(request && { headers: WORK_HEADERS, body: { required: true, content: jsonContent(request) } }),
+      ...(request &&
+        { headers: WORK_HEADERS, body: { required: true, content: jsonContent(request, example) } }),
     },
     responses: {
       200: successResponse(route),
@@ -79,24 +84,25 @@ export function documentRoute(app: OpenAPIHono, route: RouteDescription): void {
         ...(request && BODY_STATUSES),
         ...ERROR_STATUSES,
         ...errors,
-      })),
+      }, route.errorReply ?? errorReply)),
     },
     ...(probe && { security: [] }),
   });
 }
 
-function jsonContent(schema: z.ZodType) {
-  return { "application/json": { schema } };
+function jsonContent(schema: z.ZodType, example?: object) {
+  return { "application/json": { schema, ...(example && { example }) } };
 }
 
 function successResponse({ reply, replyType, stream }: RouteDescription) {
   const content = replyType ? { [replyType]: { schema: reply } } : jsonContent(reply);
   if (!stream) return { description: "OK", content };
-  return { description: "OK", content: { ...content, "text/event-stream": { schema: z.string() } } };
+  const streamType = typeof stream === "string" ? stream : "text/event-stream";
+  return { description: "OK", content: { ...content, [streamType]: { schema: z.string() } } };
 }
 
-function errorResponses(statuses: Readonly<Record<number, string>>) {
-  const content = jsonContent(errorReply);
+function errorResponses(statuses: Readonly<Record<number, string>>, reply: z.ZodType) {
+  const content = jsonContent(reply);
   return Object.fromEntries(
     Object.entries(statuses).map(([status, description]) => [status, { description, content }]),
   );
@@ -133,7 +139,11 @@ export function serveReference(app: OpenAPIHono, info: ApiInfo): void {
     ...(info.secured && { security: [{ bearer: [] }, { apiKey: [] }] }),
   });
   app.get("/docs", (c) => c.html(page, 200, { "Content-Security-Policy": PAGE_POLICY }));
-  app.get("/", (c) => c.redirect("/docs"));
+  // A browser wants to see something; Ollama's clients ask whether somebody is there, and read these words.
+  app.get("/", (c) => {
+    const isBrowser = c.req.header("accept")?.includes("text/html") ?? false;
+    return isBrowser ? c.redirect("/docs") : c.text("Ollama is running");
+  });
 }
 
 /** The page is one file and talks to nobody but this server. */

@@ -3,6 +3,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats } from "../engine/engine.ts";
 import type { FinishReason, GenerationEvent } from "../engine/request.ts";
+import { COMPLETION_EVENTS, type CompletionEvent } from "./completion_events.ts";
 import { ENGINE_METRICS, type Sums } from "./engine_metrics.ts";
 import type { Exchange, ExchangeWatcher, GenerationRecord } from "./exchange.ts";
 
@@ -56,6 +57,7 @@ export class ServerMetrics implements ExchangeWatcher {
   readonly #histograms: Record<HistogramName, Histogram>;
   readonly #finished: Counter;
   readonly #errors: Counter;
+  readonly #completionEvents: Counter;
   readonly #inFlight: Gauge;
   readonly #ready: Gauge;
   readonly #memory: Gauge;
@@ -86,6 +88,13 @@ export class ServerMetrics implements ExchangeWatcher {
       labelNames: ["status"],
       registers,
     });
+    this.#completionEvents = new Counter({
+      name: "hyades_completion_events_total",
+      help: "What clients say became of completions: view, select (accepted), dismiss.",
+      labelNames: ["type"],
+      registers,
+    });
+    for (const type of COMPLETION_EVENTS) this.#completionEvents.inc({ type }, 0);
     this.#inFlight = new Gauge({
       name: "hyades_http_requests_in_flight",
       help: "POST requests whose reply is not complete.",
@@ -112,6 +121,11 @@ export class ServerMetrics implements ExchangeWatcher {
       for (const metric of this.#engine) metric.set(stats, this.#sums, model);
     }
     return await this.#registry.metrics();
+  }
+
+  /** A client has told what became of a completion. */
+  countCompletionEvent(type: CompletionEvent): void {
+    this.#completionEvents.inc({ type });
   }
 
   started(exchange: Exchange): void {

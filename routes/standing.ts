@@ -4,7 +4,7 @@ import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { PRIORITIES, type Priority } from "../engine/priority.ts";
 import type { Requester } from "../engine/request.ts";
-import { HttpProblem } from "./errors.ts";
+import { HttpProblem } from "./http_problem.ts";
 
 const MAX_SESSION_CHARACTERS = 256;
 /** More new tokens than these, all wanted at once, are nobody's next line. */

@@ -7,6 +7,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   models: ["kernels", "device"],
   engine: ["models", "kernels", "device"],
   routes: ["engine"],
+  clients: [],
+  // A client of the HTTP API: it is handed a fetch.
+  lsp: [],
 };
 
 /** Specifiers of static, re-exported, type-only and dynamic imports in a module's text. */

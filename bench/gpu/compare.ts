@@ -3,6 +3,7 @@
 //
 //     deno run -A bench/gpu/compare.ts --model DIR --reference REF.json --device dawn
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
 import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { loadModel } from "../../models/load_model.ts";
@@ -31,7 +32,7 @@ const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
-    model: { ...text, default: "weights/hyades-starcoder-31m" },
+    model: { ...text, default: DEFAULT_MODEL_DIR },
     reference: text,
     device: { ...text, default: "auto" },
     contexts: { ...text, default: "64,512,1900" },

@@ -3,6 +3,7 @@
 //
 //     deno run -A bench/gpu/parking.ts --model DIR --device dawn
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
 import { packBatch } from "../../engine/batch.ts";
 import { Scheduler } from "../../engine/scheduler.ts";
@@ -17,7 +18,7 @@ const NEW_TOKENS = 8;
 const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
-    model: { type: "string", default: "weights/hyades-starcoder-31m" },
+    model: { type: "string", default: DEFAULT_MODEL_DIR },
     device: { type: "string", default: "auto" },
     rounds: { type: "string", default: "9" },
   },

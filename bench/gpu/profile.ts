@@ -3,6 +3,7 @@
 //
 //     deno task profile --model DIR --device dawn --batches 1,8 --contexts 512
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
 import type { StepProfile } from "../../kernels/step_profile.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";
@@ -22,7 +23,7 @@ const USAGE = `Say where a step's time on the GPU goes, by kind of dispatch.
 
   deno task profile [--model DIR] [--device dawn|webgpu]
 
-  --model DIR        model folder (default: weights/hyades-starcoder-31m)
+  --model DIR        model folder (default: the embedded ${DEFAULT_MODEL_ID})
   --device D         provider (default: auto)
   --batches LIST     sequences at once (default: 1,8)
   --contexts LIST    tokens of context (default: 512)
@@ -37,7 +38,7 @@ const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
-    model: { ...text, default: "weights/hyades-starcoder-31m" },
+    model: { ...text, default: DEFAULT_MODEL_DIR },
     device: { ...text, default: "auto" },
     batches: { ...text, default: "1,8" },
     contexts: { ...text, default: "512" },

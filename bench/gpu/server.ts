@@ -1,6 +1,7 @@
 // The whole server against what it is made of, on one machine in one run: clients that stream over HTTP, the engine without
 // HTTP, and the bare loop of model steps with the same work; then where the server's time goes. USAGE says how.
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { type DeviceChoice } from "../../device/choose_backend.ts";
 import { LocalEngine } from "../../engine/local_engine.ts";
 import { loadModel } from "../../models/load_model.ts";
@@ -17,7 +18,7 @@ const USAGE = `Measure the whole server against the bare loop of model steps, in
 
   deno run -A bench/gpu/server.ts --model DIR [--device dawn]
 
-  --model DIR     model folder of a vocabulary of 3300 or more (default: weights/hyades-starcoder-31m)
+  --model DIR     model folder of a vocabulary of 3300 or more (default: the embedded ${DEFAULT_MODEL_ID})
   --device D      dawn (default), webgpu or cpu
   --clients N     requests at once (default: 64)
   --prompt N      tokens of each prompt (default: 512)
@@ -41,7 +42,7 @@ const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
-    model: { ...text, default: "weights/hyades-starcoder-31m" },
+    model: { ...text, default: DEFAULT_MODEL_DIR },
     device: { ...text, default: "dawn" },
     clients: { ...text, default: "64" },
     prompt: { ...text, default: "512" },

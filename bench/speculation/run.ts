@@ -1,6 +1,7 @@
 // `deno task bench:speculation`: the same completions with and without drafts, by turns, on one device: the times of
 // both, how many tokens a step has, and whether all texts are the same.
 import { parseArgs } from "node:util";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import type { DeviceChoice } from "../../device/choose_backend.ts";
 import { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
@@ -17,7 +18,7 @@ const USAGE = `Measure what drafts save, on code of this repository and its depe
   --device D     what it runs on (default: auto)
   --profile P    fast or safe (default: fast)
   --threads N    CPU threads (default: all cores, 16 at most)
-  --model DIR    model folder (default: weights/hyades-starcoder-31m)
+  --model DIR    model folder (default: the embedded ${DEFAULT_MODEL_ID})
   --source DIR   code to complete instead, may be repeated
   --cases N      completions of each kind (default: 24)
   --editors N    how many complete at once (default: 1)
@@ -42,7 +43,7 @@ async function main(): Promise<void> {
     options: {
       device: { ...text, default: "auto" },
       profile: { ...text, default: "fast" },
-      model: { ...text, default: "weights/hyades-starcoder-31m" },
+      model: { ...text, default: DEFAULT_MODEL_DIR },
       source: { ...text, multiple: true },
       threads: text,
       cases: { ...text, default: "24" },

@@ -4,6 +4,7 @@
 import type { GpuCaps, Profile } from "../../device/caps.ts";
 import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
+import { numRowsWord, rowGrid } from "../grid.ts";
 import { specialise } from "../wgsl.ts";
 import { kvBytes, movingWork } from "../work.ts";
 import { attentionConstants } from "./access.ts";
@@ -58,6 +59,7 @@ function storeCall(
     WORDS_PER_ROW: wordsPerRow,
     FIRST_KEY: queryWidth,
     FIRST_VALUE: queryWidth + width,
+    NUM_TOKENS: numRowsWord("tokens"),
   };
   return {
     label: `attention ${node.layer} store`,
@@ -71,7 +73,7 @@ function storeCall(
     work: movingWork(({ tokenIds }) => tokenIds.length * (8 * width + kvBytes(node, context))),
     grid: ({ numTokens, maxQueryLength }) => {
       if (numTokens === 0 || (maxQueryLength === 1 && !decodes)) return undefined;
-      return [Math.ceil(wordsPerRow / 64), numTokens, 1];
+      return rowGrid(Math.ceil(wordsPerRow / 64), numTokens);
     },
   };
 }

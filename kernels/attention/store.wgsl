@@ -1,7 +1,7 @@
 // Puts each new row's K and V into its slot of the paged cache, before anything attends.
 // x f32 [tokens, INPUT_STRIDE], a row [q of all heads | k of all KV heads | v of all KV heads]; caches
 // [slots, WORDS_PER_ROW] words of f32 or of two f16. A thread owns whole words, so no two write the same one.
-// Grid: x = ceil(WORDS_PER_ROW / 64), y = tokens; 64 threads.
+// Grid: x = ceil(WORDS_PER_ROW / 64), z * 65535 + y = tokens; 64 threads.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -17,8 +17,9 @@ fn element(row: u32, first: u32, column: u32) -> f32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x >= WORDS_PER_ROW) { return; }
-    let at = control[SLOT_MAPPING + id.y] * WORDS_PER_ROW + id.x;
-    keys[at] = packWord(id.y, FIRST_KEY, id.x);
-    values[at] = packWord(id.y, FIRST_VALUE, id.x);
+    let token = id.z * 65535u + id.y;
+    if (id.x >= WORDS_PER_ROW || token >= control[NUM_TOKENS]) { return; }
+    let at = control[SLOT_MAPPING + token] * WORDS_PER_ROW + id.x;
+    keys[at] = packWord(token, FIRST_KEY, id.x);
+    values[at] = packWord(token, FIRST_VALUE, id.x);
 }

@@ -2,6 +2,7 @@
 import { controlConstants } from "../control.ts";
 import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
+import { numRowsWord, rowGrid } from "../grid.ts";
 import { kvBytes, movingWork } from "../work.ts";
 import { specialise } from "../wgsl.ts";
 import { INT8_GROUP, int8HeadWords } from "./kv_layout.ts";
@@ -20,6 +21,7 @@ export function storeInt8Call(node: AttentionNode, context: GpuContext): KernelC
       HEAD_SCALES: int8HeadWords(node).scales,
       GROUP_QUADS: INT8_GROUP / 4,
       FIRST_KEY: node.numHeads * node.headSize,
+      NUM_TOKENS: numRowsWord("tokens"),
     }),
     bindings: [
       { buffer: context.control, access: "read" },
@@ -30,6 +32,6 @@ export function storeInt8Call(node: AttentionNode, context: GpuContext): KernelC
     work: movingWork(({ tokenIds }) =>
       tokenIds.length * (8 * node.numKvHeads * node.headSize + kvBytes(node, context))
     ),
-    grid: ({ numTokens }) => numTokens === 0 ? undefined : [2 * node.numKvHeads, numTokens, 1],
+    grid: ({ numTokens }) => rowGrid(2 * node.numKvHeads, numTokens),
   };
 }

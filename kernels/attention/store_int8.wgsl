@@ -2,7 +2,7 @@
 // of its groups of columns, the largest magnitude over 127, then its elements over their scale, rounded.
 // x f32 [tokens, INPUT_STRIDE], a row [q of all heads | k of all KV heads | v of all KV heads]; caches
 // [slots][NUM_KV_HEADS][HEAD_WORDS]: HEAD_SCALES f32 scales, then four i8 a word, zero beyond the head.
-// Grid: x = 2 * NUM_KV_HEADS (the heads of K, then of V), y = tokens; 64 threads, a workgroup a head.
+// Grid: x = 2 * NUM_KV_HEADS (the heads of K, then of V), z * 65535 + y = tokens; 64 threads, a workgroup a head.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -24,13 +24,15 @@ fn quadAt(first: u32, quad: u32) -> vec4<f32> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let first = group.y * INPUT_STRIDE + FIRST_KEY + group.x * HEAD_SIZE;
+    let token = group.z * 65535u + group.y;
+    if (token >= control[NUM_TOKENS]) { return; }
+    let first = token * INPUT_STRIDE + FIRST_KEY + group.x * HEAD_SIZE;
     for (var quad = thread; quad < HEAD_QUADS; quad += 64u) {
         let value = abs(quadAt(first, quad));
         largest[quad] = max(max(value.x, value.y), max(value.z, value.w));
     }
     workgroupBarrier();
-    let at = (control[SLOT_MAPPING + group.y] * NUM_KV_HEADS + group.x % NUM_KV_HEADS) * HEAD_WORDS;
+    let at = (control[SLOT_MAPPING + token] * NUM_KV_HEADS + group.x % NUM_KV_HEADS) * HEAD_WORDS;
     let isKey = group.x < NUM_KV_HEADS;
     for (var quad = thread; quad < HEAD_QUADS; quad += 64u) {
         let firstOfGroup = quad / GROUP_QUADS * GROUP_QUADS;

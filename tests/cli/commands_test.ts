@@ -1,6 +1,7 @@
 // The real commands as their own processes, as `deno task` starts them: what they print, and what they refuse.
 import assert from "node:assert/strict";
 import { fromFileUrl, join, resolve } from "std/path/mod.js";
+import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 
 const ROOT = resolve(fromFileUrl(new URL("../../", import.meta.url)));
 
@@ -31,7 +32,7 @@ async function refused(args: readonly string[], error: RegExp): Promise<void> {
   assert.doesNotMatch(stderr, /^\s+at /m);
 }
 
-for (const command of ["serve", "complete", "quantize", "distil", "doctor"]) {
+for (const command of ["serve", "complete", "lsp", "quantize", "distil", "doctor"]) {
   Deno.test(`${command} --help shows how to call it, and names no path of this machine`, async () => {
     const { code, stdout } = await hyades([command, "--help"]);
     assert.equal(code, 0);
@@ -97,7 +98,7 @@ Deno.test("serve answers at the address that it prints, and ends in order at Ctr
     const url = /Listening on (\S+) /.exec(printed)?.[1];
     if (!url) continue;
     const ready = await fetch(`${url}/readyz`);
-    assert.deepEqual(await ready.json(), { status: "ready", model: "hyades-starcoder-31m" });
+    assert.deepEqual(await ready.json(), { status: "ready", model: DEFAULT_MODEL_ID });
     server.kill("SIGINT");
   }
   assert.equal((await server.status).code, 0);

@@ -1,16 +1,11 @@
-// A prefix cache over blocks and slots whose rows are recorded, used as the scheduler does, one step a call.
+// A prefix cache over blocks, slots and states whose contents are recorded, used as the scheduler does, one step a call.
 import assert from "node:assert/strict";
 import { BLOCK_SIZE, type HostMoves } from "../../kernels/step.ts";
 import { BlockPool } from "../../engine/block_pool.ts";
-import {
-  type CachedBlock,
-  type CacheHit,
-  type CacheSpace,
-  numTokensOf,
-  PrefixCache,
-} from "../../engine/prefix_cache.ts";
+import { type CachedBlock, type CacheSpace, PrefixCache } from "../../engine/prefix_cache.ts";
+import { type CacheHit, numTokensOf } from "../../engine/prefix_search.ts";
 
-/** What a row of a block holds: the tokens up to it, and in whose space they were computed. */
+/** What a row of a block holds, or a state: the tokens up to it, and in whose space they were computed. */
 interface Row {
   readonly space: CacheSpace;
   readonly tokens: readonly number[];
@@ -24,6 +19,8 @@ export interface Holder {
   computed: number;
   last: CachedBlock | undefined;
   copying: { source: CachedBlock; rows: number } | undefined;
+  /** Where the model has recurrent layers. */
+  slot: number | undefined;
 }
 
 export class Machine {
@@ -34,11 +31,13 @@ export class Machine {
   readonly #rows: (Row | undefined)[];
   /** By slot. */
   readonly #parked: (Row | undefined)[][] = [];
+  /** By state slot. */
+  readonly #states: (Row | undefined)[] = [];
 
-  constructor(numBlocks: number, numHostBlocks = 0) {
+  constructor(numBlocks: number, numHostBlocks = 0, numStateSlots = 0) {
     this.pool = new BlockPool(numBlocks);
     this.slots = numHostBlocks > 0 ? new BlockPool(numHostBlocks) : undefined;
-    this.cache = new PrefixCache(this.pool, this.slots);
+    this.cache = new PrefixCache(this.pool, this.slots, numStateSlots);
     this.#rows = new Array(numBlocks * BLOCK_SIZE);
   }
 
@@ -51,6 +50,8 @@ export class Machine {
     const hit = this.find(space, ids, ids.length - 1);
     const missing = Math.ceil(ids.length / BLOCK_SIZE) - hit.numBlocks;
     if (missing > this.cache.numAvailable - this.cache.numTakenBy(hit)) return undefined;
+    const { states } = this.cache;
+    if (states?.numAvailable === 0) return undefined;
     const { table, copy } = this.cache.take(hit, Math.ceil(ids.length / BLOCK_SIZE));
     const holder: Holder = {
       space,
@@ -59,7 +60,9 @@ export class Machine {
       computed: numTokensOf(hit),
       last: hit.last,
       copying: copy,
+      slot: states?.allocate(),
     };
+    if (hit.state) states!.copy(hit.state.slot, holder.slot!);
     this.holders.push(holder);
     return holder;
   }
@@ -76,8 +79,17 @@ export class Machine {
       }
     }
     this.cache.beginMoves();
+    for (const { from, to } of this.cache.states?.beginCopies() ?? []) this.#states[to] = this.#states[from];
     this.cache.settle();
     return moves;
+  }
+
+  /** Keeps the state that a holder has got to, where there is a slot for it. */
+  keep({ slot, last, computed }: Holder) {
+    const { states } = this.cache, kept = computed > 0 ? states?.allocate() : undefined;
+    if (kept === undefined) return;
+    states!.copy(slot!, kept);
+    this.cache.keepState(last, computed, kept);
   }
 
   /** A step: makes all moves and the copy that are due, and computes up to `count` tokens more. */
@@ -96,12 +108,22 @@ export class Machine {
     for (let i = holder.computed; i < end; i++) {
       this.#rows[slotOf(table, i)] = { space, tokens: ids.slice(0, i + 1) };
     }
+    if (end > holder.computed && holder.slot !== undefined) {
+      const before = holder.computed === 0 ? [] : this.#states[holder.slot]?.tokens;
+      assert.deepEqual(before, ids.slice(0, holder.computed), "it goes on from a state that is not its own");
+      this.#states[holder.slot] = { space, tokens: ids.slice(0, end) };
+    }
     holder.computed = end;
     holder.last = this.cache.record(space, holder.last, { tokenId: (i) => ids[i] }, end, table);
   }
 
-  end(holder: Holder) {
+  /** @param leaves its state to whoever goes on from there */
+  end(holder: Holder, leaves = true) {
     this.holders.splice(this.holders.indexOf(holder), 1);
+    if (holder.slot !== undefined) {
+      if (leaves && holder.computed > 0) this.cache.keepState(holder.last, holder.computed, holder.slot);
+      else this.cache.states!.free(holder.slot);
+    }
     if (holder.copying) this.cache.release(holder.copying.source);
     this.cache.releasePath(holder.last);
     this.pool.free(holder.table.slice(holder.last ? holder.last.index + 1 : 0));
@@ -109,16 +131,18 @@ export class Machine {
 
   /** The step fails: nobody knows any more what is where. */
   fail() {
-    for (const holder of [...this.holders]) this.end(holder);
+    for (const holder of [...this.holders]) this.end(holder, false);
     this.cache.clear();
     this.#rows.fill(undefined);
+    this.#states.length = 0;
     this.#parked.length = 0;
   }
 
   /** Every row that a sequence counts on, or that is yet to be copied for it, holds its tokens, of its own space. */
   check() {
     const copied = this.holders.flatMap(({ copying }) => copying ? [[copying.source.block]] : []);
-    this.cache.checkIntegrity([...this.holders.map(({ table }) => table), ...copied]);
+    const slots = this.holders.flatMap(({ slot }) => slot ?? []);
+    this.cache.checkIntegrity([...this.holders.map(({ table }) => table), ...copied], slots);
     if (this.cache.moves.unparks.length > 0) return; // Rows are under way.
     for (const { table, ids, space, computed, copying } of this.holders) {
       const pending = copying?.rows ?? 0;

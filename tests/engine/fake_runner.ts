@@ -53,6 +53,8 @@ export class FakeRunner implements ModelRunner {
   rows = 0;
   /** Rows copied from block to block over all steps. */
   copiedRows = 0;
+  /** Copies of states over all steps. */
+  stateCopies = 0;
   /** Blocks parked, and brought back, over all steps. */
   parks = 0;
   unparks = 0;
@@ -115,6 +117,7 @@ export class FakeRunner implements ModelRunner {
     if (batch.tokenIds.some((id) => id >= FIRST_DRAWN)) this.ahead++;
     this.#move(batch);
     this.#copy(batch);
+    this.#copyStates(batch);
     const sequenceOfRow = this.#write(batch);
     this.#writeStates(batch);
     const scores: (TokenScore | undefined)[] = [];
@@ -169,6 +172,19 @@ export class FakeRunner implements ModelRunner {
       }
       this.copiedRows += rows;
     }
+  }
+
+  #copyStates({ stateCopies = [] }: StepBatch) {
+    const { numStateSlots = 0 } = this.limits;
+    for (const { from, to } of stateCopies) {
+      if (!(from < numStateSlots && to < numStateSlots)) {
+        throw new RangeError("A copy of a state that is not there");
+      }
+      if (from === to) throw new Error(`State slot ${from} is copied to itself`);
+      if (!this.#states[from]) throw new Error(`State slot ${from} is copied, but was never written`);
+      this.#states[to] = this.#states[from];
+    }
+    this.stateCopies += stateCopies.length;
   }
 
   /** Writes every row's slot, in order, each on top of the chain that its sequence's table shows. */

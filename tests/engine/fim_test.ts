@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import fc from "../fast_check.ts";
 import { detectFim, endTokenIds } from "../../engine/fim.ts";
 import { buildInfillPrompt } from "../../engine/infill_prompt.ts";
@@ -8,7 +9,7 @@ import golden from "../fixtures/tokenizer_golden.json" with { type: "json" };
 import { byteIds, tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
 const json = JSON.parse(
-  await Deno.readTextFile(new URL("../../weights/hyades-starcoder-31m/tokenizer.json", import.meta.url)),
+  await Deno.readTextFile(`${DEFAULT_MODEL_DIR}/tokenizer.json`),
 );
 const real = new Tokenizer(json);
 const tiny = new Tokenizer(tinyTokenizerJson());

@@ -1,6 +1,7 @@
 // Completions held to a grammar by the real library: what comes out follows it, whatever is drawn; what cannot be followed is
 // refused; and nothing that a grammar does holds the engine up.
 import assert from "node:assert/strict";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type { GrammarText } from "../../engine/grammar.ts";
 import { GrammarClient } from "../../engine/grammar_client.ts";
@@ -18,7 +19,7 @@ import { collect, complete, fakeModel, openFakeEngine, textPrompt, until } from 
 import { FakeRunner } from "./fake_runner.ts";
 
 const TOKENIZER_JSON = JSON.parse(
-  Deno.readTextFileSync("weights/hyades-starcoder-31m/tokenizer.json"),
+  Deno.readTextFileSync(`${DEFAULT_MODEL_DIR}/tokenizer.json`),
 );
 const TOKENIZER = new Tokenizer(TOKENIZER_JSON);
 const MODEL = new ServedModel({

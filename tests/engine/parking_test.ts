@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Scheduler } from "../../engine/scheduler.ts";
 import { packBatch } from "../../engine/batch.ts";
-import { numTokensOf } from "../../engine/prefix_cache.ts";
+import { numTokensOf } from "../../engine/prefix_search.ts";
 import { Sequence } from "../../engine/sequence.ts";
 import { compute, Machine, numbers } from "./cache_machine.ts";
 import { FAKE_LIMITS, FakeRunner } from "./fake_runner.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
-import { type CacheSpace, numTokensOf } from "../../engine/prefix_cache.ts";
+import type { CacheSpace } from "../../engine/prefix_cache.ts";
+import { numTokensOf } from "../../engine/prefix_search.ts";
 import { compute, Machine, numbers } from "./cache_machine.ts";
 
 Deno.test("PrefixCache.find() counts tokens, not blocks, and never more than its limit", () => {

@@ -19,7 +19,11 @@ import { byteIds } from "./tiny_tokenizer.ts";
 const FILE = "import os\n\ndef f(x):\n    return x\n\ndef g(x):\n    re";
 const LIMITS = { maxTokens: 24, maxBlocksPerSequence: 16 };
 
-Deno.test("LocalEngine gives an editor the same tokens cold and cached, over random edits", async () => {
+/**
+ * @param slots for the states of recurrent layers
+ * @param least share of the prompts' tokens that must be reused
+ */
+async function checkEdits(slots: fc.Arbitrary<number>, least: number): Promise<void> {
   const layout = fc.constantFrom("psm" as const, "spm" as const, undefined);
   const options = {
     prompt: fc.boolean(),
@@ -34,9 +38,10 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
       trace,
       fc.integer({ min: 16, max: 40 }),
       fc.nat(50),
-      async (trace, numBlocks, cursor) => {
+      slots,
+      async (trace, numBlocks, cursor, numStateSlots) => {
         await using cold = await openFakeEngine({ limits: LIMITS }, { cachePrompts: false });
-        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks } }, {
+        await using cached = await openFakeEngine({ limits: { ...LIMITS, numBlocks, numStateSlots } }, {
           typeThrough: false,
         });
         const editor = new Editor(FILE, cursor);
@@ -57,8 +62,10 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
           assert.deepEqual(here.ids, there.ids);
           offered = here.text;
         }
-        const { freeBlocks, totalBlocks, cachedTokens, promptTokens } = await cached.engine.stats();
+        const { freeBlocks, totalBlocks, cachedTokens, promptTokens, ...states } = await cached.engine
+          .stats();
         assert.equal(freeBlocks, totalBlocks);
+        assert.equal(states.freeStateSlots, numStateSlots);
         assert.equal((await cold.engine.stats()).cachedTokens, 0);
         reused += cachedTokens;
         prompts += promptTokens;
@@ -68,7 +75,15 @@ Deno.test("LocalEngine gives an editor the same tokens cold and cached, over ran
     ),
     { numRuns: 40 },
   );
-  assert.ok(reused > prompts / 4, `too tame: ${reused} of ${prompts} tokens were reused`);
+  assert.ok(reused > prompts * least, `too tame: ${reused} of ${prompts} tokens were reused`);
+}
+
+Deno.test("LocalEngine gives an editor the same tokens cold and cached, over random edits", async () => {
+  await checkEdits(fc.constant(0), 1 / 4);
+});
+
+Deno.test("LocalEngine does so where layers are recurrent, with few states kept or many", async () => {
+  await checkEdits(fc.integer({ min: 3, max: 40 }), 1 / 8);
 });
 
 Deno.test("LocalEngine.submit() reports what was cached, and counts what was computed", async () => {

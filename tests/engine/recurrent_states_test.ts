@@ -1,4 +1,4 @@
-// Models whose layers keep a state of a sequence: each that runs has a slot, nothing is taken from the cache or drafted, and
+// Models whose layers keep a state of a sequence: each that runs has a slot, others go on from states that were kept, and
 // all else is as with other models. The runner refuses rows that do not follow what their slot holds.
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
@@ -27,10 +27,10 @@ function openWithStates(runner: FakeRunnerOptions = {}, options: Partial<LocalEn
   });
 }
 
-/** Nobody holds anything, and nothing is kept. */
+/** Nobody holds anything. */
 async function assertAllFree(engine: LocalEngine) {
   const stats = await engine.stats();
-  assert.deepEqual([stats.running, stats.waiting, stats.cachedBlocks], [0, 0, 0]);
+  assert.deepEqual([stats.running, stats.waiting], [0, 0]);
   assert.deepEqual([stats.freeBlocks, stats.freeStateSlots], [stats.totalBlocks, stats.totalStateSlots]);
   await new Promise((resolve) => setTimeout(resolve, 1)); // The engine checks its pools when idle.
   assert.equal(engine.state.phase, "ready", "the pools' integrity check must hold");
@@ -57,8 +57,8 @@ async function answers(requests: readonly GenerationRequest[], options: FakeRunn
     Array.from({ length: requests[i].n ?? 1 }, (_, sample) => completionOf(events, sample).ids)
   );
   if (fake.engine.model.states) await assertAllFree(fake.engine);
-  const { preemptions } = await fake.engine.stats();
-  return { ids, preemptions, ahead: fake.runners[0].ahead };
+  const { preemptions, cachedTokens } = await fake.engine.stats();
+  return { ids, preemptions, cachedTokens, ahead: fake.runners[0].ahead };
 }
 
 Deno.test("LocalEngine gives the same tokens with states as without, one or two steps in flight, slots or blocks scarce", async () => {
@@ -68,6 +68,7 @@ Deno.test("LocalEngine gives the same tokens with states as without, one or two 
     const ample = await answers(RAGGED, { limits: { ...room, numStateSlots: 16 }, stepsInFlight });
     assert.deepEqual(ample.ids, ids);
     if (stepsInFlight === 2) assert.ok(ample.ahead > 10, `${ample.ahead} steps began ahead`);
+    assert.ok(ample.cachedTokens > 50, `${ample.cachedTokens} tokens were cached`);
     const fewSlots = await answers(RAGGED, { limits: { ...room, numStateSlots: 2 }, stepsInFlight });
     assert.deepEqual(fewSlots.ids, ids);
     const fewBlocks = await answers(RAGGED, {
@@ -89,46 +90,85 @@ Deno.test("LocalEngine has no more sequences run than there are state slots", as
   assert.equal(Math.max(...sizes), 2);
 });
 
-Deno.test("LocalEngine gives live work the slot of batch work, which begins anew and has the same tokens", async () => {
+Deno.test("LocalEngine gives live work the place of batch work, which goes on from the state that it left", async () => {
   const long = request(textPrompt("a long prompt of batch work"), { maxTokens: 40, priority: "batch" });
   const short = request(textPrompt("live"), { maxTokens: 3 });
   await using alone = await openWithStates();
   const expected = [await complete(alone.engine, long), await complete(alone.engine, short)];
-  const told: string[] = [];
-  await using fake = await openWithStates({ limits: { numStateSlots: 1 } });
-  const events = fake.engine.submit(long)[Symbol.asyncIterator]();
-  await events.next(); // The prompt.
-  await events.next(); // A token: it decodes.
-  const live = complete(fake.engine, short).finally(() => told.push("live"));
-  const batch = (async () => {
-    while (!(await events.next()).done);
-    told.push("batch");
-  })();
-  assert.deepEqual((await live).ids, expected[1].ids);
-  await batch;
-  assert.deepEqual(told, ["live", "batch"]);
-  assert.equal((await fake.engine.stats()).preemptions, 1);
-  assert.deepEqual((await complete(fake.engine, long)).ids, expected[0].ids);
-  await assertAllFree(fake.engine);
+  for (const numStateSlots of [1, 2]) {
+    const told: string[] = [];
+    await using fake = await openWithStates({ limits: { numStateSlots, maxSequences: 1 } });
+    const events = fake.engine.submit(long)[Symbol.asyncIterator]();
+    await events.next(); // The prompt.
+    await events.next(); // A token: it decodes.
+    const live = complete(fake.engine, short).finally(() => told.push("live"));
+    const batch = (async () => {
+      while (!(await events.next()).done);
+      told.push("batch");
+    })();
+    assert.deepEqual((await live).ids, expected[1].ids);
+    await batch;
+    assert.deepEqual(told, ["live", "batch"]);
+    assert.equal((await fake.engine.stats()).preemptions, 1);
+    const { computedTokens } = await fake.engine.stats(), once = 27 + 39 + 4 + 2;
+    if (numStateSlots === 1) assert.ok(computedTokens >= once + 27, "its only slot was taken");
+    else assert.equal(computedTokens, once, "no row is computed twice");
+    assert.deepEqual((await complete(fake.engine, long)).ids, expected[0].ids);
+    await assertAllFree(fake.engine);
+  }
 });
 
-Deno.test("LocalEngine computes every prompt with states from its first token, each sample's too, none waiting for another", async () => {
-  const batches: number[] = [];
-  await using fake = await openWithStates({
-    limits: { maxTokens: 128 },
-    beforeStep: ({ contextLengths }) => void batches.push(contextLengths.length),
-  });
+Deno.test("LocalEngine computes a prompt once for all its samples, which begin with copies of its state", async () => {
+  await using fake = await openWithStates({ limits: { maxTokens: 128, numStateSlots: 8 } });
   const { engine, runners: [runner] } = fake;
   const prompt = { kind: "tokens" as const, ids: byteIds("p".repeat(30)) };
-  const samples = await collect(engine.submit(request(prompt, { n: 3, maxTokens: 4 })));
-  assert.equal(runner.rows, 3 * (30 + 3));
-  assert.equal(batches[0], 3, "all samples are in the first step");
-  assert.equal(completionOf(samples).finish.cachedTokens, 0);
-  for (const sample of [1, 2]) assert.deepEqual(completionOf(samples, sample).ids, completionOf(samples).ids);
+  for (const cachePrompt of [false, true]) {
+    const [rows, copies] = [runner.rows, runner.stateCopies];
+    const samples = await collect(engine.submit(request(prompt, { n: 3, maxTokens: 4, cachePrompt })));
+    assert.equal(runner.rows - rows, 30 + 3 + 2 * (1 + 3));
+    assert.equal(runner.stateCopies - copies, 3, "one is kept, two begin with it");
+    for (const sample of [1, 2]) {
+      assert.deepEqual(completionOf(samples, sample).ids, completionOf(samples).ids);
+    }
+    assert.equal(completionOf(samples).finish.cachedTokens, 0);
+    await assertAllFree(engine);
+  }
+  const { cachedBlocks, stateSnapshots } = await engine.stats();
+  assert.ok(
+    cachedBlocks > 0 && stateSnapshots === 2,
+    "before the prompt's last token, and at the samples' end",
+  );
   const again = completionOf(await collect(engine.submit(request(prompt, { maxTokens: 4 }))));
-  assert.equal(runner.rows, 4 * (30 + 3));
-  assert.equal(again.finish.cachedTokens, 0);
-  assert.equal(runner.copiedRows, 0);
+  assert.equal(again.finish.cachedTokens, 29);
+});
+
+Deno.test("LocalEngine finds a text again with its completion, and all of a prompt whose client left before its end", async () => {
+  const gate = new Gate();
+  let holds = false;
+  await using fake = await openWithStates({
+    limits: { maxTokens: 16, numStateSlots: 8 },
+    beforeStep: () => holds ? gate.pass() : undefined,
+    stepsInFlight: 1,
+  });
+  const { engine, runners: [runner] } = fake;
+  const ids = byteIds("a text that somebody writes");
+  const first = await complete(engine, request({ kind: "tokens", ids }, { maxTokens: 20 }));
+  const accepted = [...ids, ...first.ids, ...byteIds("!")];
+  const next = await complete(engine, request({ kind: "tokens", ids: accepted }, { maxTokens: 1 }));
+  assert.equal(next.finish.cachedTokens, ids.length + 19, "all but the last token was computed");
+  holds = true;
+  const long = byteIds("q".repeat(60)), before = runner.rows;
+  const leaving = engine.submit(request({ kind: "tokens", ids: long }))[Symbol.asyncIterator]();
+  const pending = leaving.next();
+  await until(() => gate.waiting === 1);
+  gate.openOnce();
+  await until(() => gate.waiting === 1 && runner.rows > before);
+  const left = leaving.return!();
+  holds = false;
+  gate.open();
+  await Promise.all([pending, left]);
+  const again = await complete(engine, request({ kind: "tokens", ids: long }));
+  assert.ok(again.finish.cachedTokens! >= 8, "what was read before is not read again");
   await assertAllFree(engine);
 });
 
@@ -140,7 +180,7 @@ Deno.test("LocalEngine tells the scores of a prompt before any sample's tokens, 
   assert.equal(events.filter(({ kind }) => kind === "token").length, 15);
 });
 
-Deno.test("LocalEngine drafts nothing and computes nothing ahead of an editor with states, and says that it has them", async () => {
+Deno.test("LocalEngine drafts, and computes ahead of an editor, with states as without, and says that it has them", async () => {
   async function serve(limits: FakeRunnerOptions["limits"]) {
     let now = 0;
     // It repeats its prompt's letters, in steps that take a second: drafts are right, and warm layouts worth their while.
@@ -153,8 +193,8 @@ Deno.test("LocalEngine drafts nothing and computes nothing ahead of an editor wi
     }, { typeThrough: false, now: () => now });
     const { engine, runners: [runner] } = fake;
     const ids = byteIds("abcdeabcdeabcdeabcde");
-    await complete(engine, request({ kind: "tokens", ids }, { maxTokens: 40 }));
-    const { drafts } = await engine.stats(), before = runner.rows;
+    const { ids: drawn } = await complete(engine, request({ kind: "tokens", ids }, { maxTokens: 40 }));
+    const { drafts, acceptedTokens } = await engine.stats(), before = runner.rows;
     const prompt = { kind: "infill" as const, prefix: "x = ", suffix: "\nprint(x)\n" };
     const { prompt: { tokenIds } } = await complete(
       engine,
@@ -162,12 +202,16 @@ Deno.test("LocalEngine drafts nothing and computes nothing ahead of an editor wi
     );
     await until(async () => (await engine.stats()).running === 0);
     await new Promise((resolve) => setTimeout(resolve, 5));
-    return { drafts, ahead: runner.rows - before - tokenIds.length, states: engine.model.states };
+    const ahead = runner.rows - before - tokenIds.length;
+    return { drawn, drafts, acceptedTokens, ahead, states: engine.model.states };
   }
-  const plain = await serve({});
-  assert.ok(plain.drafts > 0 && plain.ahead > 0, "without states there are both");
-  assert.equal(plain.states, undefined);
-  assert.deepEqual(await serve(STATES), { drafts: 0, ahead: 0, states: { numSlots: 4, bytes: 512 } });
+  const { states: none, ...plain } = await serve({});
+  assert.ok(plain.drafts > 0 && plain.acceptedTokens > 20 && plain.ahead > 0);
+  assert.equal(none, undefined);
+  const { states, ...recurrent } = await serve({ numStateSlots: 8 });
+  assert.deepEqual(states, { numSlots: 8, bytes: 512 });
+  assert.deepEqual(recurrent.drawn, plain.drawn);
+  assert.ok(recurrent.drafts > 0 && recurrent.acceptedTokens > 20 && recurrent.ahead > 0);
 });
 
 Deno.test("LocalEngine with states goes on after a step that failed and after a lost device", async () => {
@@ -206,7 +250,7 @@ Deno.test("LocalEngine survives random requests, aborts, deadlines and early ret
     abort: fc.boolean(),
   });
   const sizes = fc.record({
-    numStateSlots: fc.integer({ min: 1, max: 4 }),
+    numStateSlots: fc.integer({ min: 1, max: 9 }),
     numBlocks: fc.integer({ min: 8, max: 14 }),
   });
   let cancelled = 0, preemptions = 0;

@@ -89,17 +89,19 @@ function requestOf(one: Traced): GenerationRequest {
   });
 }
 
-Deno.test("Speculation changes no token, score or end, whatever the requests and however few blocks there are", async () => {
+/** @param slots for the states of recurrent layers */
+async function checkTraces(slots: fc.Arbitrary<number>, stepsInFlight: number): Promise<void> {
   let drafted = 0, accepted = 0, preemptions = 0, steps = 0, stepsWithout = 0;
   const limits = fc.record({
     maxTokens: fc.integer({ min: 4, max: 40 }),
     maxSequences: fc.integer({ min: 1, max: 4 }),
     maxSamples: fc.integer({ min: 4, max: 24 }),
     numBlocks: fc.integer({ min: 8, max: 12 }),
+    numStateSlots: slots,
   });
   await fc.assert(
     fc.asyncProperty(fc.array(traced, { minLength: 1, maxLength: 8 }), limits, async (trace, limits) => {
-      await using engines = await openEngines({ limits, vocabSize: VOCAB_SIZE });
+      await using engines = await openEngines({ limits, vocabSize: VOCAB_SIZE, stepsInFlight });
       const run = (engine: typeof engines.with.engine) =>
         Promise.all(trace.map(async (one) => {
           if (one.leavesAfter === undefined) return told(await collect(engine.submit(requestOf(one))), one.n);
@@ -111,6 +113,9 @@ Deno.test("Speculation changes no token, score or end, whatever the requests and
       await until(async () => (await engines.with.engine.stats()).running === 0);
       const stats = await engines.with.engine.stats();
       assert.equal(stats.freeBlocks, stats.totalBlocks);
+      assert.equal(stats.freeStateSlots, stats.totalStateSlots);
+      await new Promise((resolve) => setTimeout(resolve, 1)); // The engine checks its pools when idle.
+      assert.equal(engines.with.engine.state.phase, "ready");
       assert.ok(stats.acceptedTokens <= stats.draftedTokens && stats.acceptedTokens <= stats.generatedTokens);
       drafted += stats.draftedTokens;
       accepted += stats.acceptedTokens;
@@ -127,7 +132,17 @@ Deno.test("Speculation changes no token, score or end, whatever the requests and
     accepted > 500 && drafted - accepted > 500 && preemptions > 5 && steps < stepsWithout,
     "too tame",
   );
+}
+
+Deno.test("Speculation changes no token, score or end, whatever the requests and however few blocks there are", async () => {
+  await checkTraces(fc.constant(0), 1);
 });
+
+for (const stepsInFlight of [1, 2]) {
+  Deno.test(`Speculation does so where a wrong draft has to be taken out of a state again, ${stepsInFlight} steps in flight`, async () => {
+    await checkTraces(fc.integer({ min: 1, max: 12 }), stepsInFlight);
+  });
+}
 
 Deno.test("Speculation delivers each token as an event of its own, and says in the end what drafts came to", async () => {
   await using engines = await openEngines();

@@ -1,9 +1,11 @@
 // Drafts take only what a step has left: on a simulated clock, with drafts that are all wrong, everybody gets the same
-// rows in the same steps as without any.
+// rows in the same steps as without any; and where wrong ones have to be computed again, everybody that decodes still draws
+// in every step.
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
+import { Progress } from "../../engine/progress.ts";
 import { type ScheduledSequence, Scheduler } from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
 import { MAX_DRAFT_TOKENS, Speculation } from "../../engine/speculation.ts";
@@ -54,15 +56,24 @@ interface Run {
   readonly rows: (readonly [step: number, sequence: number, start: number, rows: number, draws: boolean])[];
   readonly preemptions: number;
   readonly drafted: number;
+  /** Rows computed again because of drafts. */
+  readonly redone: number;
 }
 
 function run(trace: Arrivals, limits: StepLimits, speculation: Speculation | undefined): Run {
   const scheduler = new Scheduler(limits, { speculation });
   const sequences = sequencesOf(trace), rows: Run["rows"] = [];
-  let steps = 0, drafted = 0;
+  let steps = 0, drafted = 0, redone = 0;
   function tick(): boolean {
     steps++;
+    const decoding = scheduler.places.running.filter((one) =>
+      one.rank === 0 && Progress.now.isDecode(one) && one.adjustments().length === 0
+    );
     const step = scheduler.schedule();
+    for (const one of decoding.filter((one) => Progress.now.isDecode(one))) {
+      assert.ok(step.some(({ sequence, draws }) => sequence === one && draws), "a decode waits");
+    }
+    redone += step.reduce((sum, { sequence }) => sum + sequence.numToRedo, 0);
     const [tokens, samples] = [0, 0].map((_, i) =>
       step.reduce((sum, one) => sum + (i === 0 ? one.numTokens : one.draws ? 1 + one.drafts.length : 0), 0)
     );
@@ -87,7 +98,7 @@ function run(trace: Arrivals, limits: StepLimits, speculation: Speculation | und
   }
   while (tick());
   assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
-  return { rows, preemptions: scheduler.places.numPreemptions, drafted };
+  return { rows, preemptions: scheduler.places.numPreemptions, drafted, redone };
 }
 
 Deno.test("Speculation that is always wrong takes no row, block or place from anybody", () => {
@@ -106,4 +117,17 @@ Deno.test("Speculation that is always wrong takes no row, block or place from an
     drafted > 1000 && preemptions > 50,
     `too tame: ${drafted} rows of drafts, ${preemptions} preemptions`,
   );
+});
+
+Deno.test("Speculation that is always wrong keeps nobody from drawing where its rows are computed again", () => {
+  let drafted = 0, redone = 0;
+  fc.assert(
+    fc.property(arrivals, stepLimits, fc.integer({ min: 1, max: 9 }), (trace, limits, numStateSlots) => {
+      const ran = run(trace, { ...limits, numStateSlots }, new Speculation({ firstChance: 1, redoes: true }));
+      drafted += ran.drafted;
+      redone += ran.redone;
+    }),
+    { numRuns: 200 },
+  );
+  assert.ok(drafted > 500 && redone > 200, `too tame: ${drafted} rows of drafts, ${redone} redone`);
 });

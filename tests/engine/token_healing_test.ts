@@ -1,5 +1,6 @@
 // Token healing: how far a prompt is backed up, what its first tokens may be, and that no character is lost or given twice.
 import assert from "node:assert/strict";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import fc from "../fast_check.ts";
 import { Detokenizer } from "../../engine/detokenizer.ts";
 import { backupOf, HealingConstraint } from "../../engine/token_healing.ts";
@@ -13,7 +14,7 @@ import { byteId, byteIds, tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
 const TINY = new Tokenizer(tinyTokenizerJson());
 const DEFAULT = new Tokenizer(
-  JSON.parse(Deno.readTextFileSync("weights/hyades-starcoder-31m/tokenizer.json")),
+  JSON.parse(Deno.readTextFileSync(`${DEFAULT_MODEL_DIR}/tokenizer.json`)),
 );
 
 function indexOf(tokenizer: Tokenizer): TokenIndex {

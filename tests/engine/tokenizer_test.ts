@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import fc from "../fast_check.ts";
 import { Detokenizer } from "../../engine/detokenizer.ts";
 import { Tokenizer } from "../../engine/tokenizer.ts";
@@ -6,7 +7,7 @@ import golden from "../fixtures/tokenizer_golden.json" with { type: "json" };
 import { byteIds, tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
 const json = JSON.parse(
-  await Deno.readTextFile(new URL("../../weights/hyades-starcoder-31m/tokenizer.json", import.meta.url)),
+  await Deno.readTextFile(`${DEFAULT_MODEL_DIR}/tokenizer.json`),
 );
 const real = new Tokenizer(json, { clean_up_tokenization_spaces: true });
 const tiny = new Tokenizer(tinyTokenizerJson());

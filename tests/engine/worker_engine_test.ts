@@ -53,6 +53,7 @@ Deno.test("WorkerEngine gives what the engine in its worker gives", async () => 
   assert.equal(await engine.detokenize(ids), "x <fim_suffix>");
   assert.deepEqual({ ...await engine.stats(), stepMs: 0 }, { ...await fake.engine.stats(), stepMs: 0 });
   assert.deepEqual(await engine.sequences({ withPrompts: true }), []);
+  assert.deepEqual(await engine.blocks(), await fake.engine.blocks());
 });
 
 Deno.test("WorkerEngine carries errors across as what they were", async () => {

@@ -73,6 +73,11 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
     name: "long context",
   },
+  // More tokens than a grid may have workgroups along one dimension.
+  ...(["f32", "i8"] as const).map((type) => ({
+    ...attentionCase([1, 1, 4], type, [Array<number>(1025).fill(64)]),
+    name: `65,600 tokens at once, ${type} cache`,
+  })),
   // So many sequences that the split form's working memory cannot be bound everywhere.
   {
     ...attentionCase([16, 1, 32], "f16", [[130, 1], [1, 1], [1, 1]]),

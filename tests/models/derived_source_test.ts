@@ -20,7 +20,7 @@ Deno.test("DerivedSource reads computed rows beside stored ones, and computes on
   stored.add("a", [2, 2], Float32Array.of(1, 2, 3, 4));
   let computed = 0;
   const compute = () => Promise.resolve(Float32Array.of(5, 6, 7, ++computed));
-  const source = new DerivedSource(stored, [{ name: "b", shape: [2, 2], compute }]);
+  const source = new DerivedSource(stored, [{ name: "b", shape: [2, 2], from: [], compute }]);
   equal(computed, 0);
   deepStrictEqual(source.find("b"), { name: "b", dtype: "F32", shape: [2, 2] });
   deepStrictEqual(await source.readRows("a", 1, 2), await stored.readRows("a", 1, 2));
@@ -32,7 +32,10 @@ Deno.test("DerivedSource reads computed rows beside stored ones, and computes on
   equal(computed, 1);
   equal(source.find("c"), undefined);
   await rejects(source.readRows("c", 0, 1), /No tensor "c"/);
-  throws(() => new DerivedSource(stored, [{ name: "a", shape: [2, 2], compute }]), /"a" must be computed/);
+  throws(
+    () => new DerivedSource(stored, [{ name: "a", shape: [2, 2], from: [], compute }]),
+    /"a" must be computed/,
+  );
 });
 
 Deno.test("deriveH3() gives the filter of taps by lag and the modal form that H3's layers run", async () => {

@@ -1,6 +1,7 @@
 // The checkpoints that every backend must agree on with transformers, how closely, and what transformers computed
 // (fixtures/make_checkpoints.py). Knows no backend.
 import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 
@@ -33,8 +34,8 @@ export const PARITY_CASES: readonly ParityCase[] = [
   fixture("qwen2-gqa-f32", "f32"),
   { ...fixture("qwen2-mqa-untied-bf16", "bf16"), kvType: "f32" },
   {
-    name: "hyades-starcoder-31m",
-    modelDir: fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url)),
+    name: DEFAULT_MODEL_ID,
+    modelDir: DEFAULT_MODEL_DIR,
     expectedDir: `${FIXTURES}/default_model`,
     storage: "int8",
   },

@@ -10,10 +10,19 @@ const SIZES: RunnerSizes = { kvBytes: 10_000, maxBatchTokens: 64, maxSequences: 
 /** Three blocks of 1000 bytes are a sequence. */
 const HYBRID = { contextLength: 40, kvBytesPerBlock: 1000, stateBytes: 500 };
 
-Deno.test("stepLimits() takes a state for every sequence out of the memory for keys and values", () => {
+Deno.test("stepLimits() takes a state for every sequence out of the memory for keys and values, and others to be kept", () => {
   const { numBlocks, numStateSlots } = stepLimits(SIZES, HYBRID);
-  deepStrictEqual([numBlocks, numStateSlots], [8, 4]);
+  deepStrictEqual(
+    [numBlocks, numStateSlots],
+    [5, 4 + 5],
+    "half of 10000 - 4 * 500 - 3 * 1000 are five states",
+  );
   equal(stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }).numBlocks, 10);
+  const few = stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 6 });
+  deepStrictEqual([few.numBlocks, few.numStateSlots], [7, 6], "a device can bind no more");
+  equal(stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 3 }).numStateSlots, 4);
+  const small = stepLimits(SIZES, { ...HYBRID, stateBytes: 1 });
+  deepStrictEqual([small.numBlocks, small.numStateSlots], [9, 4 + 17], "more would be of no use");
   equal(stepLimits({ ...SIZES, kvBytes: 5000 }, HYBRID).numBlocks, 3);
   throws(
     () => stepLimits({ ...SIZES, kvBytes: 4999 }, HYBRID),
@@ -23,7 +32,7 @@ Deno.test("stepLimits() takes a state for every sequence out of the memory for k
 
 Deno.test("stepLimits() has blocks for all sequences where no layer attends, and no slots where none is recurrent", () => {
   const states = stepLimits(SIZES, { ...HYBRID, kvBytesPerBlock: 0 });
-  deepStrictEqual([states.numBlocks, states.numStateSlots], [12, 4]);
+  deepStrictEqual([states.numBlocks, states.numStateSlots], [12, 4 + 16]);
   equal(stepLimits({ ...SIZES, kvBytes: 2000 }, { ...HYBRID, kvBytesPerBlock: 0 }).numBlocks, 12);
   throws(
     () => stepLimits({ ...SIZES, kvBytes: 1999 }, { ...HYBRID, kvBytesPerBlock: 0 }),
@@ -48,7 +57,9 @@ for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
     // Of two layers of 8 channels, 63 inputs and 32 complex modes each.
     const stateBytes = 2 * 8 * (63 + 2 * 32) * 4;
     await using runner = (await loadModel({ ...options("h3-attention"), device, maxSequences: 5 })).runner;
-    deepStrictEqual([runner.limits.numStateSlots, runner.stateBytes], [5, stateBytes]);
+    equal(runner.stateBytes, stateBytes);
+    // Others for what is kept: one for every 256 tokens that five sequences may have, and four for each of these.
+    equal(runner.limits.numStateSlots, 5 + 5 * 2048 / 256 + 4 * 5);
   });
 }
 

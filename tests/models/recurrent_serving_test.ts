@@ -1,7 +1,7 @@
 // H3 and modal Hyena through the real engine on every backend: greedy tokens are the reference's, and no request's depend
 // on its company, on how its prompt is cut, on who gives way, nor on how many steps are in flight.
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { LocalEngine } from "../../engine/local_engine.ts";
+import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { FIRST_DRAWN, type StepBatch } from "../../kernels/step.ts";
 import { loadModel } from "../../models/load_model.ts";
@@ -32,11 +32,13 @@ const FIRST_ID = 5, NUM_IDS = 250;
 async function openEngine(
   load: LoadOptions,
   change: (model: LoadedModel) => LoadedModel = (model) => model,
+  options: Partial<LocalEngineOptions> = {},
 ): Promise<LocalEngine> {
   const ready = Promise.withResolvers<void>();
   const engine = new LocalEngine({
     modelId: "fixture",
     typeThrough: false,
+    ...options,
     openModel: async (onProgress) => change(await loadModel(load, onProgress)),
     onState: (state) => {
       if (state.phase === "ready") ready.resolve();
@@ -89,10 +91,8 @@ function assertSame(actual: readonly Completion[], expected: readonly Completion
 }
 
 async function assertAllFree(engine: LocalEngine): Promise<void> {
-  const { freeBlocks, totalBlocks, freeStateSlots, totalStateSlots, cachedTokens, drafts } = await engine
-    .stats();
+  const { freeBlocks, totalBlocks, freeStateSlots, totalStateSlots } = await engine.stats();
   deepStrictEqual([freeBlocks, freeStateSlots], [totalBlocks, totalStateSlots]);
-  deepStrictEqual([cachedTokens, drafts], [0, 0]);
   strictEqual(engine.state.phase, "ready");
 }
 
@@ -114,8 +114,9 @@ async function together(
   return [completions, (await engine.stats()).preemptions];
 }
 
+/** Each computed from its first token, a token a step. */
 async function oneByOne(load: LoadOptions, requests: readonly GenerationRequest[]): Promise<Completion[]> {
-  await using engine = await openEngine(load);
+  await using engine = await openEngine(load, undefined, { cachePrompts: false, speculation: false });
   const completions: Completion[] = [];
   for (const request of requests) completions.push(await run(engine, request));
   return completions;
@@ -123,7 +124,7 @@ async function oneByOne(load: LoadOptions, requests: readonly GenerationRequest[
 
 async function checkGreedy(backend: Backend, { modelDir, prompt, greedy, gaps, tie }: RecurrentModel) {
   await using engine = await openEngine({ ...backend, modelDir, maxSequences: 3 });
-  strictEqual(engine.model.states?.numSlots, 3);
+  ok(engine.model.states!.numSlots > 3);
   if (backend.longConvolutions) {
     strictEqual(engine.model.longConvolutions?.form, backend.longConvolutions);
   }

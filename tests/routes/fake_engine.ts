@@ -2,6 +2,7 @@
 // the interface: cancellation at any point, errors from the first `next()`, one prompt event, then tokens, then finishes.
 // A character is a token, and its code point is the token's id.
 import { delay } from "./delay.ts";
+import type { BlockMap } from "../../engine/block_map.ts";
 import type { Engine, EngineState, EngineStats, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import type {
@@ -42,6 +43,8 @@ export interface Script {
   /** Thrown before the token of this number (0: before any event). */
   readonly failure?: { readonly at: number; readonly error: Error };
   readonly logprob?: number;
+  /** Of every token of each sample, whose text then ends with the sample's number. */
+  readonly sampleLogprobs?: readonly number[];
 }
 
 const MODEL: ModelInfo = {
@@ -53,7 +56,11 @@ const MODEL: ModelInfo = {
   weightBytes: 32_000_000,
   backend: "cpu",
   adapter: "test",
-  fim: { supported: true, missing: [] },
+  fim: {
+    supported: true,
+    missing: [],
+    spelling: { prefix: "<fim_prefix>", suffix: "<fim_suffix>", middle: "<fim_middle>" },
+  },
   eosTokenId: 0,
 };
 
@@ -65,6 +72,7 @@ const NO_STATISTICS: EngineStats = {
   totalBlocks: 0,
   totalStateSlots: 0,
   freeStateSlots: 0,
+  stateSnapshots: 0,
   parkedBlocks: 0,
   hostBlocks: 0,
   parks: 0,
@@ -103,9 +111,10 @@ export class FakeEngine implements Engine {
   cancelled = 0;
   /** Events handed out, of all requests. */
   delivered = 0;
-  /** What `stats()` and `sequences()` tell. */
+  /** What `stats()`, `sequences()` and `blocks()` tell. */
   statistics: EngineStats = NO_STATISTICS;
   inFlight: readonly SequenceInfo[] = [];
+  blockMap: BlockMap = { device: new Uint8Array(), host: new Uint8Array() };
 
   constructor(script: FakeEngine["script"] = {}) {
     this.script = script;
@@ -144,6 +153,12 @@ export class FakeEngine implements Engine {
     return Promise.resolve(String.fromCodePoint(...ids));
   }
 
+  /** A character outside the Basic Multilingual Plane stands for a token that ends within it. */
+  tokenBytes(ids: readonly number[]): Promise<Uint8Array[]> {
+    const whole = ids.map((id) => new TextEncoder().encode(String.fromCodePoint(id)));
+    return Promise.resolve(whole.map((bytes) => bytes.length === 4 ? bytes.subarray(0, 2) : bytes));
+  }
+
   stats(): Promise<EngineStats> {
     return Promise.resolve(this.statistics);
   }
@@ -154,6 +169,10 @@ export class FakeEngine implements Engine {
         withPrompts && prompt !== undefined ? { ...info, prompt } : info
       ),
     );
+  }
+
+  blocks(): Promise<BlockMap> {
+    return Promise.resolve(this.blockMap);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -218,7 +237,8 @@ function tokenEvent(
   sample: number,
   text: string,
 ): GenerationEvent {
-  const logprob = script.logprob ?? -0.25;
+  const { sampleLogprobs } = script, logprob = sampleLogprobs?.[sample] ?? script.logprob ?? -0.25;
+  if (sampleLogprobs) text += sample;
   return {
     kind: "token",
     sample,

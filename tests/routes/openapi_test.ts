@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
 import { FakeEngine } from "./fake_engine.ts";
-import { get, openApp } from "./requests.ts";
+import { get, openApp, post } from "./requests.ts";
+
+// deno-lint-ignore no-explicit-any
+type Json = any;
 
 /** Every `$ref` in the document. */
 function references(value: unknown): string[] {
@@ -15,7 +18,7 @@ Deno.test("/openapi.json describes every route there is", async () => {
   const { json } = await get(app, "/openapi.json");
   assert.equal(json.openapi, "3.1.0");
   const described = Object.keys(json.paths).map((path) => path.replace("{id}", ":id{.+}"));
-  const aliases = ["/", "/docs", "/openapi.json", "/v1/health"];
+  const aliases = ["/docs", "/openapi.json", "/completions", "/models"];
   const served = app.routes.filter(({ method }) => method !== "ALL").map(({ path }) => path);
   assert.deepEqual(new Set([...described, ...aliases]), new Set(served));
   for (const reference of references(json)) {
@@ -37,7 +40,7 @@ Deno.test("/openapi.json has the bounds and defaults that validation has", async
 
 Deno.test("/openapi.json says what each field of a request means, and when probes answer 503", async () => {
   const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
-  for (const name of ["CompletionRequest", "InfillRequest"]) {
+  for (const name of ["CompletionRequest", "InfillRequest", "NativeCompletionRequest"]) {
     const { schemas } = json.components;
     const fields = Object.entries<{ description?: string; $ref?: string }>(schemas[name].properties);
     // What the first field of a component says stands with the component.
@@ -90,6 +93,33 @@ Deno.test("/openapi.json has the headers of requests, their statuses, and the fi
   assert.equal(StructuredOutputs.additionalProperties, false);
 });
 
+Deno.test("/openapi.json has an example of every request, which is served", async () => {
+  const app = openApp(new FakeEngine());
+  const { json } = await get(app, "/openapi.json");
+  let count = 0;
+  for (const [path, { post: route }] of Object.entries<{ post?: Json }>(json.paths)) {
+    if (!route?.requestBody) continue;
+    const { example } = route.requestBody.content["application/json"];
+    const { status, text } = await post(app, path, example);
+    assert.equal(status, 200, `${path}: ${text}`);
+    count++;
+  }
+  assert.ok(count >= 11, `${count}`);
+});
+
+Deno.test("/openapi.json has each dialect's errors", async () => {
+  const { json } = await get(openApp(new FakeEngine()), "/openapi.json");
+  for (
+    const [path, name] of [["/infill", "Error"], ["/generate", "TgiError"], [
+      "/api/generate",
+      "OllamaError",
+    ]] as const
+  ) {
+    const { schema } = json.paths[path].post.responses["503"].content["application/json"];
+    assert.equal(schema.$ref, `#/components/schemas/${name}`);
+  }
+});
+
 Deno.test("/docs is one page that loads nothing from elsewhere", async () => {
   const app = openApp(new FakeEngine());
   const { status, text, headers } = await get(app, "/docs");
@@ -98,5 +128,5 @@ Deno.test("/docs is one page that loads nothing from elsewhere", async () => {
   assert.match(headers.get("content-security-policy")!, /^default-src 'none'/);
   assert.doesNotMatch(text, /https?:|src=|innerHTML/);
   assert.match(text, /fetch\("\/openapi.json"\)/);
-  assert.equal((await get(app, "/")).headers.get("location"), "/docs");
+  assert.equal((await get(app, "/", { Accept: "text/html,*/*" })).headers.get("location"), "/docs");
 });

@@ -53,10 +53,12 @@ export function eventData(text: string): string[] {
   return text.split("\n\n").slice(0, -1).map((event) => event.slice("data: ".length));
 }
 
-/** Asserts OpenAI's error shape: exactly the four keys. */
+/** Asserts OpenAI's error shape: exactly the four keys, and beside it FastAPI's, which llm-ls reads. */
 export function assertOpenAiError(reply: Reply, status: number, expected: Record<string, unknown>): void {
   assert.equal(reply.status, status, reply.text);
-  assert.deepEqual(Object.keys(reply.json), ["error"]);
+  assert.deepEqual(Object.keys(reply.json), ["error", "detail"]);
+  const { message, type, param } = reply.json.error;
+  assert.deepEqual(reply.json.detail, [{ loc: param ?? "body", msg: message, type }]);
   assert.deepEqual(Object.keys(reply.json.error), ["message", "type", "param", "code"]);
   for (const [key, value] of Object.entries(expected)) {
     if (value instanceof RegExp) assert.match(reply.json.error[key], value);

@@ -1,7 +1,7 @@
 // Token healing as clients ask for it and read of it, in both dialects.
 import assert from "node:assert/strict";
-import { infillReply } from "../../routes/llama_infill_schema.ts";
-import { completionReply } from "../../routes/openai_completion_schema.ts";
+import { nativeReply } from "../../routes/llama/generation_schema.ts";
+import { completionReply } from "../../routes/openai/completion_schema.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { eventData, openApp, post } from "./requests.ts";
 
@@ -36,7 +36,7 @@ Deno.test("/v1/completions names the healed bytes where its choice ends, plain a
 Deno.test("/infill names the healed bytes", async () => {
   const body = { input_prefix: "a", input_suffix: "" };
   const { json } = await post(openApp(new FakeEngine({ healed: 2 })), "/infill", body);
-  infillReply.parse(json);
+  nativeReply.parse(json);
   assert.equal(json.healed, 2);
   assert.equal("healed" in (await post(openApp(new FakeEngine({})), "/infill", body)).json, false);
 });

@@ -1,7 +1,7 @@
 // Twenty holes in real code, filled in over HTTP by the default model, equal transformers' greedy middles on the same
 // weights (fixtures/make_holes.py), in both layouts; and the stream comes token by token.
 import { deepStrictEqual, ok } from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 import { HttpServer } from "../../routes/http_server.ts";
@@ -23,7 +23,6 @@ interface Hole {
 const HOLES: readonly Hole[] = JSON.parse(
   await Deno.readTextFile(new URL("../fixtures/holes.json", import.meta.url)),
 );
-const MODEL_DIR = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
 
 interface Server extends AsyncDisposable {
   readonly url: string;
@@ -31,9 +30,9 @@ interface Server extends AsyncDisposable {
 }
 
 async function startServer(): Promise<Server> {
-  const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
   // All of the suffix, which transformers was shown, too.
-  const engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load, infillSuffix: 1024 });
+  const engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load, infillSuffix: 1024 });
   const server = await HttpServer.listen(createApp(engine, { apiKeys: [] }).fetch, {
     hostname: "127.0.0.1",
     port: 0,

@@ -1,0 +1,56 @@
+// The item in the status bar: what the server does, and how long the last suggestion took.
+import * as vscode from "vscode";
+
+/** As the language server tells it with `hyades/status`. */
+export interface Status {
+  readonly state: "starting" | "loading" | "ready" | "working" | "error" | "off";
+  readonly model?: string;
+  readonly latencyMs?: number;
+  readonly server?: string;
+  readonly message?: string;
+}
+
+const ICONS: Record<Status["state"], string> = {
+  starting: "$(loading~spin)",
+  loading: "$(loading~spin)",
+  ready: "$(sparkle)",
+  working: "$(sync~spin)",
+  error: "$(warning)",
+  off: "$(circle-slash)",
+};
+
+export class StatusBar implements vscode.Disposable {
+  readonly #item = vscode.window.createStatusBarItem("hyades.status", vscode.StatusBarAlignment.Right, 100);
+
+  constructor() {
+    this.#item.name = "Hyades";
+    this.#item.command = "hyades.menu";
+    this.#item.show();
+  }
+
+  show(status: Status): void {
+    const { state, latencyMs } = status;
+    const said = { starting: "starting", loading: "loading model", error: "error", off: "off" } as const;
+    const word = state in said ? ` ${said[state as keyof typeof said]}` : "";
+    const time = latencyMs !== undefined && word === "" ? ` ${latencyMs} ms` : "";
+    this.#item.text = `${ICONS[state]} Hyades${word}${time}`;
+    this.#item.tooltip = tooltip(status);
+    const warning = new vscode.ThemeColor("statusBarItem.warningBackground");
+    this.#item.backgroundColor = state === "error" ? warning : undefined;
+  }
+
+  dispose(): void {
+    this.#item.dispose();
+  }
+}
+
+function tooltip({ state, model, server, latencyMs, message }: Status): string {
+  const lines = [
+    `Hyades: ${state}`,
+    ...(message ? [message] : []),
+    ...(model ? [`Model: ${model}`] : []),
+    ...(server ? [`Server: ${server}`] : []),
+    ...(latencyMs !== undefined ? [`Last suggestion: ${latencyMs} ms`] : []),
+  ];
+  return lines.join("\n");
+}

@@ -1,0 +1,61 @@
+// What a running sequence holds of the state slots where the model has recurrent layers, and where its rows are cut so that
+// states can be kept: a step leaves the state after the last of a sequence's rows, and no other. Pure.
+import { BLOCK_SIZE } from "../kernels/step.ts";
+import type { Sequence } from "./sequence.ts";
+
+/** Tokens after which a state is kept: whoever has as many in common with others computes fewer than that again. */
+export const SNAPSHOT_TOKENS = 256;
+/** A state that spares fewer rows than this is not worth a step that ends there. */
+const LEAST_SPARED = 2 * BLOCK_SIZE;
+
+export interface HeldState {
+  slot: number;
+  /** The slot with the state before the drafts of the step under way. */
+  beforeDrafts: number | undefined;
+  /** A state that is kept after tokens which the cache knows when the step under way is done. */
+  unrecorded: { readonly slot: number; readonly numTokens: number } | undefined;
+  /** Tokens after which the slot's state is, once all steps that have begun are done. */
+  reached: number;
+  /** Tokens from which it went on when it got its slot. */
+  readonly found: number;
+  /** Rows are cut at every multiple of it, */
+  readonly every: number;
+  /** and here; undefined: nowhere at all, for nobody else may go on from its states. */
+  readonly cuts: readonly number[] | undefined;
+}
+
+/**
+ * Where the state will be wanted again: where the tokens depart from what is cached (others did so before, or others may
+ * follow; Pan et al. 2024, "Marconi: Prefix Caching for the Era of Hybrid LLMs", section 4.1), and before the prompt's last
+ * token, where its other samples begin, and whoever asks again when some more is typed.
+ * @param found tokens from which it goes on
+ * @param matched tokens that are cached, though nobody can go on after them
+ */
+export function cutsOf(
+  sequence: Sequence,
+  found: number,
+  matched: number,
+  every: number,
+): number[] | undefined {
+  const { promptLength, leads, cacheSpace } = sequence;
+  if (!leads && typeof cacheSpace === "symbol") return undefined;
+  const cuts: number[] = [];
+  const departure = Math.floor(matched / BLOCK_SIZE) * BLOCK_SIZE;
+  if (departure - found >= LEAST_SPARED && departure < promptLength) cuts.push(departure);
+  const end = promptLength - 1, multiple = Math.floor(end / every) * every;
+  if (end - Math.max(found, multiple, ...cuts) >= (leads ? 1 : LEAST_SPARED)) cuts.push(end);
+  return cuts;
+}
+
+/** Whether a state is kept after so many tokens, where a step's rows begin there. */
+export function isKept({ cuts, found, every }: HeldState, numTokens: number): boolean {
+  if (!cuts || numTokens <= found) return false;
+  return numTokens % every === 0 || cuts.includes(numTokens);
+}
+
+/** Where rows from `start` on must end at the latest. */
+export function nextCut({ cuts, every }: HeldState, start: number): number {
+  if (!cuts) return Infinity;
+  const multiple = (Math.floor(start / every) + 1) * every;
+  return Math.min(multiple, ...cuts.filter((cut) => cut > start));
+}

@@ -1,0 +1,28 @@
+// The whole way: `serve` as a user starts it, with its permissions and the model that comes with it, and a browser.
+import assert from "node:assert/strict";
+import { startServer } from "../cli/running_server.ts";
+import { browserTests } from "./browser_tests.ts";
+import { openPage, textOf, untilGhost } from "./open_page.ts";
+
+const browserTest = browserTests();
+
+browserTest("serve has the playground, and the default model completes in it", async (browser) => {
+  await using server = await startServer(["--model", "weights/hyades-starcoder-31m"]);
+  await using opened = await openPage(browser, server.url("/"));
+  const { page } = opened;
+  await page.getByText("hyades-starcoder-31m · 31 M parameters · 2048 tokens").waitFor();
+  await untilGhost(page, "self.y = y");
+  await page.locator(".cm-content").focus();
+  await page.keyboard.press("Tab");
+  assert.match(await textOf(page), /self\.x = x\n {8}self\.y = y\n/);
+  await page.keyboard.press("Backspace");
+  await untilGhost(page, "y");
+  await page.locator(".facts").waitFor();
+  const said = await page.locator("#request").innerText();
+  assert.match(said, /Layout\s+(PSM, prefix first|SPM, suffix first)/);
+  assert.match(said, /Prompt of \d+ tokens/);
+  await page.locator("canvas[aria-label*=' cached, ']").waitFor();
+  const map = await page.locator("canvas[role=img]").getAttribute("aria-label");
+  assert.ok(Number(/ (\d+) cached/.exec(map!)![1]) > 0, map!);
+  opened.assertQuiet();
+});

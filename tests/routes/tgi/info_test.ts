@@ -1,0 +1,22 @@
+import assert from "node:assert/strict";
+import { createApp } from "../../../routes/app.ts";
+import { FakeEngine } from "../fake_engine.ts";
+import { get, openApp } from "../requests.ts";
+
+Deno.test("/info shows the model and its limits, by the older name as well", async () => {
+  const app = createApp(new FakeEngine(), { apiKeys: [], version: "1.2.3" });
+  const { json } = await get(app, "/info");
+  assert.equal(json.model_id, "fake/model-1");
+  assert.deepEqual([json.max_input_tokens, json.max_input_length, json.max_total_tokens], [2047, 2047, 2048]);
+  assert.deepEqual([json.max_best_of, json.max_stop_sequences, json.version], [8, 4, "1.2.3"]);
+});
+
+Deno.test("/ping is empty, and 503 in TGI's shape until the model is there", async () => {
+  const engine = new FakeEngine(), app = openApp(engine);
+  const ready = await get(app, "/ping");
+  assert.deepEqual([ready.status, ready.text], [200, ""]);
+  engine.state = { phase: "loading", progress: 0 };
+  const loading = await get(app, "/ping");
+  assert.equal(loading.status, 503);
+  assert.deepEqual(loading.json, { error: "Loading model", error_type: "unhealthy" });
+});

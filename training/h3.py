@@ -1,0 +1,83 @@
+"""H3 hybrids: layers that mix by two state-space models and two products, a few that attend. Fu, Dao et al., "Hungry Hungry
+Hippos: Towards Language Modeling with State Space Models" (2022)."""
+import math
+
+import torch
+from torch import Tensor, nn
+
+from attention import Attention
+from decoder import Decoder, Linear, Size, residual_scale
+from long_convolution import causal_convolution
+
+TAPS, MODES = 64, 32
+
+
+def h3(size: Size) -> Decoder:
+    mixers = [Attention(size, size.heads) if i in size.attention_layers else H3(size) for i in range(size.layers)]
+    return Decoder(size, mixers, has_positions=False)
+
+
+class H3(nn.Module):
+    """q * diagonal(shift(k) * v): the shift SSM remembers the last tokens, the diagonal one what was written since."""
+
+    def __init__(self, size: Size):
+        super().__init__()
+        width = size.width
+        self.positions = size.positions
+        self.inputs = Linear(width, 3 * width)
+        self.inputs.weight.parts = [width] * 3
+        self.out = Linear(width, width, residual_scale(size))
+        self.shift_b = nn.Parameter(torch.zeros(width, TAPS))
+        self.shift_b.data[:, 0] = 1
+        self.shift_c = nn.Parameter(torch.empty(width, TAPS).uniform_(-1 / 8, 1 / 8))
+        self.shift_skip = nn.Parameter(torch.randn(width))
+        self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.inv_a_real = nn.Parameter(torch.full((width, MODES), math.log(0.5)))
+        self.a_imag = nn.Parameter((math.pi * torch.arange(MODES)).repeat(width, 1))
+        self.b = nn.Parameter(torch.stack([torch.ones(width, MODES), torch.zeros(width, MODES)], -1))
+        self.c = nn.Parameter(torch.randn(width, MODES, 2) / 2**0.5)
+        self.skip = nn.Parameter(torch.randn(width))
+        for name, parameter in self.named_parameters(recurse=False):
+            parameter.state_space = True
+
+    def mix(self, p: Tensor) -> Tensor:
+        q, k, v = p.transpose(1, 2).contiguous().to(self.log_dt.dtype).chunk(3, dim=1)
+        written = causal_convolution(k, self.shift_filter()) * v
+        read = causal_convolution(written, self.diagonal_filter())
+        return (q * read).to(p.dtype).transpose(1, 2).contiguous()
+
+    def shift_filter(self) -> Tensor:
+        """[width, TAPS]: f[i] = sum over n of C[n] B[n - i], and the skip in lag 0."""
+        size = 2 * TAPS
+        spectrum = torch.fft.rfft(self.shift_c, n=size) * torch.fft.rfft(self.shift_b, n=size).conj()
+        return torch.fft.irfft(spectrum, n=size)[:, :TAPS] + in_lag_0(self.shift_skip, TAPS)
+
+    def diagonal_filter(self) -> Tensor:
+        """[width, positions]: K[l] = 2 Re sum over n of C B̄ Ā^l, discretised bilinearly, and the skip in lag 0."""
+        dt = self.log_dt.exp()[:, None]
+        re, im = -self.inv_a_real.exp() * dt / 2, self.a_imag * dt / 2
+        length = (1 - re).square() + im.square()
+        size = 0.5 * (((1 + re).square() + im.square()) / length).log()
+        angle = torch.atan2(im, 1 + re) + torch.atan2(im, 1 - re)
+        g_re, g_im = (1 - re) / length * dt, im / length * dt
+        cb_re = self.c[..., 0] * self.b[..., 0] - self.c[..., 1] * self.b[..., 1]
+        cb_im = self.c[..., 0] * self.b[..., 1] + self.c[..., 1] * self.b[..., 0]
+        residue_re, residue_im = 2 * (cb_re * g_re - cb_im * g_im), 2 * (cb_re * g_im + cb_im * g_re)
+        return modal_filter(size, angle, residue_re, residue_im, self.positions) + in_lag_0(self.skip, self.positions)
+
+
+def modal_filter(log_size: Tensor, angle: Tensor, re: Tensor, im: Tensor, length: int) -> Tensor:
+    """[channels, length]: the real part of the sum over modes of residues times pole^l, poles by logarithm and angle."""
+    l = torch.arange(length, device=angle.device)[:, None]
+    decay = (l * log_size[:, None]).exp()
+    turn = l * angle[:, None]
+    return (decay * (re[:, None] * turn.cos() - im[:, None] * turn.sin())).sum(-1)
+
+
+def in_lag_0(skip: Tensor, lags: int) -> Tensor:
+    return torch.nn.functional.pad(skip[:, None], (0, lags - 1))
+
+
+def compile_functions(**options) -> None:
+    global modal_filter
+    modal_filter = torch.compile(modal_filter, **options)
