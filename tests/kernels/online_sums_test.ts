@@ -5,7 +5,7 @@ import {
   type OnlineSum,
   OnlineSums,
 } from "../../kernels/convolution_history/online_sums.ts";
-import type { StepBatch, StepLimits } from "../../kernels/step.ts";
+import type { StateCopy, StepBatch, StepLimits } from "../../kernels/step.ts";
 import { Random, testSeed } from "./random.ts";
 
 const SHAPE: OnlineShape = { window: 128, square: 16 };
@@ -123,6 +123,21 @@ Deno.test("OnlineSums has nothing to do for a row that runs again", () => {
   const online = new OnlineSums(SHAPE, LIMITS);
   const numSums = (position: number) => online.before(batchOf([{ slot: 0, position }])).sums.length;
   deepStrictEqual([numSums(256), numSums(256), numSums(257), numSums(256), numSums(257)], [1, 0, 0, 0, 0]);
+});
+
+Deno.test("OnlineSums keeps the sums of a text that gets its own state back, and of no other", () => {
+  const online = new OnlineSums(SHAPE, LIMITS);
+  const numSums = (row: Row, copies: readonly StateCopy[] = []) =>
+    online.before({ ...batchOf([row]), stateCopies: copies }).sums.length;
+  // Drafts after a state that was kept, all of them wrong; then another text's state, then the own one again.
+  deepStrictEqual([
+    numSums({ slot: 0, position: 258 }),
+    numSums({ slot: 0, position: 259, rows: 4 }, [{ from: 0, to: 7 }]),
+    numSums({ slot: 0, position: 259 }, [{ from: 7, to: 0 }]),
+    numSums({ slot: 1, position: 259 }),
+    numSums({ slot: 0, position: 260 }, [{ from: 1, to: 0 }]),
+    numSums({ slot: 0, position: 260 }, [{ from: 7, to: 0 }]),
+  ], [1, 0, 0, 1, 1, 1]);
 });
 
 Deno.test("OnlineSums makes sums anew after a step that has not run", () => {
