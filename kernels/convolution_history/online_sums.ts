@@ -57,7 +57,7 @@ export interface OnlineStep {
 /** What the sums at a place stand for. */
 interface Kept {
   readonly place: number;
-  /** A number of the text whose sums these are. */
+  /** A number of the text whose sums these are, as long as it only grows. */
   readonly text: number;
   /** A multiple of the square: those of all inputs before it that squares have covered by then. */
   readonly ready: number;
@@ -106,8 +106,11 @@ export class OnlineSums {
       if (rows === 0) return;
       const slot = stateSlots![sequence], position = positions[queryStart[sequence]];
       const kept = this.#keptFor(slot, position);
-      if (kept) this.#keep(slot, rows > 1 ? { ...kept, next } : kept);
-      else this.#forget(slot);
+      if (kept) {
+        // A text that went back may go another way: it is no longer that of states that were copied from it.
+        const text = position < kept.next ? this.#numTexts++ : kept.text;
+        this.#keep(slot, { ...kept, text, ...(rows > 1 && { next }) });
+      } else this.#forget(slot);
       this.#copied.delete(slot);
       // Whoever gets several rows has them summed another way.
       if (rows === 1) singles.push({ sequence, slot, position });
