@@ -5,6 +5,8 @@ import { completeCommand } from "./cli/complete.ts";
 import { distilCommand } from "./cli/distil.ts";
 import { doctorCommand } from "./cli/doctor.ts";
 import { lspCommand } from "./cli/lsp.ts";
+import { modelsCommand } from "./cli/models.ts";
+import { pullCommand } from "./cli/pull.ts";
 import { quantizeCommand } from "./cli/quantize.ts";
 import { serveCommand } from "./cli/serve.ts";
 
@@ -16,6 +18,8 @@ const commands = [
   serveCommand(),
   completeCommand(),
   lspCommand(),
+  pullCommand(),
+  modelsCommand(),
   quantizeCommand(),
   distilCommand(),
   doctorCommand(),

@@ -4,9 +4,10 @@ import { CODE_RULES } from "../engine/output_rules.ts";
 import type { OutputRuleName } from "../engine/output_stage.ts";
 import type { GenerationRequest } from "../engine/request.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
+import { callersPath } from "./callers_path.ts";
+import { findModel } from "./find_model.ts";
 import {
   addModelOptions,
-  callersPath,
   engineOptions,
   type ModelFlags,
   parsePositive,
@@ -45,7 +46,7 @@ export function completeCommand(): Command {
 
 async function complete(place: string, flags: CompleteFlags): Promise<void> {
   const { prefix, suffix } = await readPlace(place);
-  await using engine = new WorkerEngine(engineOptions(flags));
+  await using engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
   await loaded(engine);
   const request = generationRequest(prefix, suffix, flags, engine.model.fim.supported);
   const encoder = new TextEncoder();

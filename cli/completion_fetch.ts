@@ -12,7 +12,7 @@ export interface Sources {
   /** Of a server that may run. */
   readonly baseUrl?: string;
   /** Starts an own one; absent where it is to be that one and no other. */
-  readonly startOwn?: () => OwnServer;
+  readonly startOwn?: () => Promise<OwnServer> | OwnServer;
   readonly network?: Fetch;
 }
 
@@ -21,7 +21,7 @@ export class CompletionFetch implements AsyncDisposable {
   readonly #sources: Sources;
   readonly #network: Fetch;
   #found: Promise<boolean> | undefined;
-  #own: OwnServer | undefined;
+  #own: Promise<OwnServer> | undefined;
 
   constructor(sources: Sources) {
     this.#sources = sources;
@@ -34,7 +34,7 @@ export class CompletionFetch implements AsyncDisposable {
   }
 
   readonly fetch: Fetch = async (request) => {
-    if (this.#own) return await this.#own.fetch(request);
+    if (this.#own) return await (await this.#own).fetch(request);
     const { startOwn } = this.#sources;
     if (!startOwn) return await this.#network(request);
     // A body that was sent cannot be sent again.
@@ -46,12 +46,12 @@ export class CompletionFetch implements AsyncDisposable {
         if (request.signal.aborted) throw error;
       }
     }
-    this.#own ??= startOwn();
-    return await this.#own.fetch(again);
+    this.#own ??= Promise.resolve(startOwn());
+    return await (await this.#own).fetch(again);
   };
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#own?.[Symbol.asyncDispose]();
+    await (await this.#own?.catch(() => undefined))?.[Symbol.asyncDispose]();
   }
 
   /** Whether a completion server answers, be it one that still loads its model. */

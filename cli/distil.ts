@@ -1,7 +1,7 @@
 // `distil SOURCE TARGET`: makes a Hyena checkpoint with modes in place of its long filters, and says what they are off by.
 import { Command, InvalidArgumentError } from "commander";
 import { distilCheckpoint } from "../models/distil.ts";
-import { callersPath } from "./model_options.ts";
+import { callersPath } from "./callers_path.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
 interface DistilFlags {

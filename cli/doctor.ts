@@ -8,6 +8,7 @@ import { GRAMMAR_LIBRARY } from "../engine/grammar.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import { loaded } from "./complete.ts";
 import { describeLongConvolutions } from "./long_convolutions.ts";
+import { findModel } from "./find_model.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 
 const PREFIX = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        ";
@@ -78,7 +79,7 @@ function features(caps: GpuCaps): string {
 }
 
 async function reportModel(flags: ModelFlags): Promise<void> {
-  await using engine = new WorkerEngine(engineOptions(flags));
+  await using engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
   try {
     await loaded(engine);
   } catch (error) {

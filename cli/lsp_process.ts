@@ -8,6 +8,7 @@ import { connectStreams } from "../lsp/stdio.ts";
 import { createApp } from "../routes/app.ts";
 import { CompletionFetch, type OwnServer } from "./completion_fetch.ts";
 import { type LspFlags, USUAL_SERVER } from "./lsp.ts";
+import { findModel } from "./find_model.ts";
 import { engineOptions, type ModelFlags } from "./model_options.ts";
 
 /** Serves the editor at the other end of stdin and stdout, and ends with it. */
@@ -33,8 +34,8 @@ export async function serveEditor(flags: LspFlags): Promise<void> {
 }
 
 /** The server's application over an engine in this process: the same requests, without a network. */
-function ownServer(flags: ModelFlags): OwnServer {
-  const engine = new WorkerEngine(engineOptions(flags));
+async function ownServer(flags: ModelFlags): Promise<OwnServer> {
+  const engine = new WorkerEngine(engineOptions(flags, await findModel(flags.model)));
   const app = createApp(engine, { apiKeys: [], version: config.version });
   return {
     fetch: async (request) => await app.fetch(request),

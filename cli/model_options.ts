@@ -1,6 +1,5 @@
 // The flags by which every command chooses model and device, and their way into the engine's options.
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { isAbsolute, join } from "std/path/mod.js";
 import { DEVICE_CHOICES, type DeviceChoice } from "../device/choose_backend.ts";
 import type { Profile } from "../device/caps.ts";
 import type { FimTokenNames } from "../engine/fim.ts";
@@ -8,6 +7,7 @@ import type { OutputRules } from "../engine/output_rules.ts";
 import type { FimLayout } from "../engine/request.ts";
 import type { EngineOptions } from "../engine/engine_options.ts";
 import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "./default_model.ts";
+import type { FoundModel } from "./find_model.ts";
 import { parseOutputRules } from "./output_rules_flag.ts";
 
 export interface ModelFlags {
@@ -43,10 +43,13 @@ export function addModelOptions(
 ): Command {
   return command
     .addOption(
-      new Option("--model <dir>", "model folder: config.json, tokenizer.json, safetensors")
-        .argParser(callersPath).default(DEFAULT_MODEL_DIR, `the embedded ${DEFAULT_MODEL_ID}`),
+      new Option(
+        "--model <model>",
+        "model folder (config.json, tokenizer.json, safetensors), GGUF file, or what was pulled, as org/name",
+      )
+        .default(DEFAULT_MODEL_DIR, `the embedded ${DEFAULT_MODEL_ID}`),
     )
-    .option("--model-id <name>", "name under which the model is served (default: the folder's)")
+    .option("--model-id <name>", "name under which the model is served (default: the folder's, or org/name)")
     .addOption(
       new Option("--device <name>", "auto: Dawn, else built-in WebGPU, on a real GPU; else the CPU")
         .choices(DEVICE_CHOICES).default("auto"),
@@ -133,12 +136,12 @@ export function addModelOptions(
 }
 
 /** @throws {InvalidArgumentError} when only some of the three FIM tokens are given. */
-export function engineOptions(flags: ModelFlags): EngineOptions {
+export function engineOptions(flags: ModelFlags, { path, id }: FoundModel): EngineOptions {
   const fimTokens = fimTokenNames(flags);
   return {
-    modelId: flags.modelId ?? folderName(flags.model),
+    modelId: flags.modelId ?? id,
     load: {
-      modelDir: flags.model,
+      modelDir: path,
       device: flags.device,
       profile: flags.profile,
       ...(flags.dtype && { storage: flags.dtype }),
@@ -160,12 +163,6 @@ export function engineOptions(flags: ModelFlags): EngineOptions {
     speculation: flags.speculation,
     warmUp: flags.warmUp,
   };
-}
-
-/** A path as the caller means it: `deno task` moves to the repository's root and leaves the caller's folder in INIT_CWD. */
-export function callersPath(path: string): string {
-  const folder = Deno.env.get("INIT_CWD");
-  return !folder || folder === Deno.cwd() || isAbsolute(path) ? path : join(folder, path);
 }
 
 const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
@@ -207,8 +204,4 @@ function fimTokenNames(flags: ModelFlags): FimTokenNames | undefined {
   if (prefix && middle && suffix) return { prefix, middle, suffix };
   if (!prefix && !middle && !suffix) return undefined;
   throw new InvalidArgumentError("--fim-prefix, --fim-middle and --fim-suffix must be given together");
-}
-
-function folderName(path: string): string {
-  return path.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1) || "model";
 }

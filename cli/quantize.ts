@@ -7,7 +7,7 @@ import type { KvType } from "../kernels/attention/kv_layout.ts";
 import { type Loss, lossPerToken } from "../models/evaluate.ts";
 import { loadModel } from "../models/load_model.ts";
 import { quantizeCheckpoint, QUANTIZED_BITS, type QuantizedBits } from "../models/quantize.ts";
-import { callersPath } from "./model_options.ts";
+import { callersPath } from "./callers_path.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
 interface QuantizeFlags {

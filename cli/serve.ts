@@ -3,15 +3,19 @@
 import { Command } from "commander";
 import { format } from "std/fmt/bytes.js";
 import config from "../deno.json" with { type: "json" };
+import type { Engine } from "../engine/engine.ts";
+import { type ModelChoice, SingleModel } from "../engine/model_choice.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
 import { createApp } from "../routes/app.ts";
 import { Drain } from "../routes/drain.ts";
 import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
 import { Log } from "../routes/log.ts";
 import { describeLongConvolutions } from "./long_convolutions.ts";
+import { findModel } from "./find_model.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
+import { openPool } from "./several_models.ts";
 import { firstStopSignal, shutDown } from "./shutdown.ts";
 
 /** Served to browsers at `/`. */
@@ -23,6 +27,7 @@ Examples:
   deno task serve --model ~/models/starcoderbase-1b         a Hugging Face folder, on the GPU if there is one
   deno task serve --host 0.0.0.0 --api-key "$KEY"           for others in the network, with a key
   deno task serve --host 0.0.0.0 --api-keys keys.txt        several keys, each with a name and limits of its own
+  deno task serve --also bigcode/starcoder2-3b              two models, the second loaded when a request names it
   deno task serve --device dawn --kv-memory 8GB             a GPU through Dawn, 8 GB of KV cache
 
 Try it:
@@ -40,10 +45,11 @@ export function serveCommand(): Command {
 async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
   const apiKeys = readApiKeys(flags);
   refusePublicWithoutKey(flags, apiKeys.length);
-  await using engine = new WorkerEngine(engineOptions(flags));
   const log = new Log({ level: flags.logLevel });
+  await using models = await openModels(flags, log);
+  const { primary: engine } = models;
   const drain = new Drain();
-  const app = createApp(engine, {
+  const app = createApp(models, {
     apiKeys,
     version: config.version,
     log,
@@ -60,7 +66,7 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
       drain,
       server,
       log,
-      closeEngine: () => engine[Symbol.asyncDispose](),
+      closeEngine: async () => await models[Symbol.asyncDispose](),
       timeoutMs: flags.shutdownTimeout * 1000,
     })
   );
@@ -77,8 +83,23 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
   Deno.exit(0);
 }
 
+/** One model as ever, or several in a pool. */
+async function openModels(flags: ServeFlags & ModelFlags, log: Log): Promise<ModelChoice & AsyncDisposable> {
+  const { model, also = [], modelId, modelsMemory: memoryBytes } = flags;
+  if (also.length > 0) {
+    if (modelId !== undefined) {
+      throw new Error("Cannot serve several models under one --model-id: leave it out");
+    }
+    return await openPool(flags, { models: [model, ...also], memoryBytes, log });
+  }
+  if (memoryBytes !== undefined) {
+    throw new Error("--models-memory is for several models: name others by --also");
+  }
+  return new SingleModel(new WorkerEngine(engineOptions(flags, await findModel(model))));
+}
+
 /** Shows progress until the model is loaded; the reason when it cannot be. */
-async function watchLoading(engine: WorkerEngine, drain: Drain): Promise<string | undefined> {
+async function watchLoading(engine: Engine, drain: Drain): Promise<string | undefined> {
   const bar = new ProgressBar("Loading model");
   while (engine.state.phase === "loading" && !drain.draining) {
     bar.update(engine.state.progress);
@@ -89,7 +110,7 @@ async function watchLoading(engine: WorkerEngine, drain: Drain): Promise<string 
 }
 
 /** Two lines for a person, one more where layers are recurrent; where requests are logged, one for whatever reads the log. */
-function announce(engine: WorkerEngine, log: Log, url: string): void {
+function announce(engine: Engine, log: Log, url: string): void {
   const { id, backend, adapter, contextLength, fim, states, longConvolutions } = engine.model;
   if (log.writes("info")) {
     const slots = states && { stateSlots: states.numSlots, stateBytes: states.bytes };

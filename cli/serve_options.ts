@@ -3,9 +3,14 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Deadlines } from "../engine/deadlines.ts";
 import { type ApiKey, bareKeys, parseApiKeys } from "../routes/api_keys.ts";
 import { LOG_LEVELS, type LogLevel } from "../routes/log.ts";
-import { callersPath, parseBytes, parsePositive, parseWhole } from "./model_options.ts";
+import { callersPath } from "./callers_path.ts";
+import { parseBytes, parsePositive, parseWhole } from "./model_options.ts";
 
 export interface ServeFlags {
+  /** Models beside that of --model. */
+  readonly also?: string[];
+  /** Bytes. */
+  readonly modelsMemory?: number;
   readonly host: string;
   readonly port: number;
   readonly apiKey?: string[];
@@ -25,6 +30,17 @@ export interface ServeFlags {
 
 export function addServeOptions(command: Command): Command {
   return command
+    .option(
+      "--also <model>",
+      "serve this model, too, loaded when a request names it (may be repeated)",
+      collect,
+    )
+    .option(
+      "--models-memory <size>",
+      "memory for all models that are loaded, weights and KV caches; idle ones give way " +
+        "(default: half of this machine's; of a GPU's say how much)",
+      parseBytes,
+    )
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes a free one", parsePort, 8012)
     .option(

@@ -1,6 +1,7 @@
 // Which fill-in-the-middle tokens a vocabulary has, and the prompt layouts that models were trained on. Cutting a
 // prompt to the context is `infill_prompt.ts`.
 import { FIM_SPELLINGS, SEPARATOR_TOKENS, tokenNames } from "./control_tokens.ts";
+import type { ModelInfo } from "./engine.ts";
 import type { FimLayout } from "./request.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -71,6 +72,22 @@ export function detectFim(tokenizer: Tokenizer, overrides?: FimTokenNames): FimS
     missing: [],
     layouts,
     fileForm,
+  };
+}
+
+/** What clients may know of it. */
+export function describeFim(tokenizer: Tokenizer, { tokens, missing }: FimSupport): ModelInfo["fim"] {
+  const spelled = (id: number) => tokenizer.decode([id]);
+  return {
+    supported: tokens !== undefined,
+    missing,
+    ...(tokens && {
+      spelling: {
+        prefix: spelled(tokens.prefix),
+        suffix: spelled(tokens.suffix),
+        middle: spelled(tokens.middle),
+      },
+    }),
   };
 }
 

@@ -5,7 +5,7 @@ import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { InvalidRequestError } from "./errors.ts";
-import { detectFim, endTokenIds, type FimSupport, type FimTokens, steadyPart } from "./fim.ts";
+import { describeFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type ComputedTokens, type InfillRoom } from "./infill_prompt.ts";
@@ -14,13 +14,14 @@ import { maxSequenceTokens } from "./sequence.ts";
 import { byteLevelAlphabet } from "./token_bytes.ts";
 import { backupOf } from "./token_healing.ts";
 import { TokenIndex } from "./token_index.ts";
-import { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 import {
   contextLengthError,
   emptyPromptError,
   fimUnsupportedError,
   unknownTokenError,
 } from "./validate_request.ts";
+import { openVocabulary } from "./vocabulary.ts";
 
 /** Where reading a token takes long, what is far from the cursor costs more than it helps: docs/performance.md. */
 const CPU_INFILL_CONTEXT = 1024, CPU_INFILL_SUFFIX = 128;
@@ -50,14 +51,12 @@ export class ServedModel {
    * @throws {RangeError} when the vocabulary lacks a token that the options name
    */
   constructor(loaded: LoadedModel, options: ServedModelOptions) {
-    const { tokenizerJson, tokenizerConfig } = loaded.tokenizer;
     const { fimTokens, fimLayout, modelId } = options;
-    const controlTokens = Object.values(fimTokens ?? {});
+    const { tokenizer, fim } = openVocabulary(loaded.tokenizer, fimTokens);
     this.#options = options;
     this.#loaded = loaded;
     this.runner = loaded.runner;
-    this.tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig, { controlTokens });
-    const fim = detectFim(this.tokenizer, fimTokens);
+    this.tokenizer = tokenizer;
     const isSlow = loaded.backend === "cpu";
     this.#infillContext = options.infillContext ?? (isSlow ? CPU_INFILL_CONTEXT : Infinity);
     this.#infillSuffix = options.infillSuffix ?? (isSlow ? CPU_INFILL_SUFFIX : Infinity);
@@ -72,11 +71,7 @@ export class ServedModel {
       weightBytes: loaded.weightBytes,
       backend: loaded.backend,
       adapter: loaded.adapter,
-      fim: {
-        supported: this.#fim.tokens !== undefined,
-        missing: this.#fim.missing,
-        ...(this.#fim.tokens && { spelling: this.#spell(this.#fim.tokens) }),
-      },
+      fim: describeFim(tokenizer, fim),
       eosTokenId: this.#endOfText(loaded.eosTokenId),
       ...statesOf(loaded.runner),
       ...(loaded.runner.longConvolutions && { longConvolutions: loaded.runner.longConvolutions }),
@@ -113,11 +108,6 @@ export class ServedModel {
       endIds: [...this.endIds].filter((id) => !suppressed.includes(id)),
       suppressed,
     };
-  }
-
-  #spell({ prefix, suffix, middle }: FimTokens) {
-    const spelled = (id: number) => this.tokenizer.decode([id]);
-    return { prefix: spelled(prefix), suffix: spelled(suffix), middle: spelled(middle) };
   }
 
   /** @throws {InvalidRequestError} naming an id that is no token's */

@@ -130,6 +130,8 @@ export const VALUE_STRIDE = 176;
 export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
 export const SCORE_STRIDE = 184;
+/** Keys that a row sees at most. */
+export const WINDOW = 188;
 /** Of ROTARY, beside NUM_HEADS and HEAD_SIZE: f32 [positions][TURNS_STRIDE], and columns of a head that are turned. */
 export const TURNS = 156;
 export const TURNS_STRIDE = 160;
@@ -169,9 +171,9 @@ export const CARRIED_STRIDE = 152;
  * first.
  */
 export const HISTORY = 164;
-/** Of CONVOLUTION_HISTORY and ONLINE_SQUARES: f32 [places][WINDOW][channels], 0 where sums are not made online. */
+/** Of CONVOLUTION_HISTORY and ONLINE_SQUARES: f32 [places][ONLINE_WINDOW][channels], 0 where sums are not made online. */
 export const KEPT = 168;
-export const WINDOW = 180;
+export const ONLINE_WINDOW = 180;
 export const SQUARE = 188;
 
 /** Channels of a sequence that are a task. */

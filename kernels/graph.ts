@@ -80,7 +80,8 @@ export interface RotaryNode {
 /**
  * Causal attention over the paged cache. The input row is [q of all heads | k of all KV heads | v of all KV heads];
  * k and v are stored at the row's slot before any row attends, so a row sees every earlier key of its sequence.
- * Query head h reads KV head floor(h / (numHeads / numKvHeads)).
+ * Query head h reads KV head floor(h / (numHeads / numKvHeads)). With a window a row sees that many keys at most, its own
+ * included (Child et al. 2019; Beltagy et al., "Longformer", section 3.1): position p sees those after p - window.
  */
 export interface AttentionNode {
   readonly op: "attention";
@@ -90,6 +91,7 @@ export interface AttentionNode {
   readonly numKvHeads: number;
   readonly headSize: number;
   readonly scale: number;
+  readonly window?: number;
   readonly output: Value;
 }
 
@@ -275,9 +277,14 @@ export class GraphBuilder {
 
   attention(
     input: Value,
-    shape: { numHeads: number; numKvHeads: number; headSize: number; scale: number },
+    shape: { numHeads: number; numKvHeads: number; headSize: number; scale: number; window?: number },
   ): Value {
-    const { numHeads, numKvHeads, headSize } = shape;
+    const { numHeads, numKvHeads, headSize, window } = shape;
+    if (window !== undefined && !(Number.isInteger(window) && window >= 1)) {
+      throw new RangeError(
+        `Cannot build graph: a window of attention must be at least 1, received ${window}`,
+      );
+    }
     if (input.width !== (numHeads + 2 * numKvHeads) * headSize || numHeads % numKvHeads !== 0) {
       throw new RangeError(
         `Cannot build graph: attention of ${numHeads} and ${numKvHeads} heads of ${headSize} cannot read width ${input.width}`,

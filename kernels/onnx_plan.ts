@@ -59,6 +59,8 @@ export class OnnxPlan implements HostPlan {
   readonly #maxStagedTokens: number;
   /** Query heads of the layer that has most. */
   readonly #maxHeads: number;
+  /** Keys that a row sees at most. */
+  readonly #window: number;
   readonly #outputName: string;
   readonly #outputNames: readonly string[];
 
@@ -79,6 +81,7 @@ export class OnnxPlan implements HostPlan {
       1,
       ...graph.nodes.map((node) => node.op === "attention" ? node.numHeads : 0),
     );
+    this.#window = windowOf(graph);
     const caches = graph.kvLayers.flatMap((_, layer) => [keyOutput(layer), valueOutput(layer)]);
     this.#outputName = outputName;
     this.#outputNames = [outputName, ...caches];
@@ -159,7 +162,7 @@ export class OnnxPlan implements HostPlan {
     using outputs = await this.#session.run(
       {
         ...this.#graphInputs(rows, inputs),
-        ...stepInputs(placed, staging.stride, batch, rows, sampled.map((sample) => sample.row)),
+        ...stepInputs(placed, staging.stride, batch, rows, sampled.map((sample) => sample.row), this.#window),
         ...this.#cacheInputs(placed.length, staging),
       },
       this.#outputNames,
@@ -208,6 +211,22 @@ export class OnnxPlan implements HostPlan {
   }
 }
 
+/**
+ * The mask is one for all layers, and so is the window.
+ * @throws {TypeError} when layers differ
+ */
+function windowOf({ nodes }: Graph): number {
+  const windows = new Set(nodes.flatMap((node) => node.op === "attention" ? [node.window ?? Infinity] : []));
+  if (windows.size > 1) {
+    throw new TypeError(
+      `Cannot run graph: with --device onnx all layers must attend over one window, received ${[
+        ...windows,
+      ]}; take --device cpu or a GPU`,
+    );
+  }
+  return [...windows][0] ?? Infinity;
+}
+
 function sequenceOf(batch: StepBatch, index: number): Sequence {
   const firstRow = batch.queryStart[index], numRows = batch.queryStart[index + 1] - firstRow;
   const pastLength = batch.contextLengths[index] - numRows;
@@ -229,6 +248,7 @@ function stepInputs(
   batch: StepBatch,
   rows: readonly number[],
   sampleRows: readonly number[],
+  window: number,
 ): Record<string, OrtInput> {
   const numQueries = placed[0].numRows;
   const vector = (data: Int32Array | BigInt64Array) => ({ data, shape: [data.length] });
@@ -239,14 +259,22 @@ function stepInputs(
     [RUN_INPUT.batchSize]: vector(BigInt64Array.of(BigInt(placed.length))),
     [RUN_INPUT.keyCounts]: vector(BigInt64Array.of(BigInt(stride), BigInt(numQueries))),
     [RUN_INPUT.mask]: {
-      data: attentionMask(placed, stride, numQueries),
+      data: attentionMask(placed, stride, numQueries, window),
       shape: [placed.length, 1, numQueries, 1, stride + numQueries],
     },
   };
 }
 
-/** [sequences, queries, stride + queries]: cached keys that the sequence has, then new ones up to the query's own. */
-function attentionMask(placed: readonly Sequence[], stride: number, numQueries: number): Float32Array {
+/**
+ * [sequences, queries, stride + queries]: cached keys that the sequence has, then new ones up to the query's own, the last
+ * `window` of them.
+ */
+function attentionMask(
+  placed: readonly Sequence[],
+  stride: number,
+  numQueries: number,
+  window: number,
+): Float32Array {
   const width = stride + numQueries;
   const mask = new Float32Array(placed.length * numQueries * width);
   placed.forEach(({ pastLength }, place) => {
@@ -254,6 +282,9 @@ function attentionMask(placed: readonly Sequence[], stride: number, numQueries: 
       const start = (place * numQueries + query) * width;
       mask.fill(MASKED, start + pastLength, start + stride);
       mask.fill(MASKED, start + stride + query + 1, start + width);
+      const unseen = Math.max(0, pastLength + query + 1 - window);
+      mask.fill(MASKED, start, start + Math.min(unseen, pastLength));
+      mask.fill(MASKED, start + stride, start + stride + Math.max(0, unseen - pastLength));
     }
   });
   return mask;

@@ -59,7 +59,7 @@ export function bytesOfOutput(
 
 /**
  * Of attention over the cache: a row's arithmetic is that over the keys that it sees, and a sequence's keys and values
- * are read once. `written`: bytes of what it leaves, if that is not the output.
+ * are read once, those of a window where there is one. `written`: bytes of what it leaves, if that is not the output.
  */
 export function attentionWork(
   node: AttentionNode,
@@ -69,7 +69,11 @@ export function attentionWork(
 ): WorkOf {
   const queryWidth = node.numHeads * node.headSize;
   return (batch) => {
-    const numKeys = sum(batch.contextLengths), numPairs = sum(batch.positions) + batch.positions.length;
+    const numKeys = sum(batch.contextLengths.map((length, i) => {
+      const first = length - (batch.queryStart[i + 1] - batch.queryStart[i]) + 1;
+      return length - Math.max(0, first - (node.window ?? first));
+    }));
+    const numPairs = sum(batch.positions.map((position) => Math.min(position + 1, node.window ?? Infinity)));
     const queryBytes = batch.tokenIds.length * queryWidth * 4;
     return {
       bytes: numKeys * kvBytes(node, context) + queryBytes + written(batch),

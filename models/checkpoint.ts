@@ -63,22 +63,48 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     'save the tokenizer in its fast form (transformers: AutoTokenizer.from_pretrained(...).save_pretrained("..."))',
   );
   const tokenizerConfig = await readJson(folder, "tokenizer_config.json") ?? {};
-  const { modelType, build } = architectureOf(config);
+  architectureOf(config);
   const tensors = await SafetensorsSource.open(await findTensors(folder));
+  return checkpointOf(tensors, {
+    config,
+    tokenizer: { tokenizerJson, tokenizerConfig },
+    eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id),
+    suppressed: generation.suppress_tokens ?? [],
+    ...(typeof generation.infill_token_healing === "boolean" &&
+      { healsInfills: generation.infill_token_healing }),
+  });
+}
+
+/** What the files of a model say beside its tensors. */
+export interface CheckpointParts extends Pick<Checkpoint, "tokenizer" | "healsInfills"> {
+  /** As config.json has it. */
+  readonly config: unknown;
+  readonly eosTokenId: number | undefined;
+  readonly suppressed?: readonly number[];
+}
+
+/**
+ * The checkpoint of tensors that are open; they are closed when it cannot be one.
+ * @throws {TypeError} when a field or a tensor is not what the architecture needs
+ */
+export function checkpointOf(
+  tensors: TensorSource & Disposable & { readonly numBytes: number },
+  { config, tokenizer, eosTokenId, suppressed = [], healsInfills }: CheckpointParts,
+): Checkpoint {
   try {
+    const { modelType, build } = architectureOf(config);
     const network = build(config, tensors), weights = network.tensors ?? tensors;
     requireWeights(network.graph, weights);
     return {
       architecture: modelType,
       network,
       tensors: weights,
-      numParameters: countParameters(network.graph),
+      numParameters: countParameters(network.graph, weights),
       weightBytes: tensors.numBytes,
-      eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id) ?? DEFAULT_EOS,
-      suppressedTokens: suppressedTokens(tokenizerJson, network.vocabSize, generation.suppress_tokens ?? []),
-      ...(typeof generation.infill_token_healing === "boolean" &&
-        { healsInfills: generation.infill_token_healing }),
-      tokenizer: { tokenizerJson, tokenizerConfig },
+      eosTokenId: eosTokenId ?? DEFAULT_EOS,
+      suppressedTokens: suppressedTokens(tokenizer.tokenizerJson, network.vocabSize, suppressed),
+      ...(healsInfills !== undefined && { healsInfills }),
+      tokenizer,
       [Symbol.dispose]: () => tensors[Symbol.dispose](),
     };
   } catch (error) {
@@ -129,7 +155,7 @@ async function requireFolder(folder: string): Promise<void> {
   if (found?.isDirectory) return;
   throw new Deno.errors.NotFound(
     `Cannot load model: "${folder}" must be a model folder, ${
-      found ? "received a file; name the folder it is in" : "there is none"
+      found ? "received a file; name the folder it is in, or a .gguf file to serve" : "there is none"
     }`,
   );
 }

@@ -7,6 +7,7 @@ import type { TensorSource } from "../kernels/tensor_source.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { CpuRunner } from "./cpu_runner.ts";
 import { GpuRunner } from "./gpu_runner.ts";
+import { isGgufPath, openGgufCheckpoint } from "./gguf/gguf_checkpoint.ts";
 import { defaultHostBytes, requireHostBytes } from "./host_memory.ts";
 import type { LoadedModel, LoadOptions, OnProgress } from "./loaded_model.ts";
 import type { ModelRunner } from "./runner.ts";
@@ -15,7 +16,7 @@ import type { RunnerSizes } from "./step_limits.ts";
 const GIB = 2 ** 30;
 
 /** Defaults per backend; a GPU's step is bound by reading weights until some hundred rows, a CPU's by arithmetic. */
-const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
+export const DEFAULT_SIZES: Record<"gpu" | "cpu", RunnerSizes> = {
   gpu: { kvBytes: 2 * GIB, maxBatchTokens: 2048, maxSequences: 64 },
   cpu: { kvBytes: GIB / 2, maxBatchTokens: 256, maxSequences: 16 },
 };
@@ -28,7 +29,7 @@ export async function loadModel(
   options: LoadOptions,
   onProgress: OnProgress = () => {},
 ): Promise<LoadedModel> {
-  using checkpoint = await openCheckpoint(options.modelDir);
+  using checkpoint = await openModel(options.modelDir);
   const gpu = await chooseBackend(options.device, {
     profile: options.profile ?? "fast",
     ...(options.maxBindingBytes !== undefined && { maxBindingBytes: options.maxBindingBytes }),
@@ -51,6 +52,11 @@ export async function loadModel(
     ...(checkpoint.healsInfills !== undefined && { healsInfills: checkpoint.healsInfills }),
     tokenizer,
   };
+}
+
+/** A model folder, or a GGUF file. */
+export async function openModel(model: string): Promise<Checkpoint> {
+  return isGgufPath(model) ? await openGgufCheckpoint(model) : await openCheckpoint(model);
 }
 
 async function createGpuRunner(

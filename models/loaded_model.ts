@@ -5,7 +5,7 @@ import type { ModelRunner } from "./runner.ts";
 
 /** Plain data, so that it can be sent to the thread that loads. */
 export interface LoadOptions {
-  /** Folder with config.json, tokenizer.json and safetensors. */
+  /** Folder with config.json, tokenizer.json and safetensors; or a GGUF file. */
   readonly modelDir: string;
   readonly device: "auto" | "dawn" | "webgpu" | "cpu" | "onnx";
   /** safe: nothing switched off (tests, debugging). fast: the provider's checks are off where it allows that. */

@@ -26,9 +26,11 @@ export interface Architecture {
   build(config: unknown, source: TensorSource): Network;
 }
 
-/** Elements of all weights, a tied head counted once. */
-export function countParameters(graph: Graph): number {
-  return weightsOf(graph).reduce((sum, { ref }) => sum + ref.shape.reduce((a, b) => a * b, 1), 0);
+/** Elements of all weights, a tied head counted once; of what `source` computes, those that it is computed from. */
+export function countParameters(graph: Graph, source?: TensorSource): number {
+  const stored = weightsOf(graph).flatMap(({ ref }) => source?.computedFrom?.(ref.name) ?? [ref]);
+  const byName = new Map(stored.map((ref) => [ref.name, ref.shape.reduce((a, b) => a * b, 1)]));
+  return byName.values().reduce((sum, count) => sum + count, 0);
 }
 
 /** @throws {TypeError} naming the first weight that the source lacks or has in another shape */

@@ -3,11 +3,13 @@
 import { z } from "zod";
 import { columnsOf } from "../kernels/columns.ts";
 import { GraphBuilder, type Value } from "../kernels/graph.ts";
-import { requireTensor, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
+import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
 import { DerivedSource } from "./derived_source.ts";
 import type { Architecture, Network } from "./network.ts";
 import { rotaryTurns } from "./rotary.ts";
+import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
+import { StackedRefs, stackQkv } from "./stacked_refs.ts";
 import { StackedSource } from "./stacked_source.ts";
 
 export const qwen2: Architecture = {
@@ -16,14 +18,6 @@ export const qwen2: Architecture = {
 };
 
 const count = (max: number) => z.int("must be a whole number").min(1).max(max);
-
-/** How positions turn: older files have the base beside it, newer ones inside. */
-const ropeSchema = z.object({
-  rope_type: z.literal("default", 'only the default rotary positions are supported, must be "default"')
-    .optional(),
-  type: z.literal("default", 'only the default rotary positions are supported, must be "default"').optional(),
-  rope_theta: z.number().positive().optional(),
-});
 
 /** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({
@@ -38,9 +32,7 @@ const configSchema = z.object({
   hidden_act: z.literal("silu", "must be silu").default("silu"),
   max_position_embeddings: count(2 ** 24).default(32_768),
   rms_norm_eps: z.number().positive().max(1).default(1e-6),
-  rope_theta: z.number().positive().optional(),
-  rope_scaling: ropeSchema.nullish(),
-  rope_parameters: ropeSchema.nullish(),
+  ...rotaryFields,
   use_sliding_window: z.literal(false, "a sliding window is not supported, must be false").default(false),
   layer_types: z.array(z.literal("full_attention", "must be full_attention")).nullish(),
   tie_word_embeddings: z.boolean().default(false),
@@ -72,7 +64,6 @@ export interface Qwen2Config {
 /** @throws {TypeError} naming the field at fault */
 export function parseQwen2Config(json: unknown): Qwen2Config {
   const config = parseConfig(configSchema, json, "config.json");
-  const base = config.rope_parameters?.rope_theta ?? config.rope_theta ?? config.rope_scaling?.rope_theta;
   return {
     vocabSize: config.vocab_size,
     contextLength: config.max_position_embeddings,
@@ -82,7 +73,7 @@ export function parseQwen2Config(json: unknown): Qwen2Config {
     numHeads: config.num_attention_heads,
     numKvHeads: config.num_key_value_heads ?? config.num_attention_heads,
     headSize: config.head_dim ?? config.hidden_size / config.num_attention_heads,
-    rotaryBase: base ?? 10_000,
+    rotaryBase: rotaryBaseOf(config),
     epsilon: config.rms_norm_eps,
     tiedHead: config.tie_word_embeddings,
   };
@@ -93,7 +84,7 @@ export function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
   const { vocabSize, contextLength, width, numLayers, epsilon, tiedHead } = config;
   // Files saved from the bare model, without its language-model head, lack the prefix.
   const prefix = source.find("embed_tokens.weight") ? "" : "model.";
-  const stacks = new Stacks(source), b = new GraphBuilder();
+  const stacks = new StackedRefs(source), b = new GraphBuilder();
   const turns = rotaryTurns("rotary_turns", {
     dims: config.headSize,
     base: config.rotaryBase,
@@ -117,7 +108,7 @@ function block(
   name: string,
   x: Value,
   turns: WeightRef,
-  stacks: Stacks,
+  stacks: StackedRefs,
 ): Value {
   const { width, innerWidth, numHeads, numKvHeads, headSize, epsilon } = config;
   const norm = (which: string) => b.rmsNorm(x, { name: `${name}.${which}.weight`, shape: [width] }, epsilon);
@@ -126,22 +117,8 @@ function block(
     shape,
   });
 
-  const rows = [numHeads, numKvHeads, numKvHeads].map((heads) => heads * headSize);
-  const projections = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.self_attn.${part}`);
-  const qkv = b.linear(
-    norm("input_layernorm"),
-    stacks.stack(`${name}.self_attn.qkv_proj.weight`, projections.map((part) => `${part}.weight`), rows, [
-      width,
-    ]),
-    {
-      bias: stacks.stack(
-        `${name}.self_attn.qkv_proj.bias`,
-        projections.map((part) => `${part}.bias`),
-        rows,
-        [],
-      ),
-    },
-  );
+  const { weight: qkvWeight, bias } = stackQkv(stacks, `${name}.self_attn`, config, true);
+  const qkv = b.linear(norm("input_layernorm"), qkvWeight, { ...(bias && { bias }) });
   const turned = b.rotary(qkv, turns, { numHeads: numHeads + numKvHeads, headSize });
   const attended = b.attention(turned, { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 });
   x = b.linear(attended, weight("self_attn.o_proj", width, numHeads * headSize), { residual: x });
@@ -157,22 +134,4 @@ function block(
   );
   const gated = b.gated(columnsOf(inner, innerWidth, innerWidth), columnsOf(inner, 0, innerWidth));
   return b.linear(gated, weight("mlp.down_proj", width, innerWidth), { residual: x });
-}
-
-/** Wholes that are to be read, of parts that are checked; a quantised file of ours has them whole. */
-class Stacks {
-  readonly parts = new Map<string, readonly string[]>();
-  readonly #source: TensorSource;
-
-  constructor(source: TensorSource) {
-    this.#source = source;
-  }
-
-  stack(name: string, parts: readonly string[], rows: readonly number[], rest: readonly number[]): WeightRef {
-    if (!this.#source.find(name)) {
-      parts.forEach((part, i) => requireTensor(this.#source, { name: part, shape: [rows[i], ...rest] }));
-      this.parts.set(name, parts);
-    }
-    return { name, shape: [rows.reduce((sum, count) => sum + count, 0), ...rest] };
-  }
 }

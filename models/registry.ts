@@ -4,9 +4,19 @@ import { h3 } from "./h3_network.ts";
 import { hyena, hyenaDna } from "./hyena_network.ts";
 import type { Architecture } from "./network.ts";
 import { qwen2 } from "./qwen2.ts";
+import { starcoder2 } from "./starcoder2.ts";
 import { stripedHyena } from "./striped_hyena_network.ts";
 
-const architectures: readonly Architecture[] = [gptBigCode, qwen2, h3, hyena, hyenaDna, stripedHyena];
+/** All that are served. */
+export const architectures: readonly Architecture[] = [
+  gptBigCode,
+  starcoder2,
+  qwen2,
+  h3,
+  hyena,
+  hyenaDna,
+  stripedHyena,
+];
 
 /**
  * The architecture of a configuration.

@@ -7,6 +7,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import type { Deadlines } from "../engine/deadlines.ts";
 import type { Engine } from "../engine/engine.ts";
+import { type ModelChoice, SingleModel } from "../engine/model_choice.ts";
 import type { ApiKey } from "./api_keys.ts";
 import { requireApiKey } from "./auth.ts";
 import { cacheBlocksRoute } from "./cache_blocks.ts";
@@ -72,8 +73,11 @@ const DEFAULT_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const DEFAULT_HEADER_LIMIT_BYTES = 16 * 1024;
 
-/** @throws {TypeError} an API key is empty */
-export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
+/**
+ * @param served one model, or a choice of several
+ * @throws {TypeError} an API key is empty
+ */
+export function createApp(served: Engine | ModelChoice, options: AppOptions): OpenAPIHono {
   const { apiKeys, version = "0.0.0", corsOrigins = [], drain = new Drain() } = options;
   const { log = new Log({ level: "error" }), showPrompts = false, now = () => performance.now() } = options;
   const report = options.reportError ?? reportTo(log);
@@ -85,7 +89,8 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
     report,
   };
   const secured = apiKeys.length > 0;
-  const metrics = new ServerMetrics(() => engine.model.id);
+  const models = "choose" in served ? served : new SingleModel(served);
+  const metrics = new ServerMetrics(() => models.primary.model.id);
   const app = new OpenAPIHono();
   app.onError((error, c) => errorResponse(c, explain(error, c, report)));
   app.notFound(handleUnknownRoute);
@@ -98,23 +103,23 @@ export function createApp(engine: Engine, options: AppOptions): OpenAPIHono {
   app.use(requireApiKey(apiKeys));
   app.use(refuseWhileDraining(drain));
   app.use(limitKeys(limits));
-  app.route("/", v1Completions(engine, routeOptions));
-  app.route("/", fimCompletions(engine, routeOptions));
-  app.route("/", openAiModels(engine));
-  app.route("/", llamaInfill(engine, routeOptions));
-  app.route("/", llamaCompletion(engine, routeOptions));
-  app.route("/", llamaTokens(engine, routeOptions));
-  app.route("/", llamaProps(engine, { version }));
-  app.route("/", llamaSlots(engine, { showPrompts }));
-  app.route("/", tgiGenerate(engine, routeOptions));
-  app.route("/", tgiInfo(engine, { version }));
-  app.route("/", ollamaGenerate(engine, routeOptions));
-  app.route("/", ollamaModels(engine, { ...routeOptions, version }));
+  app.route("/", v1Completions(models, routeOptions));
+  app.route("/", fimCompletions(models, routeOptions));
+  app.route("/", openAiModels(models));
+  app.route("/", llamaInfill(models, routeOptions));
+  app.route("/", llamaCompletion(models, routeOptions));
+  app.route("/", llamaTokens(models, routeOptions));
+  app.route("/", llamaProps(models, { version }));
+  app.route("/", llamaSlots(models, { showPrompts }));
+  app.route("/", tgiGenerate(models, routeOptions));
+  app.route("/", tgiInfo(models, { version }));
+  app.route("/", ollamaGenerate(models, routeOptions));
+  app.route("/", ollamaModels(models, { ...routeOptions, version }));
   app.route("/", tabbyEvents({ ...routeOptions, count: (event) => metrics.countCompletionEvent(event) }));
-  app.route("/", tabbyServerInfo(engine));
-  app.route("/", cacheBlocksRoute(engine));
-  app.route("/", metricsRoute(engine, metrics));
-  app.route("/", health(engine, { drain, version, secured }));
+  app.route("/", tabbyServerInfo(models));
+  app.route("/", cacheBlocksRoute(models));
+  app.route("/", metricsRoute(models, metrics));
+  app.route("/", health(models, { drain, version, secured }));
   if (options.playgroundFolder) app.route("/", playground(options.playgroundFolder));
   serveReference(app, { version, secured });
   return app;

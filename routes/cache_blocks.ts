@@ -2,7 +2,8 @@
 // it is asked for; /metrics has the sums.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import { BLOCK_KINDS, type BlockKind } from "../engine/block_map.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { ModelChoice } from "../engine/model_choice.ts";
+import { modelQuery, namedEngine } from "./named_model.ts";
 import { documentRoute } from "./openapi.ts";
 
 const LETTERS: Readonly<Record<BlockKind, string>> = { empty: ".", cached: "c", held: "h", shared: "s" };
@@ -14,10 +15,10 @@ const cacheBlocks = z.object({
   host: z.string().describe("By slot of host memory: `.` empty, `c` where a block is parked."),
 }).openapi("CacheBlocks");
 
-export function cacheBlocksRoute(engine: Engine): OpenAPIHono {
+export function cacheBlocksRoute(models: ModelChoice): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/blocks", async (c) => {
-    const { device, host } = await engine.blocks();
+    const { device, host } = await namedEngine(c, models, c.req.query("model")).blocks();
     return c.json({ device: toLetters(device), host: toLetters(host) });
   });
   documentRoute(app, {
@@ -25,6 +26,7 @@ export function cacheBlocksRoute(engine: Engine): OpenAPIHono {
     path: "/blocks",
     summary: "What each block of the KV cache is good for",
     description: "A letter for each block of 16 tokens, by the block's number.",
+    query: modelQuery,
     reply: cacheBlocks,
   });
   return app;

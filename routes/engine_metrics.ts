@@ -13,6 +13,9 @@ export interface Sums {
 type Value = (stats: EngineStats, sums: Sums) => number;
 type Labels = Readonly<Record<string, string>>;
 type EngineMetric = (registry: Registry) => {
+  /** Whether it says which model it is of. */
+  readonly labelled: boolean;
+  readonly clear: () => void;
   readonly set: (stats: EngineStats, sums: Sums, model: string) => void;
 };
 
@@ -100,7 +103,11 @@ export const ENGINE_METRICS: readonly EngineMetric[] = [
 function gauge(name: string, help: string, value: Value): EngineMetric {
   return (registry) => {
     const metric = new Gauge({ name, help, labelNames: labelNames(name), registers: [registry] });
-    return { set: (stats, sums, model) => metric.set(labelsOf(name, model), value(stats, sums)) };
+    return {
+      labelled: isLabelled(name),
+      clear: () => metric.reset(),
+      set: (stats, sums, model) => metric.set(labelsOf(name, model), value(stats, sums)),
+    };
   };
 }
 
@@ -115,6 +122,8 @@ function counter(name: string, help: string, value: Value, extra: Labels = {}): 
         registers: [registry],
       });
     return {
+      labelled: isLabelled(name),
+      clear: () => metric.reset(),
       set(stats, sums, model) {
         const labels = { ...labelsOf(name, model), ...extra };
         metric.remove(labels); // A counter can only be added to, and the engine keeps the count.
@@ -124,12 +133,16 @@ function counter(name: string, help: string, value: Value, extra: Labels = {}): 
   };
 }
 
+function isLabelled(name: string): boolean {
+  return name.startsWith("vllm:");
+}
+
 function labelNames(name: string): string[] {
-  return name.startsWith("vllm:") ? ["model_name", "engine"] : [];
+  return isLabelled(name) ? ["model_name", "engine"] : [];
 }
 
 function labelsOf(name: string, model: string): Labels {
-  return name.startsWith("vllm:") ? { model_name: model, engine: "0" } : {};
+  return isLabelled(name) ? { model_name: model, engine: "0" } : {};
 }
 
 function usedBlocks({ totalBlocks, freeBlocks }: EngineStats): number {

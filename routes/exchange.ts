@@ -61,6 +61,8 @@ export class Exchange {
   readonly traceparent: string | undefined;
   readonly startedAt: number;
   readonly generations: GenerationRecord[] = [];
+  /** Name of the model that it was given to; undefined before. */
+  model: string | undefined;
   /** Name of the API key that it showed. */
   keyName: string | undefined;
   /** HTTP status, once the head of the reply is known. */

@@ -33,6 +33,8 @@ export async function* generate(
   requests: readonly GenerationRequest[],
   { exchange, signal, standing, deadlines }: GenerateOptions,
 ): AsyncGenerator<PromptEvent, void, undefined> {
+  // An engine that does not know its model yet refuses the requests.
+  if (engine.state.phase === "ready") exchange.model = engine.model.id;
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {

@@ -2,6 +2,7 @@
 // llama.cpp and Tabby have: one reply that is both.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine, EngineState } from "../engine/engine.ts";
+import type { ModelChoice } from "../engine/model_choice.ts";
 import { type Drain, drainingProblem } from "./drain.ts";
 import { HttpProblem } from "./http_problem.ts";
 import { documentRoute, errorReply } from "./openapi.ts";
@@ -10,7 +11,18 @@ import { healthState, toHealthState } from "./tabby/server_info.ts";
 const RETRY_AFTER_SECONDS = 1;
 
 const alive = z.object({ status: z.literal("ok") });
-const ready = z.object({ status: z.literal("ready"), model: z.string() }).openapi("Ready");
+const modelStatus = z.object({
+  id: z.string(),
+  phase: z.enum(["unloaded", "loading", "ready", "rebuilding", "failed"]),
+  progress: z.number().optional().describe("0 to 1, while loading."),
+  reason: z.string().optional().describe("Why it failed, or is being rebuilt."),
+  users: z.int().describe("Requests that have the model, or wait for it."),
+});
+const ready = z.object({
+  status: z.literal("ready"),
+  model: z.string().describe("The model of requests that name none."),
+  models: z.array(modelStatus).optional().describe("All of them, where there are several."),
+}).openapi("Ready");
 const notReady = z.object({
   status: z.enum(["loading", "rebuilding", "failed", "draining"]),
   reason: z.string(),
@@ -27,13 +39,13 @@ export interface HealthOptions {
   readonly secured: boolean;
 }
 
-export function health(engine: Engine, { drain, version, secured }: HealthOptions): OpenAPIHono {
-  const app = new OpenAPIHono();
+export function health(models: ModelChoice, { drain, version, secured }: HealthOptions): OpenAPIHono {
+  const engine = models.primary, app = new OpenAPIHono();
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
     const { state } = engine;
     if (drain.draining) return c.json(DRAINING, 503);
-    if (state.phase === "ready") return c.json({ status: "ready", model: engine.model.id });
+    if (state.phase === "ready") return c.json(describeReady(models));
     return c.json(describeState(state), 503, { "Retry-After": `${RETRY_AFTER_SECONDS}` });
   });
   app.get("/health", (c) => {
@@ -86,6 +98,12 @@ function documentProbes(app: OpenAPIHono): void {
 function requireServing(engine: Engine, drain: Drain): void {
   if (drain.draining) throw drainingProblem();
   requireReady(engine.state);
+}
+
+function describeReady(models: ModelChoice): z.output<typeof ready> {
+  const statuses = models.statuses();
+  const several = statuses.length > 1 ? { models: [...statuses] } : {};
+  return { status: "ready", model: models.primary.model.id, ...several };
 }
 
 type NotReadyState = Exclude<EngineState, { phase: "ready" }>;

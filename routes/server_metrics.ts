@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats } from "../engine/engine.ts";
 import type { FinishReason, GenerationEvent } from "../engine/request.ts";
 import { COMPLETION_EVENTS, type CompletionEvent } from "./completion_events.ts";
-import { ENGINE_METRICS, type Sums } from "./engine_metrics.ts";
+import { ENGINE_METRICS } from "./engine_metrics.ts";
 import type { Exchange, ExchangeWatcher, GenerationRecord } from "./exchange.ts";
 
 /** What a scrape finds: the engine's counts where it can be asked, and whether it is ready. */
@@ -12,6 +12,8 @@ export interface Scrape {
   readonly ready: boolean;
   readonly model: string | undefined;
   readonly stats: EngineStats | undefined;
+  /** Further models that are loaded, whose metrics differ by their label alone. */
+  readonly others?: readonly { readonly model: string; readonly stats: EngineStats }[];
 }
 
 // vLLM's bounds, which its dashboards know, and finer ones below them: a keystroke's answer takes milliseconds.
@@ -61,11 +63,11 @@ export class ServerMetrics implements ExchangeWatcher {
   readonly #inFlight: Gauge;
   readonly #ready: Gauge;
   readonly #memory: Gauge;
-  readonly #engine: { readonly set: (stats: EngineStats, sums: Sums, model: string) => void }[];
+  readonly #engine: ReturnType<typeof ENGINE_METRICS[number]>[];
   readonly #sums = { promptSeconds: 0, predictedSeconds: 0 };
   readonly #modelId: () => string;
 
-  /** `modelId` is asked when a request was served, so a model is there to be named. */
+  /** @param modelId of the model of requests that name none; asked when one was served, so it is there to be named */
   constructor(modelId: () => string) {
     this.#modelId = modelId;
     const registers = [this.#registry];
@@ -113,9 +115,15 @@ export class ServerMetrics implements ExchangeWatcher {
   }
 
   /** Everything in Prometheus' text format. */
-  async render({ ready, model, stats }: Scrape): Promise<string> {
+  async render({ ready, model, stats, others = [] }: Scrape): Promise<string> {
     this.#ready.set(ready ? 1 : 0);
     this.#memory.set(Deno.memoryUsage().rss);
+    const labelled = this.#engine.filter((metric) => metric.labelled);
+    // Of a model that had to give way there is nothing to say.
+    for (const metric of labelled) metric.clear();
+    for (const other of others) {
+      for (const metric of labelled) metric.set(other.stats, NO_SUMS, other.model);
+    }
     if (stats && model !== undefined) {
       for (const reason of REASONS) this.#finished.inc({ ...labels(model), finished_reason: reason }, 0);
       for (const metric of this.#engine) metric.set(stats, this.#sums, model);
@@ -132,18 +140,18 @@ export class ServerMetrics implements ExchangeWatcher {
     if (exchange.isWork) this.#inFlight.inc();
   }
 
-  event(_exchange: Exchange, event: GenerationEvent, intervalMs?: number): void {
-    if (event.kind === "finish") this.#countFinish(finishedReason(event.reason));
+  event({ model }: Exchange, event: GenerationEvent, intervalMs?: number): void {
+    if (event.kind === "finish") this.#countFinish(finishedReason(event.reason), model);
     if (intervalMs === undefined) return;
-    this.#observe("interToken", intervalMs / 1000);
-    this.#observe("perToken", intervalMs / 1000);
+    this.#observe("interToken", intervalMs / 1000, model);
+    this.#observe("perToken", intervalMs / 1000, model);
   }
 
-  generated(_exchange: Exchange, record: GenerationRecord): void {
-    if (record.outcome === "cancelled") this.#countFinish("abort");
-    if (record.outcome === "failed") this.#countFinish("error");
-    if (record.firstTokenMs !== undefined) this.#observe("firstToken", record.firstTokenMs / 1000);
-    if (record.outcome === "finished") this.#observeFinished(record);
+  generated({ model }: Exchange, record: GenerationRecord): void {
+    if (record.outcome === "cancelled") this.#countFinish("abort", model);
+    if (record.outcome === "failed") this.#countFinish("error", model);
+    if (record.firstTokenMs !== undefined) this.#observe("firstToken", record.firstTokenMs / 1000, model);
+    if (record.outcome === "finished") this.#observeFinished(record, model);
   }
 
   ended(exchange: Exchange): void {
@@ -151,27 +159,33 @@ export class ServerMetrics implements ExchangeWatcher {
     if (exchange.status! >= 400) this.#errors.inc({ status: `${exchange.status}` });
   }
 
-  #observeFinished({ timings, totalMs, promptTokens, completionTokens }: GenerationRecord): void {
+  #observeFinished(record: GenerationRecord, model: string | undefined): void {
+    const { timings, totalMs, promptTokens, completionTokens } = record;
     const { queueMs = 0, promptMs = 0, predictedMs = 0 } = timings ?? {};
-    this.#sums.promptSeconds += promptMs / 1000;
-    this.#sums.predictedSeconds += predictedMs / 1000;
-    this.#observe("endToEnd", totalMs / 1000);
-    this.#observe("queue", queueMs / 1000);
-    this.#observe("prefill", promptMs / 1000);
-    this.#observe("decode", predictedMs / 1000);
-    this.#observe("inference", (promptMs + predictedMs) / 1000);
-    this.#observe("promptTokens", promptTokens);
-    this.#observe("generationTokens", completionTokens);
+    if (model === undefined || model === this.#modelId()) {
+      this.#sums.promptSeconds += promptMs / 1000;
+      this.#sums.predictedSeconds += predictedMs / 1000;
+    }
+    this.#observe("endToEnd", totalMs / 1000, model);
+    this.#observe("queue", queueMs / 1000, model);
+    this.#observe("prefill", promptMs / 1000, model);
+    this.#observe("decode", predictedMs / 1000, model);
+    this.#observe("inference", (promptMs + predictedMs) / 1000, model);
+    this.#observe("promptTokens", promptTokens, model);
+    this.#observe("generationTokens", completionTokens, model);
   }
 
-  #observe(name: HistogramName, value: number): void {
-    this.#histograms[name].observe(labels(this.#modelId()), value);
+  #observe(name: HistogramName, value: number, model = this.#modelId()): void {
+    this.#histograms[name].observe(labels(model), value);
   }
 
-  #countFinish(reason: Reason): void {
-    this.#finished.inc({ ...labels(this.#modelId()), finished_reason: reason });
+  #countFinish(reason: Reason, model = this.#modelId()): void {
+    this.#finished.inc({ ...labels(model), finished_reason: reason });
   }
 }
+
+/** Sums are the first model's: what is made of them has no label. */
+const NO_SUMS = { promptSeconds: 0, predictedSeconds: 0 };
 
 /** vLLM's labels; one process here is one engine. */
 function labels(model: string): { model_name: string; engine: string } {

@@ -1,7 +1,7 @@
 // POST /v1/completions, which OpenAI's clients and Tabby's ask: the body says whose it is, and from then on errors are
 // told in its dialect.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine } from "../engine/engine.ts";
+import type { ModelChoice } from "../engine/model_choice.ts";
 import { checkObject, readObject } from "./json_body.ts";
 import { completionReply, completionRequest } from "./openai/completion_schema.ts";
 import { openAiCompletion } from "./openai/completions.ts";
@@ -10,15 +10,15 @@ import type { RouteOptions } from "./route_options.ts";
 import { isTabbyBody, tabbyReply, tabbyRequest } from "./tabby/completion_schema.ts";
 import { tabbyCompletion } from "./tabby/completions.ts";
 
-export function v1Completions(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function v1Completions(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/v1/completions", async (c) => {
     const body = await readObject(c, options);
     if (!isTabbyBody(body)) {
-      return await openAiCompletion(c, engine, checkObject(body, completionRequest), options);
+      return await openAiCompletion(c, models, checkObject(body, completionRequest), options);
     }
     c.set("dialect", "tabby");
-    return await tabbyCompletion(c, engine, checkObject(body, tabbyRequest), options);
+    return await tabbyCompletion(c, models, checkObject(body, tabbyRequest), options);
   });
   documentRoute(app, {
     method: "post",

@@ -21,6 +21,11 @@ export function attentionConstants(node: AttentionNode, context: GpuContext): Re
   };
 }
 
+/** WGSL for the first position that the last of `length` tokens sees. */
+export function firstSeen({ window }: AttentionNode, length: string): string {
+  return window === undefined ? "0u" : `${length} - min(${length}, ${window}u)`;
+}
+
 /** Scale that turns dot products into scores in base 2, as a WGSL constant. */
 export function scoreScale(node: AttentionNode): string {
   return `${Math.fround(node.scale * Math.LOG2E)}f`;

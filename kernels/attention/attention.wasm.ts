@@ -4,8 +4,8 @@
 //   values  f32 [block][KV head][16][valueStride]: one vector holds four columns
 //   out     f32 [tokens][stride]
 //   task    up to MOST_QUERY_ROWS query rows (token and head) of one sequence that share a KV head: they pass over the
-//           cache together, a block at a time. Scores of a row are kept
-//           whole, so that a row's sums have one order in every batch and chunk.
+//           cache together, a block at a time, from the block with the first key that one of them sees. Scores of a row
+//           are kept whole, so that a row's sums have one order in every batch and chunk.
 // Reference: attention/reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
 import {
   BLOCK_TABLES,
@@ -30,6 +30,7 @@ import {
   SLOT_MAPPING,
   VALUE_STRIDE,
   VALUES,
+  WINDOW,
 } from "../cpu_layout";
 import { exp4, maxLanes, sumLanes } from "../cpu_math.wasm";
 import { ceilDiv, rowAt, word } from "../cpu_step.wasm";
@@ -104,13 +105,17 @@ export function attention(call: usize, task: u32, thread: u32): void {
   // Cached keys, which all queries see; query i sees i + 1 more.
   const past = load<u32>(<usize>load<u32>(CONTEXT_LENGTHS) + (<usize>s << 2)) - numQueries;
   const numKeys = past + (last - 1) / group + 1;
+  const window = word(call, WINDOW);
+  // Blocks before this one no row of the task sees; all keys are counted from its first.
+  const skipped = firstSeen(past + first / group + 1, window) / BLOCK;
+  const numNear = numKeys - skipped * BLOCK;
 
   const headBytes = <usize>word(call, HEAD_SIZE) << 2;
   const scoreBytes = <usize>word(call, SCORE_STRIDE) << 2, valueBytes = <usize>word(call, VALUE_STRIDE) << 2;
   const queries = <usize>load<u32>(SCRATCH) + <usize>thread * <usize>load<u32>(SCRATCH_BYTES);
   const inverseSums = queries + <usize>MOST_QUERY_ROWS * valueBytes;
   const scores = inverseSums + (MOST_QUERY_ROWS << 2);
-  const blockTable = <usize>load<u32>(BLOCK_TABLES) + (<usize>s * <usize>load<u32>(MAX_BLOCKS) << 2);
+  const blockTable = <usize>load<u32>(BLOCK_TABLES) + (<usize>(s * load<u32>(MAX_BLOCKS) + skipped) << 2);
 
   const scale = load<f32>(call + SCORE_SCALE);
   for (let r: u32 = 0; r < numTiles * TILE; r++) {
@@ -120,19 +125,26 @@ export function attention(call: usize, task: u32, thread: u32): void {
     const to = queries + <usize>r * valueBytes;
     for (let at: usize = 0; at < headBytes; at += 4) store<f32>(to + at, load<f32>(from + at) * scale);
   }
-  scoreKeys(call, queries, scores, blockTable, kvHead, numKeys, numTiles);
+  scoreKeys(call, queries, scores, blockTable, kvHead, numNear, numTiles);
   for (let r: u32 = 0; r < numTiles * TILE; r++) {
-    const visible = past + min(first + r, last - 1) / group + 1;
-    softmax(scores + <usize>r * scoreBytes, visible, numKeys, inverseSums + <usize>(r << 2));
+    const length = past + min(first + r, last - 1) / group + 1;
+    const seen = firstSeen(length, window) - skipped * BLOCK, visible = length - skipped * BLOCK;
+    softmax(scores + <usize>r * scoreBytes, seen, visible, numNear, inverseSums + <usize>(r << 2));
   }
   // The queries have done their work; the sums take their place.
-  weighValues(call, scores, queries, blockTable, kvHead, numKeys, numTiles);
+  weighValues(call, scores, queries, blockTable, kvHead, numNear, numTiles);
   for (let row = first; row < last; row++) {
     const r = <usize>(row - first), head = kvHead * group + row % group;
     const from = queries + r * valueBytes, inverseSum = load<f32>(inverseSums + (r << 2));
     const to = rowAt(call, OUTPUT, OUTPUT_STRIDE, firstToken + row / group) + <usize>head * headBytes;
     for (let at: usize = 0; at < headBytes; at += 4) store<f32>(to + at, load<f32>(from + at) * inverseSum);
   }
+}
+
+/** The first position that the last of `length` tokens sees. */
+@inline
+function firstSeen(length: u32, window: u32): u32 {
+  return length - min(length, window);
 }
 
 /** scores[r][k] = queries[r] · keys[k], for whole blocks. */
@@ -198,17 +210,20 @@ function scoreEightKeys(
 }
 
 /**
- * Replaces a row's scores by e^(score - max), 0 from `visible` on up to `numKeys`, and stores 1 / their sum at
- * `inverseSum`. A row of NaN stays one.
+ * Replaces a row's scores by e^(score - max), 0 before `seen` and from `visible` on up to `numKeys`, and stores 1 / their
+ * sum at `inverseSum`. A row of NaN stays one.
  */
-function softmax(scores: usize, visible: u32, numKeys: u32, inverseSum: usize): void {
+function softmax(scores: usize, seen: u32, visible: u32, numKeys: u32, inverseSum: usize): void {
+  const near = scores + (<usize>seen << 2), first = scores + (<usize>(seen & ~3) << 2);
+  memory.fill(scores, 0, first - scores);
+  // What lies in the first key's vector before it must not count, nor what lies in the last key's behind it.
+  for (let at = first; at < near; at += 4) store<f32>(at, -Infinity);
   const end = scores + (<usize>visible << 2);
-  // What lies between the last key and the end of its vector must not count.
   for (let at = end, last = scores + (<usize>ceilDiv(visible, 4) << 4); at < last; at += 4) store<f32>(at, -Infinity);
   let most4 = f32x4.splat(-Infinity);
-  for (let at = scores; at < end; at += 16) most4 = f32x4.pmax(most4, v128.load(at));
+  for (let at = first; at < end; at += 16) most4 = f32x4.pmax(most4, v128.load(at));
   const most = f32x4.splat(maxLanes(most4));
-  let sum = f32x4.splat(0), at = scores;
+  let sum = f32x4.splat(0), at = first;
   for (; at + 16 <= end; at += 16) {
     const p = exp4(f32x4.sub(v128.load(at), most));
     v128.store(at, p);
@@ -221,6 +236,7 @@ function softmax(scores: usize, visible: u32, numKeys: u32, inverseSum: usize): 
     for (; at < end; at += 4) total += load<f32>(at);
   }
   for (const last = scores + (<usize>numKeys << 2); at < last; at += 4) store<f32>(at, 0);
+  for (at = first; at < near; at += 4) store<f32>(at, 0);
   store<f32>(inverseSum, <f32>1 / total);
 }
 

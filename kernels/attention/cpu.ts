@@ -18,10 +18,14 @@ import {
   STORE_KV,
   VALUE_STRIDE,
   VALUES,
+  WINDOW,
 } from "../cpu_layout.ts";
 import { type CpuCall, type CpuContext, floatBits, rowsPerTask } from "../cpu_op.ts";
 import type { AttentionNode, KvLayer } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
+
+/** More keys than any context has. */
+const NO_WINDOW = 0x7fffffff;
 
 export function lowerAttention(node: AttentionNode, context: CpuContext): CpuCall[] {
   const input = context.activation(node.input), output = context.activation(node.output);
@@ -48,6 +52,7 @@ export function lowerAttention(node: AttentionNode, context: CpuContext): CpuCal
       [OUTPUT_STRIDE]: output.stride,
       [SCORE_SCALE]: floatBits(node.scale),
       [SCORE_STRIDE]: context.scoreStride,
+      [WINDOW]: node.window ?? NO_WINDOW,
     },
   ];
 }

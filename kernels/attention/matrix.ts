@@ -6,7 +6,7 @@ import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork } from "../work.ts";
-import { attentionConstants, scoreScale, writeSnippet } from "./access.ts";
+import { attentionConstants, firstSeen, scoreScale, writeSnippet } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import matrixCode from "./matrix.wgsl" with { type: "text" };
 
@@ -114,7 +114,8 @@ function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTili
     output,
     ...stagingSnippets(node, tiling),
     ...scoreSnippets(tiling),
-    ...softmaxSnippets(tiling),
+    ...softmaxSnippets(tiling, node),
+    ...windowSnippets(node, tiling),
     ...outputSnippets(tiling),
   });
   return `enable f16;
@@ -185,9 +186,38 @@ function scoreSnippets({ fragment: { n, k }, keys, headFragments }: MatrixTiling
   };
 }
 
+/** The step with the first key that one of the rows sees, and a mask for those that a row does not see any more. */
+function windowSnippets(node: AttentionNode, tiling: MatrixTiling): Record<string, string> {
+  return {
+    firstStep: `let firstStep = (${firstSeen(node, "fewestKeys")}) / KEYS;`,
+    maskWindow: node.window === undefined ? "" : `if (firstKey < ${firstSeen(node, "numKeys")}) {
+    let key = vec4<u32>(firstKey + part * PART_QUADS * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    let seen = ${firstSeen(node, "limit")};
+    ${
+      unroll(
+        quadsOf(tiling),
+        (i) => `s${i} = select(vec4<f32>(MASKED), s${i}, key + vec4<u32>(${4 * i}u) >= vec4<u32>(seen));`,
+      )
+    }
+}`,
+  };
+}
+
+/** Fours of a row's scores that a lane has. */
+function quadsOf({ fragment: { m }, lanes, keys }: MatrixTiling): number {
+  return keys / 4 / (lanes / m);
+}
+
 /** A lane's scores become exponentials in the place where they were. */
-function softmaxSnippets({ fragment: { m }, lanes, keys }: MatrixTiling): Record<string, string> {
-  const rowLanes = lanes / m, quads = keys / 4 / rowLanes;
+function softmaxSnippets(tiling: MatrixTiling, node: AttentionNode): Record<string, string> {
+  const { fragment: { m }, lanes } = tiling, rowLanes = lanes / m, quads = quadsOf(tiling);
+  // A row that sees nothing of a step has no largest score to measure by.
+  const exponential = (i: number) => {
+    const power = `exp2(fma(s${i}, vec4<f32>(SCALE), vec4<f32>(-reference)))`;
+    return node.window === undefined
+      ? power
+      : `select(vec4<f32>(), ${power}, s${i} > vec4<f32>(0.5 * MASKED))`;
+  };
   const acrossLanes = (combine: (other: string) => string) =>
     unroll(Math.log2(rowLanes), (i) => combine(String(2 ** i)));
   const tree = (names: string[], combine: (a: string, b: string) => string): string =>
@@ -207,7 +237,7 @@ var largest = max(max(most.x, most.y), max(most.z, most.w));
 ${acrossLanes((distance) => `largest = max(largest, subgroupShuffleXor(largest, ${distance}u));`)}
 largest *= SCALE;`,
     exponentials: [
-      unroll(quads, (i) => `let p${i} = exp2(fma(s${i}, vec4<f32>(SCALE), vec4<f32>(-reference)));`),
+      unroll(quads, (i) => `let p${i} = ${exponential(i)};`),
       `laneSum += dot(${tree(all("p"), (a, b) => `(${a} + ${b})`)}, vec4<f32>(1.0));`,
       unroll(
         quads / 2,

@@ -69,6 +69,7 @@ fn main(
     let numKeys = control[POSITIONS + tokenOf(firstRow, lastPacked)] + 1u;
     let fewestKeys = control[POSITIONS + tokenOf(firstRow, firstPacked)] + 1u;
     let steps = (numKeys + KEYS - 1u) / KEYS;
+    //#firstStep
 
     // Rows beyond the last are the last again, and are not stored.
     for (var place = thread; place < ROWS * HEAD_WORDS; place += THREADS) {
@@ -82,7 +83,7 @@ fn main(
     if (thread == 0u) { atomicStore(&grownStep, 0u); }
     //#held
     {
-        let position = 0u;
+        let position = firstStep * KEYS;
         //#loadKeys
     }
     workgroupBarrier();
@@ -101,7 +102,7 @@ fn main(
     var laneSum = 0.0;
     //#outputs
 
-    for (var step = 0u; step < steps; step++) {
+    for (var step = firstStep; step < steps; step++) {
         let firstKey = step * KEYS;
         workgroupBarrier();
         {
@@ -121,18 +122,19 @@ fn main(
             let key = vec4<u32>(firstKey + part * PART_QUADS * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
             //#mask
         }
+        //#maskWindow
         //#largest
         var scale = 1.0;
         if (largest > reference + MOST_GROWTH) {
             scale = exp2(reference - largest);
             reference = largest;
             laneSum *= scale;
-            if (step > 0u) { atomicStore(&grownStep, step); }
+            if (step > firstStep) { atomicStore(&grownStep, step); }
         }
         if (part == 0u) { rescale[softmaxRow] = scale; }
         //#exponentials
         workgroupBarrier();
-        if (step > 0u && atomicLoad(&grownStep) == step) {
+        if (step > firstStep && atomicLoad(&grownStep) == step) {
             //#rescale
         }
         //#accumulate

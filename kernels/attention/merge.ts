@@ -7,7 +7,7 @@ import { specialise, unroll } from "../wgsl.ts";
 import { type BytesOf, bytesOfValues, movingWork } from "../work.ts";
 import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
-import { splitResults, type Splitting } from "./split.ts";
+import { firstSplit, splitResults, type Splitting } from "./split.ts";
 
 /** Splits whose results are asked for at once: those of half a thousand keys. */
 const AT_ONCE = 8;
@@ -26,7 +26,8 @@ export function mergedQuad(
   const each = (line: (i: number) => string) => unroll(AT_ONCE, line);
   const most = Array.from({ length: AT_ONCE }).reduce((rest, _, i) => `max(${rest}, sum${i}.x)`, "most");
   return `fn mergedQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
-    let splits = control[${context.layout.positions}u + token] / ${keys}u + 1u;
+    let context = control[${context.layout.positions}u + token] + 1u;
+    let splits = (context - 1u) / ${keys}u + 1u - ${firstSplit(node, "context", keys)};
     let first = token * ${splits * heads}u + head;
     var most = -1e30f;
     var total = 0.0;

@@ -24,7 +24,8 @@ export function attentionReference(
   const output = new Float64Array(batch.tokenIds.length * queryWidth);
   for (let s = 0; s < batch.contextLengths.length; s++) {
     for (let row = batch.queryStart[s]; row < batch.queryStart[s + 1]; row++) {
-      const visible = visibleRows(batch.blockTables[s], batch.positions[row] + 1, cache);
+      const length = batch.positions[row] + 1, first = Math.max(0, length - (node.window ?? length));
+      const visible = visibleRows(batch.blockTables[s], first, length, cache);
       const query = input.subarray(row * inWidth, row * inWidth + queryWidth);
       output.set(attendRow(query, visible, node), row * queryWidth);
     }
@@ -32,8 +33,15 @@ export function attentionReference(
   return output;
 }
 
-function visibleRows(blockTable: Uint32Array, length: number, cache: ReferenceKvCache): Float64Array[] {
-  return Array.from({ length }, (_, position) => {
+/** Rows of the positions from `first` up to `length`. */
+function visibleRows(
+  blockTable: Uint32Array,
+  first: number,
+  length: number,
+  cache: ReferenceKvCache,
+): Float64Array[] {
+  return Array.from({ length: length - first }, (_, i) => {
+    const position = first + i;
     const slot = blockTable[Math.floor(position / BLOCK_SIZE)] * BLOCK_SIZE + position % BLOCK_SIZE;
     const row = cache.get(slot);
     if (!row) throw new RangeError(`Cannot attend: position ${position} lies in slot ${slot}, never written`);

@@ -7,7 +7,7 @@ import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork, type BytesOf } from "../work.ts";
-import { attentionConstants, headQuads, readSnippet, scoreScale } from "./access.ts";
+import { attentionConstants, firstSeen, headQuads, readSnippet, scoreScale } from "./access.ts";
 import { mergeCall } from "./merge.ts";
 import splitCode from "./split.wgsl" with { type: "text" };
 import { matrixSplit } from "./split_matrix.ts";
@@ -24,7 +24,7 @@ const MOST_BYTES = 32 * 1024;
 export interface Splitting {
   /** Keys per split. */
   readonly keys: number;
-  /** Splits of a full context. */
+  /** Splits of a full context, or of a window wherever it begins. */
   readonly splits: number;
   /** Heads per workgroup, and workgroups per KV head. */
   readonly heads: number;
@@ -72,10 +72,10 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const splitGrid = ({ numTokens, maxContextLength }: StepShape): Grid => [
     numTokens,
     node.numKvHeads * headGroups,
-    Math.ceil(maxContextLength / keys),
+    splitsOf(node, maxContextLength, keys),
   ];
   const partialBytes: BytesOf = ({ contextLengths }) =>
-    contextLengths.reduce((sum, length) => sum + Math.ceil(length / keys), 0) *
+    contextLengths.reduce((sum, length) => sum + splitsOf(node, length, keys), 0) *
     node.numHeads * (splitting.quads * 16 + 8);
   return [
     {
@@ -135,11 +135,22 @@ function chooseSplitting(node: AttentionNode, context: GpuContext): Splitting | 
     const heads = Math.ceil(group / headGroups);
     const keys = KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
     if (!keys) continue;
-    const splits = Math.ceil(maxBlocksPerSequence * BLOCK_SIZE / keys);
+    const splits = splitsOf(node, maxBlocksPerSequence * BLOCK_SIZE, keys);
     const bytes = maxSequences * node.numHeads * splits * quads * 16;
     return bytes > context.caps.maxBindingBytes ? undefined : { keys, splits, heads, headGroups, quads };
   }
   return undefined;
+}
+
+/** Splits that a sequence of `context` tokens has at most. */
+function splitsOf({ window }: AttentionNode, context: number, keys: number): number {
+  const all = Math.ceil(context / keys);
+  return window === undefined ? all : Math.min(all, Math.ceil((window - 1) / keys) + 1);
+}
+
+/** WGSL for the number of the first split that the last of `length` tokens sees. */
+export function firstSplit(node: AttentionNode, length: string, keys: number): string {
+  return node.window === undefined ? "0u" : `(${firstSeen(node, length)}) / ${keys}u`;
 }
 
 function fitsWorkgroup(node: AttentionNode, context: GpuContext, heads: number, keys: number): boolean {
@@ -154,6 +165,11 @@ const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_QUADS) {
         storeQuad(token, control[SLOT_MAPPING + token], kvHead, thread);
     }
     storageBarrier();`;
+
+/** WGSL for the first key of a workgroup's split. */
+export function firstKeyLine(node: AttentionNode, keys: number): string {
+  return `let firstKey = (group.z + ${firstSplit(node, "context", keys)}) * KEYS;`;
+}
 
 function splitForm(
   node: AttentionNode,
@@ -175,8 +191,9 @@ function splitForm(
   return specialise(splitCode, constants, {
     access: readSnippet(node, type, 1, storesOwn(node, context, splitting)),
     storeOwn: storesOwn(node, context, splitting) ? STORE_OWN : "",
+    firstKey: firstKeyLine(node, keys),
     ...loadSnippets(Math.ceil(keys * quads / THREADS), Math.ceil(heads * quads / THREADS)),
-    ...scoreSnippets(Math.ceil(heads / (THREADS / keys)), scoreTurn(quads)),
+    ...scoreSnippets(Math.ceil(heads / (THREADS / keys)), scoreTurn(quads), node),
     ...outputSnippets(Math.ceil(heads / headLanes)),
   });
 }
@@ -209,7 +226,8 @@ let value${i} = valueStored(slot${i}, kvHead, at${i} % HEAD_QUADS);`),
 }
 
 /** A thread's scores: one key by every KEY_TEAM-th head. Threads for heads beyond the last do its work again. */
-function scoreSnippets(count: number, turns: number): Record<string, string> {
+function scoreSnippets(count: number, turns: number, node: AttentionNode): Record<string, string> {
+  const seen = node.window === undefined ? "" : ` && firstKey + key >= ${firstSeen(node, "context")}`;
   return {
     scoreSums: unroll(count, (i) =>
       `var s${i} = vec4<f32>();
@@ -220,7 +238,7 @@ ${unroll(count, (i) => `s${i} = fma(query[head${i} * HEAD_QUADS + quad + ${turn}
     storeScores: unroll(count, (i) =>
       `if (keyLane + ${i}u * KEY_TEAM < HEADS) {
   scores[(keyLane + ${i}u * KEY_TEAM) * SCORE_STRIDE + key] =
-    select(MASKED, SCALE * dot(s${i}, vec4<f32>(1.0)), key < numKeys);
+    select(MASKED, SCALE * dot(s${i}, vec4<f32>(1.0)), key < numKeys${seen});
 }`),
   };
 }

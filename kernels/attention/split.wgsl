@@ -2,7 +2,8 @@
 // A workgroup takes one token, up to HEADS query heads of one KV head, and KEYS keys of the context. It leaves their
 // output unnormalised, with the largest score and the sum of exponentials that merge.wgsl needs to join the splits.
 // partials vec4 [tokens][SPLITS][NUM_HEADS][HEAD_QUADS]; sums (largest score, sum) [tokens][SPLITS][NUM_HEADS]. Scores
-// are in base 2, "minus infinity" is -1e30. Splits past the end of a sequence are not written.
+// are in base 2, "minus infinity" is -1e30. Splits past the end of a sequence are not written;
+// where keys lie beyond a window, the first split is the first with a key that the token sees.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; 256 threads.
 // Reference: attentionReference.
 
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let token = group.x;
     let blockTable = BLOCK_TABLES + control[ROW_SEQUENCE + token] * BLOCK_TABLE_STRIDE;
     let context = control[POSITIONS + token] + 1u;
-    let firstKey = group.z * KEYS;
+    //#firstKey
     if (firstKey >= context) { return; }
     let numKeys = min(KEYS, context - firstKey);
     let kvHead = group.y / HEAD_GROUPS;

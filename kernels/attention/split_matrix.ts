@@ -6,8 +6,8 @@ import type { AttentionNode } from "../graph.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { scoreScale } from "./access.ts";
-import type { Splitting } from "./split.ts";
+import { firstSeen, scoreScale } from "./access.ts";
+import { firstKeyLine, type Splitting } from "./split.ts";
 import splitMatrixCode from "./split_matrix.wgsl" with { type: "text" };
 
 /** Scores that a lane has: a 16-byte word of halves. */
@@ -45,6 +45,8 @@ export function matrixSplit(
     }, {
       cache: cacheSnippet(storesOwn),
       storeOwn: storesOwn ? STORE_OWN : "",
+      firstKey: firstKeyLine(node, keys),
+      seen: node.window === undefined ? "" : maskWindow(firstSeen(node, "context")),
       pack: PACK_HALVES,
       ...productSnippets(node, fragment, keys),
     });
@@ -54,6 +56,14 @@ enable chromium_experimental_subgroup_matrix;
 enable chromium_disable_uniformity_analysis;
 ${code}`;
   };
+}
+
+/** @param seen WGSL for the first position that the token sees */
+function maskWindow(seen: string): string {
+  return unroll(
+    2,
+    (i) => `s${i} = select(vec4<f32>(MASKED), s${i}, key + ${4 * i}u >= vec4<u32>(${seen}));`,
+  );
 }
 
 function cacheSnippet(storesOwn: boolean): string {

@@ -58,7 +58,7 @@ fn main(
     let token = group.x;
     let blockTable = BLOCK_TABLES + control[ROW_SEQUENCE + token] * BLOCK_TABLE_STRIDE;
     let context = control[POSITIONS + token] + 1u;
-    let firstKey = group.z * KEYS;
+    //#firstKey
     if (firstKey >= context) { return; }
     let kvHead = group.y / HEAD_GROUPS;
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * FRAGMENT;
@@ -83,8 +83,9 @@ fn main(
     let part = thread % HEAD_LANES;
     let key = vec4<u32>(firstKey + 8u * part) + vec4<u32>(0u, 1u, 2u, 3u);
     let at = head * SCORE_STRIDE + 2u * part;
-    let s0 = select(vec4<f32>(MASKED), SCALE * scores[at], key < vec4<u32>(context));
-    let s1 = select(vec4<f32>(MASKED), SCALE * scores[at + 1u], key + 4u < vec4<u32>(context));
+    var s0 = select(vec4<f32>(MASKED), SCALE * scores[at], key < vec4<u32>(context));
+    var s1 = select(vec4<f32>(MASKED), SCALE * scores[at + 1u], key + 4u < vec4<u32>(context));
+    //#seen
     let both = max(s0, s1);
     var most = max(max(both.x, both.y), max(both.z, both.w));
     for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { most = max(most, subgroupShuffleXor(most, distance)); }

@@ -4,7 +4,7 @@ import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork } from "../work.ts";
-import { attentionConstants, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
+import { attentionConstants, firstSeen, headQuads, readSnippet, scoreScale, writeSnippet } from "./access.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
 /** Packed rows (token, head of a group) that a workgroup takes at most. */
@@ -95,7 +95,8 @@ function tiledForm(node: AttentionNode, context: GpuContext, tiling: Tiling, out
     access: `${readSnippet(node, type, 1)}\n${output}`,
     loadKeys: loadLines("key", quads),
     loadValues: loadLines("value", quads),
-    ...scoreSnippets(tiling),
+    firstSeen: `let firstSeen = (${firstSeen(node, "fewestKeys")}) / KEYS * KEYS;`,
+    ...scoreSnippets(tiling, node),
     ...softmaxSnippets(tiling),
     ...outputSnippets(tiling),
   });
@@ -115,7 +116,13 @@ if (quad < HEAD_QUADS) {
 }
 
 /** A thread's scores: two rows by every eighth key. */
-function scoreSnippets({ keys, rows, quads }: Tiling): Record<string, string> {
+function scoreSnippets({ keys, rows, quads }: Tiling, node: AttentionNode): Record<string, string> {
+  const seen = (key: number, row: number) => {
+    const position = `firstKey + teamLane + ${8 * key}u`, before = `${position} < limit${row}`;
+    return node.window === undefined
+      ? before
+      : `${before} && ${position} >= ${firstSeen(node, `limit${row}`)}`;
+  };
   const each = (line: (key: number, row: number) => string) =>
     unroll(keys / 8, (key) => unroll(2, (row) => line(key, row)));
   return {
@@ -130,9 +137,7 @@ s${key}_0 = fma(q0, k, s${key}_0); s${key}_1 = fma(q1, k, s${key}_1); }`),
       ].join("\n")),
     storeScores: each((key, row) =>
       `scores[(team + ${row * rows / 2}u) * SCORE_STRIDE + teamLane + ${8 * key}u] =
-  select(MASKED, SCALE * dot(s${key}_${row}, vec4<f32>(1.0)), firstKey + teamLane + ${
-        8 * key
-      }u < limit${row});`
+  select(MASKED, SCALE * dot(s${key}_${row}, vec4<f32>(1.0)), ${seen(key, row)});`
     ),
   };
 }

@@ -65,7 +65,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //#columns
     //#accumulators
 
-    for (var firstKey = 0u; firstKey < numKeys; firstKey += KEYS) {
+    let fewestKeys = control[POSITIONS + tokenOf(firstRow, firstPacked)] + 1u;
+    //#firstSeen
+    for (var firstKey = firstSeen; firstKey < numKeys; firstKey += KEYS) {
         let tileKeys = min(KEYS, (numKeys - firstKey + 3u) & ~3u);
         for (var key = team; key < tileKeys; key += ROWS / 2u) {
             let position = firstKey + key;
@@ -99,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             max(laneValues[lane0 + 2u], laneValues[lane0 + 3u]),
         );
         let newMost = max(most, tileMost);
-        // Exactly 1 where nothing grew, so that a tile wholly beyond a row's limit leaves its sums as they were.
+        // Exactly 1 where nothing grew, so that a tile of which a row sees nothing leaves its sums as they were.
         let scale = select(exp2(most - newMost), 1.0, most == newMost);
         most = newMost;
         laneSum *= scale;

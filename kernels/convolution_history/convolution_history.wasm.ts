@@ -3,7 +3,7 @@
 //   in, before, out  f32 [tokens][stride]
 //   filter           f32 [channels][FILTER_STRIDE] by lag
 //   history          f32 [block][channel][16], a block's newest input first: so inputs and taps lie in the same order
-//   kept             f32 [places][WINDOW][channels]: sums that are made online (online_sums.ts), or there are none
+//   kept             f32 [places][ONLINE_WINDOW][channels]: sums that are made online (online_sums.ts), or there are none
 //   task             HISTORY_CHANNELS channels of one sequence, or of one such sum
 // Four rows pass over the history together, so that each input is loaded once for all.
 // Reference: convolutionHistoryReference. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
@@ -31,7 +31,7 @@ import {
   POSITIONS,
   SLOT_MAPPING,
   SQUARE,
-  WINDOW,
+  ONLINE_WINDOW,
 } from "../cpu_layout";
 import { sumLanes } from "../cpu_math.wasm";
 import { ceilDiv, elementOf, firstRowOf, rowAt, word } from "../cpu_step.wasm";
@@ -88,7 +88,7 @@ export function onlineSquareTasks(call: usize): u32 {
 
 @inline
 function keptAt(call: usize, s: u32, position: u32, channel: u32): usize {
-  const window = word(call, WINDOW), row = <usize>elementOf(ONLINE_PLACES, s) * <usize>window + <usize>(position % window);
+  const window = word(call, ONLINE_WINDOW), row = <usize>elementOf(ONLINE_PLACES, s) * <usize>window + <usize>(position % window);
   return <usize>word(call, KEPT) + (row * <usize>word(call, IN_WIDTH) + <usize>channel << 2);
 }
 

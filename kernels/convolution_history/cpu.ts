@@ -14,13 +14,13 @@ import {
   KIND,
   NUM_TAPS,
   ONLINE_SQUARES,
+  ONLINE_WINDOW,
   OUTPUT,
   OUTPUT_STRIDE,
   ROWS,
   ROWS_PER_TASK,
   SQUARE,
   STORE_HISTORY,
-  WINDOW,
 } from "../cpu_layout.ts";
 import { columnsCall, type CpuCall, type CpuContext, rowsPerTask, rowStride } from "../cpu_op.ts";
 import type { ConvolutionHistoryNode, HistoryLayer } from "../graph.ts";
@@ -37,7 +37,7 @@ export function lowerConvolutionHistory(node: ConvolutionHistoryNode, context: C
     [NUM_TAPS]: taps,
     ...(online && {
       [KEPT]: context.onlineSums(node.history),
-      [WINDOW]: online.window,
+      [ONLINE_WINDOW]: online.window,
       [SQUARE]: online.square,
     }),
   };

@@ -1,20 +1,23 @@
 // POST /completion and /completions as llama.cpp's server has them: what Continue asks of it.
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import type { Prompt } from "../../engine/request.ts";
 import { encodeParts } from "../encode_text.ts";
 import { readJson } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { nativeCompletionRequest, type NativePrompt, splitPrompts } from "./completion_schema.ts";
 import { nativeReply as replySchema } from "./generation_schema.ts";
 import { nativeReply } from "./native_generation.ts";
 
-export function llamaCompletion(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function llamaCompletion(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   for (const path of ["/completion", "/completions"]) {
     app.post(path, async (c) => {
       const body = await readJson(c, nativeCompletionRequest, options);
+      const engine = await namedModel(c, models, body.model);
       const { prompts: parts, several } = splitPrompts(body.prompt);
       const prompts = await Promise.all(parts.map((part) => toPrompt(engine, part)));
       return await nativeReply({ c, engine, options, body, prompts, asArray: several, speculative: false });

@@ -1,6 +1,7 @@
 // What llama.cpp's /infill and /completion have in common on the wire: every field but the prompt's, and the reply.
 // Fields that only steer llama.cpp's own slots and caches, and samplers that we do not have, are accepted and ignored.
 import { z } from "@hono/zod-openapi";
+import { modelField } from "./model_field.ts";
 import { grammarFields } from "../grammar_fields.ts";
 import { infillFields, TRUNCATED } from "../infill_fields.ts";
 import { cleanedBy, outputRuleFields } from "../output_rule_fields.ts";
@@ -17,6 +18,7 @@ const logitBias = z.union([
 
 /** To be spread into a request's schema, to which `checkScores` belongs. */
 export const generationFields = {
+  model: modelField,
   n_predict: z.int().min(-2).optional().describe(
     "Most new tokens: 0 only reads the prompt, -1 (the default) as many as fit.",
   ),

@@ -1,7 +1,8 @@
 // POST /infill as llama.cpp's server has it: what llama.vim and llama.vscode ask.
 import { OpenAPIHono } from "@hono/zod-openapi";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { readJson } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { nativeReply as replySchema } from "./generation_schema.ts";
@@ -9,10 +10,11 @@ import { infillPrompt } from "./infill_request.ts";
 import { type InfillRequest, infillRequest } from "./infill_schema.ts";
 import { nativeReply } from "./native_generation.ts";
 
-export function llamaInfill(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function llamaInfill(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/infill", async (c) => {
     const body = await readJson(c, infillRequest, options);
+    const engine = await namedModel(c, models, body.model);
     const prompts = [infillPrompt(body)], speculative = looksAhead(body);
     return await nativeReply({ c, engine, options, body, prompts, asArray: false, speculative });
   });

@@ -1,6 +1,10 @@
 // GET /props as llama.cpp's server has it: what is served and by which defaults, for clients that look before they ask.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
+import { HttpProblem } from "../http_problem.ts";
+import { modelQuery, namedEngine, namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import { generationFields } from "./generation_schema.ts";
 import { generationSettings } from "./native_reply.ts";
@@ -34,10 +38,10 @@ const props = z.object({
 /** What each field is where a request leaves it out. */
 const DEFAULTS = z.object(generationFields);
 
-export function llamaProps(engine: Engine, { version }: PropsOptions): OpenAPIHono {
+export function llamaProps(models: ModelChoice, { version }: PropsOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/props", async (c) => {
-    const { model } = engine;
+    const engine = await askedModel(c, models), { model } = engine;
     const body = DEFAULTS.parse({});
     const { temperature, top_k: topK, top_p: topP, min_p: minP } = body;
     const params = generationSettings(body, { model, generation: { temperature, topK, topP, minP } });
@@ -61,8 +65,24 @@ export function llamaProps(engine: Engine, { version }: PropsOptions): OpenAPIHo
   documentRoute(app, {
     method: "get",
     path: "/props",
-    summary: "The served model and the defaults of /infill and /completion, as llama.cpp's server shows them",
+    summary: "A model and the defaults of /infill and /completion, as llama.cpp's server shows them",
+    query: modelQuery.extend({
+      autoload: z.enum(["true", "false"]).optional().describe(
+        "false: a model that is not loaded is not loaded for this, but refused.",
+      ),
+    }),
     reply: props,
   });
   return app;
+}
+
+/** @throws {HttpProblem} there is no such model, or it is not loaded and not to be loaded */
+async function askedModel(c: Context, models: ModelChoice): Promise<Engine> {
+  const { model: name, autoload } = c.req.query();
+  if (autoload !== "false") return await namedModel(c, models, name);
+  const engine = namedEngine(c, models, name);
+  if (models.loaded().includes(engine)) return engine;
+  throw new HttpProblem("invalid", "The model is not loaded: leave autoload=false out to have it loaded", {
+    param: "autoload",
+  });
 }

@@ -1,10 +1,11 @@
 // GET /slots in llama.cpp's shape: what every sequence in flight holds. We have no fixed slots, so the list is as long
 // as there are sequences: first those that run, then those that wait.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import type { SequenceInfo } from "../../engine/sequence_info.ts";
 import { HttpProblem } from "../http_problem.ts";
+import { modelQuery, namedEngine } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 
 export interface SlotsOptions {
@@ -41,20 +42,20 @@ const slot = z.object({
   prompt: z.string().optional().describe("With `?prompt=1`, where the server allows it."),
 }).openapi("Slot");
 
-const slotsQuery = z.object({
+const slotsQuery = modelQuery.extend({
   prompt: z.enum(["0", "1"]).optional().describe("1: with the prompts; the server must have been told so."),
   fail_on_no_slot: z.enum(["0", "1"]).optional().describe("1: answer 503 while anything waits."),
 });
 
-export function llamaSlots(engine: Engine, options: SlotsOptions): OpenAPIHono {
+export function llamaSlots(models: ModelChoice, options: SlotsOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/slots", async (c) => {
     const withPrompts = c.req.query("prompt") === "1";
     if (withPrompts && !options.showPrompts) throw promptsHidden();
+    const engine = namedEngine(c, models, c.req.query("model"));
     const sequences = await engine.sequences({ withPrompts });
     if (c.req.query("fail_on_no_slot") === "1") requireRoom(sequences);
-    const { contextLength } = engine.model;
-    return c.json(sequences.map((sequence, id) => toSlot(sequence, id, contextLength)));
+    return c.json(sequences.map((sequence, id) => toSlot(sequence, id, engine.model.contextLength)));
   });
   documentRoute(app, {
     method: "get",

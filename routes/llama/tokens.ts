@@ -1,10 +1,13 @@
 // POST /tokenize and /detokenize as llama.cpp's server has them.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { encodeParts } from "../encode_text.ts";
 import { describeValue, readJson } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
+import { modelField } from "./model_field.ts";
 
 /** Checks of our own in place of arrays of a type, which would report every wrong item. */
 const content = z.custom<string | (string | number)[]>(isContent, {
@@ -22,6 +25,7 @@ const tokens = z.custom<number[]>((value) => Array.isArray(value) && value.every
 }).openapi({ type: "array", items: { type: "integer", minimum: 0 }, description: "Token ids." });
 
 const tokenizeRequest = z.object({
+  model: modelField,
   content,
   add_special: z.boolean().default(false).describe(
     "Without effect: the models here have no token that begins a text.",
@@ -40,18 +44,21 @@ const piece = z.object({
 });
 const tokenizeReply = z.object({ tokens: z.union([z.array(z.int()), z.array(piece)]) }).openapi("Tokens");
 
-const detokenizeRequest = z.object({ tokens }).openapi("DetokenizeRequest");
+const detokenizeRequest = z.object({ model: modelField, tokens }).openapi("DetokenizeRequest");
 const detokenizeReply = z.object({ content: z.string() }).openapi("Content");
 
-export function llamaTokens(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function llamaTokens(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/tokenize", async (c) => {
-    const { content, parse_special: parseSpecial, with_pieces } = await readJson(c, tokenizeRequest, options);
+    const body = await readJson(c, tokenizeRequest, options);
+    const { content, parse_special: parseSpecial, with_pieces } = body;
+    const engine = await namedModel(c, models, body.model);
     const ids = await encodeParts(engine, [content].flat(), "content", { parseSpecial });
     return c.json({ tokens: with_pieces ? await withPieces(engine, ids) : ids });
   });
   app.post("/detokenize", async (c) => {
-    const { tokens } = await readJson(c, detokenizeRequest, options);
+    const { tokens, model } = await readJson(c, detokenizeRequest, options);
+    const engine = await namedModel(c, models, model);
     return c.json({ content: await engine.detokenize(tokens) });
   });
   documentRoute(app, {

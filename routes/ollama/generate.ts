@@ -1,8 +1,9 @@
 // POST /api/generate as Ollama has it, fill-in-the-middle by `suffix` included.
 import { OpenAPIHono } from "@hono/zod-openapi";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { generationEvents, type GenerationJob, streamedReply } from "../generation_reply.ts";
 import { readJson } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import { NDJSON } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
@@ -14,13 +15,13 @@ import {
   type GenerateRequest,
   generateRequest,
 } from "./generate_schema.ts";
-import { ollamaError, requireModel } from "./model_name.ts";
+import { ollamaError } from "./error.ts";
 
-export function ollamaGenerate(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function ollamaGenerate(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/api/generate", async (c) => {
     const body = await readJson(c, generateRequest, options);
-    requireModel(engine, body.model);
+    const engine = await namedModel(c, models, body.model);
     const model = body.model || engine.model.id;
     if (body.prompt === "" && body.suffix === "") return c.json(loaded(model, body));
     const request = await toGeneration(engine, body);
@@ -50,7 +51,7 @@ export function ollamaGenerate(engine: Engine, options: RouteOptions): OpenAPIHo
   return app;
 }
 
-/** By a request without a prompt clients have a model loaded, or given back; the one here stays. */
+/** By a request without a prompt clients have a model loaded, or given back; here it goes when others need its room. */
 function loaded(model: string, { keep_alive }: GenerateRequest): GenerateReply {
   const done_reason = keep_alive === 0 || keep_alive === "0" ? "unload" : "load";
   return { model, created_at: new Date().toISOString(), response: "", done: true, done_reason };

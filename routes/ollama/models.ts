@@ -1,11 +1,13 @@
 // What Ollama says of its models and itself: GET /api/tags, /api/ps, /api/version, POST /api/show.
 import { createHash } from "node:crypto";
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../../engine/engine.ts";
+import type { ModelInfo } from "../../engine/engine.ts";
+import type { ListedModel, ModelChoice } from "../../engine/model_choice.ts";
 import { readJson } from "../json_body.ts";
+import { namedListing, taggedName } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
-import { ollamaError, requireModel, taggedName } from "./model_name.ts";
+import { ollamaError } from "./error.ts";
 import { templateOf } from "./template.ts";
 
 const details = z.object({
@@ -34,7 +36,7 @@ const running = listed.omit({ modified_at: true, capabilities: true }).extend({
 });
 
 const showRequest = z.object({
-  model: z.string().default("").describe("As in /api/tags; empty is the served one."),
+  model: z.string().default("").describe("As in /api/tags; empty is the first."),
   name: z.string().default("").describe("Older name of `model`."),
 }).openapi("OllamaShowRequest");
 
@@ -49,30 +51,29 @@ const shown = z.object({
 }).openapi("OllamaShow");
 
 export function ollamaModels(
-  engine: Engine,
+  models: ModelChoice,
   options: RouteOptions & { readonly version: string },
 ): OpenAPIHono {
   const app = new OpenAPIHono();
   const startedAt = new Date().toISOString();
-  app.get("/api/tags", (c) => c.json({ models: [toListed(engine.model, startedAt)] }));
-  app.get("/api/ps", (c) => c.json({ models: [toRunning(engine.model)] }));
+  app.get("/api/tags", (c) => c.json({ models: models.list().map((model) => toListed(model, startedAt)) }));
+  app.get("/api/ps", (c) => c.json({ models: models.loaded().map(({ model }) => toRunning(model)) }));
   app.get("/api/version", (c) => c.json({ version: options.version }));
   app.post("/api/show", async (c) => {
     const { model, name } = await readJson(c, showRequest, options);
-    requireModel(engine, model || name);
-    return c.json(toShown(engine.model, startedAt));
+    return c.json(toShown(namedListing(c, models, model || name), startedAt));
   });
   documentRoute(app, {
     method: "get",
     path: "/api/tags",
-    summary: "The served model, as Ollama lists its models",
+    summary: "The served models, as Ollama lists its own",
     errorReply: ollamaError,
     reply: z.object({ models: z.array(listed) }),
   });
   documentRoute(app, {
     method: "get",
     path: "/api/ps",
-    summary: "The same, as Ollama lists what is loaded",
+    summary: "Those that are loaded, as Ollama lists them",
     errorReply: ollamaError,
     reply: z.object({ models: z.array(running) }),
   });
@@ -86,7 +87,7 @@ export function ollamaModels(
   documentRoute(app, {
     method: "post",
     path: "/api/show",
-    summary: "What the model is and can, as Ollama says it",
+    summary: "What a model is and can, as Ollama says it",
     errorReply: ollamaError,
     request: showRequest,
     example: { model: "" },
@@ -95,7 +96,7 @@ export function ollamaModels(
   return app;
 }
 
-function toListed(model: ModelInfo, modified_at: string): z.output<typeof listed> {
+function toListed(model: ListedModel, modified_at: string): z.output<typeof listed> {
   const name = taggedName(model.id);
   return {
     ...{ name, model: name, modified_at },
@@ -113,14 +114,14 @@ function toRunning(model: ModelInfo): z.output<typeof running> {
     size: model.weightBytes,
     digest: digestOf(model),
     details: detailsOf(model),
-    // It stays as long as the server: Go's zero time says "never" least badly to who parses it.
+    // It stays until others need its room: Go's zero time says "never" least badly to who parses it.
     expires_at: "0001-01-01T00:00:00Z",
     size_vram: model.backend === "cpu" ? 0 : model.weightBytes,
     context_length: model.contextLength,
   };
 }
 
-function toShown(model: ModelInfo, modified_at: string): z.output<typeof shown> {
+function toShown(model: ListedModel, modified_at: string): z.output<typeof shown> {
   const { architecture, contextLength, numParameters, vocabSize } = model;
   const template = templateOf(model);
   return {
@@ -142,11 +143,11 @@ function toShown(model: ModelInfo, modified_at: string): z.output<typeof shown> 
   };
 }
 
-function capabilitiesOf({ fim }: ModelInfo): string[] {
+function capabilitiesOf({ fim }: ListedModel): string[] {
   return fim.supported ? ["completion", "insert"] : ["completion"];
 }
 
-function detailsOf({ architecture, numParameters, weightBytes }: ModelInfo): z.output<typeof details> {
+function detailsOf({ architecture, numParameters, weightBytes }: ListedModel): z.output<typeof details> {
   return {
     parent_model: "",
     format: "safetensors",
@@ -162,6 +163,6 @@ function parameterSize(count: number): string {
   return count < 1e9 ? `${(count / 1e6).toFixed(1)}M` : `${(count / 1e9).toFixed(1)}B`;
 }
 
-function digestOf({ id, numParameters, weightBytes }: ModelInfo): string {
+function digestOf({ id, numParameters, weightBytes }: ListedModel): string {
   return createHash("sha256").update(`${id} ${numParameters} ${weightBytes}`).digest("hex");
 }

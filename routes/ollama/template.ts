@@ -4,7 +4,7 @@ import type { ModelInfo } from "../../engine/engine.ts";
 const PROMPT_ALONE = "{{ .Prompt }}";
 
 /** Continue and others take `.Suffix` in it for the sign that a model fills in. */
-export function templateOf({ fim: { spelling } }: ModelInfo): string {
+export function templateOf({ fim: { spelling } }: Pick<ModelInfo, "fim">): string {
   if (!spelling) return PROMPT_ALONE;
   const { prefix, suffix, middle } = spelling;
   return `{{- if .Suffix }}${prefix}{{ .Prompt }}${suffix}{{ .Suffix }}${middle}{{ else }}${PROMPT_ALONE}{{ end }}`;

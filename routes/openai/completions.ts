@@ -2,25 +2,26 @@
 // well (`v1_completions.ts`).
 import type { Context } from "hono";
 import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { SampleScores } from "../best_of.ts";
 import type { PromptEvent } from "../generation.ts";
 import { generationEvents, type GenerationJob, streamedReply } from "../generation_reply.ts";
+import { namedModel } from "../named_model.ts";
 import { type Frame, SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
 import type { Wish } from "../standing.ts";
 import { bestChoices, CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
 import { toGenerationRequests } from "./completion_request.ts";
 import { type CompletionChoice, type CompletionRequest, samplesDrawn } from "./completion_schema.ts";
-import { requireServedModel } from "./served_model.ts";
 
-/** @throws {HttpProblem} as the engine and `requireServedModel` do */
+/** @throws {HttpProblem} as the engine and `namedModel` do */
 export async function openAiCompletion(
   c: Context,
-  engine: Engine,
+  models: ModelChoice,
   body: CompletionRequest,
   options: RouteOptions,
 ): Promise<Response> {
-  requireServedModel(engine, body.model);
+  const engine = await namedModel(c, models, body.model);
   return await (body.stream ? streamReply : plainReply)(c, engine, body, options);
 }
 

@@ -2,17 +2,17 @@
 // reply in the shape of a chat's.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import type { PromptEvent } from "../generation.ts";
 import { generationEvents, streamedReply } from "../generation_reply.ts";
 import { checkObject, readObject } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import { type Frame, SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
 import { type CompletionChoice, completionRequest, completionUsage } from "./completion_schema.ts";
 import { completionJob } from "./completions.ts";
-import { requireServedModel } from "./served_model.ts";
 
 /** Those of OpenAI's fields that have a place here, by their names and with their bounds. */
 const { model, temperature, top_p, stop, seed, stream, fim_layout, extra, filename } =
@@ -44,14 +44,14 @@ const fimReply = z.object({
   usage: completionUsage,
 }).openapi("FimCompletion");
 
-export function fimCompletions(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function fimCompletions(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.post("/v1/fim/completions", async (c) => {
     const object = await readObject(c, options);
     const fields = checkObject(object, fimRequest);
-    requireServedModel(engine, fields.model);
     // What we have added to OpenAI's fields holds here as well.
     const body = checkObject({ ...object, ...completionFields(fields) }, completionRequest);
+    const engine = await namedModel(c, models, fields.model);
     const shaper = new CompletionShaper(engine.model, 1);
     const job = completionJob(c, engine, body, options);
     if (body.stream) return await streamedReply(job, SSE, (events) => chunks(events, shaper));

@@ -1,9 +1,9 @@
-// GET /v1/models and /v1/models/{id}: the one model that is served, in OpenAI's list form, with the additions that
-// clients of vLLM (max_model_len) and llama.cpp (meta) read. llama.cpp has the list at /models, too.
+// GET /v1/models and /v1/models/{id}: the models that are served, loaded or not, in OpenAI's list form, with the additions
+// that clients of vLLM (max_model_len) and llama.cpp (meta) read. llama.cpp has the list at /models, too.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../../engine/engine.ts";
+import type { ListedModel, ModelChoice } from "../../engine/model_choice.ts";
+import { namedListing } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
-import { requireServedModel } from "./served_model.ts";
 
 const modelItem = z.object({
   id: z.string(),
@@ -16,18 +16,21 @@ const modelItem = z.object({
 
 const modelList = z.object({ object: z.literal("list"), data: z.array(modelItem) }).openapi("ModelList");
 
-export function openAiModels(engine: Engine): OpenAPIHono {
+export function openAiModels(models: ModelChoice): OpenAPIHono {
   const app = new OpenAPIHono();
   const created = Math.floor(Date.now() / 1000);
   for (const path of ["/v1/models", "/models"]) {
-    app.get(path, (c) => c.json({ object: "list", data: [toItem(engine.model, created)] }));
+    app.get(
+      path,
+      (c) => c.json({ object: "list", data: models.list().map((model) => toItem(model, created)) }),
+    );
   }
   // Ids may hold slashes, as on the Hugging Face hub.
-  app.get("/v1/models/:id{.+}", (c) => {
-    requireServedModel(engine, c.req.param("id"));
-    return c.json(toItem(engine.model, created));
-  });
-  documentRoute(app, { method: "get", path: "/v1/models", summary: "The served model", reply: modelList });
+  app.get(
+    "/v1/models/:id{.+}",
+    (c) => c.json(toItem(namedListing(c, models, c.req.param("id")), created)),
+  );
+  documentRoute(app, { method: "get", path: "/v1/models", summary: "The served models", reply: modelList });
   documentRoute(app, {
     method: "get",
     path: "/v1/models/{id}",
@@ -38,7 +41,7 @@ export function openAiModels(engine: Engine): OpenAPIHono {
   return app;
 }
 
-function toItem(model: ModelInfo, created: number): z.output<typeof modelItem> {
+function toItem(model: ListedModel, created: number): z.output<typeof modelItem> {
   return {
     id: model.id,
     object: "model",

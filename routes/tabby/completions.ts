@@ -1,18 +1,20 @@
-// Tabby's completion: one reply with one choice. Its path is OpenAI's, so that route hands the bodies over that are
-// Tabby's (`openai/completions.ts`).
+// Tabby's completion: one reply with one choice, of the primary model, for its clients name none. Its path is OpenAI's, so
+// that route hands the bodies over that are Tabby's (`v1_completions.ts`).
 import type { Context } from "hono";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { generationEvents, type GenerationJob } from "../generation_reply.ts";
+import { namedModel } from "../named_model.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { snippetsOf, toGeneration } from "./completion_request.ts";
 import type { TabbyReply, TabbyRequest } from "./completion_schema.ts";
 
 export async function tabbyCompletion(
   c: Context,
-  engine: Engine,
+  models: ModelChoice,
   body: TabbyRequest,
   options: RouteOptions,
 ): Promise<Response> {
+  const engine = await namedModel(c, models);
   const request = toGeneration(body);
   const { session_id, priority } = body;
   const job: GenerationJob = {

@@ -2,7 +2,8 @@
 // `health.ts`, for llama.cpp has the same path.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import { cpus } from "node:os";
-import type { Engine, ModelInfo } from "../../engine/engine.ts";
+import type { ModelInfo } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { documentRoute } from "../openapi.ts";
 
 export const healthState = z.object({
@@ -39,10 +40,10 @@ export function toHealthState({ id, backend }: ModelInfo, version: string): z.ou
   };
 }
 
-export function tabbyServerInfo(engine: Engine): OpenAPIHono {
+export function tabbyServerInfo(models: ModelChoice): OpenAPIHono {
   const app = new OpenAPIHono();
   app.get("/v1beta/server_setting", (c) => c.json({ disable_client_side_telemetry: true }));
-  app.get("/v1beta/models", (c) => c.json({ completion: [engine.model.id], chat: [] }));
+  app.get("/v1beta/models", (c) => c.json({ completion: [models.primary.model.id], chat: [] }));
   documentRoute(app, {
     method: "get",
     path: "/v1beta/server_setting",
@@ -52,7 +53,7 @@ export function tabbyServerInfo(engine: Engine): OpenAPIHono {
   documentRoute(app, {
     method: "get",
     path: "/v1beta/models",
-    summary: "The served model, as Tabby lists its models",
+    summary: "The model that Tabby's clients get, as Tabby lists its models",
     reply: z.object({ completion: z.array(z.string()), chat: z.array(z.string()) }),
   });
   return app;

@@ -3,9 +3,11 @@
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Engine, ModelInfo } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { generationEvents, type GenerationJob, streamedReply } from "../generation_reply.ts";
 import { readJson } from "../json_body.ts";
+import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import { TIGHT_SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
@@ -13,18 +15,17 @@ import { streamEvents, type WholeReply, wholeReply } from "./reply.ts";
 import { toGeneration } from "./request.ts";
 import { tgiError, tgiReply, type TgiRequest, tgiRequest, tgiStreamEvent } from "./schema.ts";
 
-export function tgiGenerate(engine: Engine, options: RouteOptions): OpenAPIHono {
+export function tgiGenerate(models: ModelChoice, options: RouteOptions): OpenAPIHono {
   const app = new OpenAPIHono();
-  app.post("/generate", async (c) => {
-    const call = { c, engine, options, body: await readJson(c, tgiRequest, options) };
-    return c.json((await reply(call)).reply);
-  });
-  app.post("/generate_stream", async (c) => {
-    return await stream({ c, engine, options, body: await readJson(c, tgiRequest, options) });
-  });
-  for (const path of ["/", "/models/:id{.+}"]) {
+  const readCall = async (c: Context, model?: string): Promise<Call> => {
+    const body = await readJson(c, tgiRequest, options);
+    return { c, engine: await namedModel(c, models, model), options, body };
+  };
+  app.post("/generate", async (c) => c.json((await reply(await readCall(c))).reply));
+  app.post("/generate_stream", async (c) => await stream(await readCall(c)));
+  for (const path of ["/", "/models/:id{.+}"] as const) {
     app.post(path, async (c) => {
-      const call = { c, engine, options, body: await readJson(c, tgiRequest, options) };
+      const call = await readCall(c, c.req.param("id"));
       return call.body.stream ? await stream(call) : c.json([(await reply(call)).reply]);
     });
   }
@@ -138,8 +139,8 @@ function documentRoutes(app: OpenAPIHono): void {
   documentRoute(app, {
     ...shared,
     path: "/models/{id}",
-    summary: "The Inference API's route, whatever the model's name: as POST /",
-    description: errors,
+    summary: "The Inference API's route: as POST /, of the model named",
+    description: `Where the server has one model, any name is its. ${errors}`,
     params: z.object({ id: z.string() }),
     reply: z.array(tgiReply),
     stream: true,

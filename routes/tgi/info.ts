@@ -1,7 +1,7 @@
 // GET /info and /ping as TGI has them: what is served, and its limits.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
-import type { Engine } from "../../engine/engine.ts";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { requireReady } from "../health.ts";
 import { documentRoute } from "../openapi.ts";
 import { MAX_BEST_OF, MAX_STOP_SEQUENCES, tgiError } from "./schema.ts";
@@ -24,8 +24,8 @@ const info = z.object({
   docker_label: z.string().nullable(),
 }).openapi("TgiInfo");
 
-export function tgiInfo(engine: Engine, { version }: { readonly version: string }): OpenAPIHono {
-  const app = new OpenAPIHono();
+export function tgiInfo(models: ModelChoice, { version }: { readonly version: string }): OpenAPIHono {
+  const engine = models.primary, app = new OpenAPIHono();
   app.get("/info", (c) => {
     const { id, contextLength } = engine.model;
     const found: z.output<typeof info> = {

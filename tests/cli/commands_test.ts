@@ -11,9 +11,17 @@ interface Outcome {
   readonly stderr: string;
 }
 
+/** Permission sets of commands, where not those of `serve`. */
+const PERMISSIONS: Readonly<Record<string, string>> = {
+  quantize: "quantize",
+  distil: "quantize",
+  pull: "pull",
+  models: "pull",
+};
+
 /** Runs `main.ts ARGS` under a permission set of deno.json; `callersFolder` is where `deno task` was called. */
 async function hyades(args: readonly string[], callersFolder: string = ROOT): Promise<Outcome> {
-  const permissions = ["quantize", "distil"].includes(args[0]) ? "quantize" : "serve";
+  const permissions = PERMISSIONS[args[0]] ?? "serve";
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", `-P=${permissions}`, "main.ts", ...args],
     cwd: ROOT,
@@ -32,7 +40,7 @@ async function refused(args: readonly string[], error: RegExp): Promise<void> {
   assert.doesNotMatch(stderr, /^\s+at /m);
 }
 
-for (const command of ["serve", "complete", "lsp", "quantize", "distil", "doctor"]) {
+for (const command of ["serve", "complete", "lsp", "pull", "models", "quantize", "distil", "doctor"]) {
   Deno.test(`${command} --help shows how to call it, and names no path of this machine`, async () => {
     const { code, stdout } = await hyades([command, "--help"]);
     assert.equal(code, 0);
@@ -45,7 +53,7 @@ Deno.test("serve says what to do about a port in use, before it loads the model"
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   await refused(
-    ["serve", "--port", `${port}`, "--model", "no/such/model"],
+    ["serve", "--port", `${port}`, "--model", "docs"],
     /: the port is in use; stop that server or take --port/,
   );
 });
@@ -79,7 +87,7 @@ Deno.test("serve refuses a file of keys that is wrong, missing or empty, before 
 Deno.test("serve ends when the model folder is wrong", async () => {
   await refused(
     ["serve", "--port", "0", "--model", "no/such/model"],
-    /"no\/such\/model" must be a model folder/,
+    /"no\/such\/model" must be a model folder, there is none/,
   );
   await refused(["serve", "--port", "0", "--model", "docs"], /"docs\/config\.json" is missing/);
 });

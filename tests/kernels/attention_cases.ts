@@ -39,6 +39,8 @@ export interface AttentionCase {
   readonly maxSequences?: number;
   /** All sequences are the same; all but the first get this many rows of it by copies, right before their own first. */
   readonly copied?: number;
+  /** Keys that a row sees at most. */
+  readonly window?: number;
 }
 
 /** Largest error allowed, relative to the largest output. */
@@ -54,6 +56,8 @@ const ALL_PAIRS = withDecodes([
 ]);
 /** A few of them, and a step in which decodes and chunks of prompts are mixed. */
 const SOME_PAIRS = withDecodes([[0, 1, 15, 16, 37, 70], [33, 17, 1, 16, 7, 1], [1, 1, 20, 1, 0, 1]]);
+/** Prompts below and far beyond a window, in one chunk and in several. */
+const WINDOW_PAIRS = withDecodes([[0, 1, 37, 200, 16, 300], [33, 120, 100, 17, 1, 1], [1, 1, 100, 1, 0, 33]]);
 
 export const ATTENTION_CASES: readonly AttentionCase[] = [
   attentionCase([8, 1, 64], "f16", ALL_PAIRS),
@@ -68,6 +72,11 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
   attentionCase([5, 1, 66], "f16"),
   attentionCase([1, 1, 4], "f32"),
   attentionCase([8, 1, 64], "i8"),
+  // Windows that end within a tile, a split and a block, and that see a row's own key alone.
+  windowed(attentionCase([8, 1, 64], "f16", WINDOW_PAIRS), 37),
+  windowed(attentionCase([3, 3, 33], "i8", WINDOW_PAIRS), 16),
+  windowed(attentionCase([1, 1, 4], "f32", WINDOW_PAIRS), 1),
+  windowed(attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]), 300),
   attentionCase([3, 3, 33], "i8"),
   {
     ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
@@ -92,6 +101,10 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     copied: 37,
   })),
 ];
+
+function windowed(attentionCase: AttentionCase, window: number): AttentionCase {
+  return { ...attentionCase, name: `${attentionCase.name}, window of ${window}`, window };
+}
 
 function attentionCase(
   heads: HeadShape,
@@ -120,10 +133,16 @@ export function buildAttention(attentionCase: AttentionCase, random: Random): At
   const rows = totals.map((total, s) =>
     fitting(heads, randomRows(random, heads, kinds[s % kinds.length], total))
   );
-  if (copied === 0) return scheduleAttention(heads, rows, schedule, random, attentionCase.maxSequences);
+  const { maxSequences, window } = attentionCase;
+  if (copied === 0) {
+    return scheduleAttention(heads, rows, schedule, random, {
+      ...(maxSequences && { maxSequences }),
+      ...(window && { window }),
+    });
+  }
   const longest = fitting(heads, randomRows(random, heads, "plain", Math.max(...totals)));
   const same = rows.map(({ length }) => longest.subarray(0, length));
-  return scheduleAttention(heads, same, schedule, random, rows.length, copied);
+  return scheduleAttention(heads, same, schedule, random, { copied });
 }
 
 /**
@@ -175,10 +194,13 @@ export function scheduleAttention(
   rows: readonly Float32Array<ArrayBuffer>[],
   schedule: readonly (readonly number[])[],
   random: Random,
-  maxSequences = rows.length,
-  copied = 0,
+  { maxSequences = rows.length, copied = 0, window }: {
+    readonly maxSequences?: number;
+    readonly copied?: number;
+    readonly window?: number;
+  } = {},
 ): AttentionProblem {
-  const graph = attentionGraph(heads);
+  const graph = attentionGraph(heads, window);
   const width = graph.nodes[0].output.width;
   const blocksOf = rows.map((sequence) => Math.ceil(sequence.length / width / BLOCK_SIZE));
   const limits: StepLimits = {
@@ -214,10 +236,11 @@ function copiesOf(numRows: number, from: Uint32Array, to: Uint32Array): BlockCop
   });
 }
 
-function attentionGraph([numHeads, numKvHeads, headSize]: HeadShape): Graph {
+function attentionGraph([numHeads, numKvHeads, headSize]: HeadShape, window?: number): Graph {
   const builder = new GraphBuilder();
   const x = builder.input("x", (numHeads + 2 * numKvHeads) * headSize);
-  return builder.build(builder.attention(x, { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 }));
+  const shape = { numHeads, numKvHeads, headSize, scale: headSize ** -0.5, ...(window && { window }) };
+  return builder.build(builder.attention(x, shape));
 }
 
 function placeBlocks(blocksOf: readonly number[], numBlocks: number, random: Random): Uint32Array[] {

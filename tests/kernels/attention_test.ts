@@ -78,7 +78,13 @@ async function checkCases(gpu: GpuDevice, cases: readonly AttentionCase[]): Prom
   }
 }
 
-const INVARIANT_SHAPES: readonly HeadShape[] = [[8, 1, 64], [4, 4, 40], [16, 1, 128], [3, 3, 33]];
+const INVARIANT_SHAPES: readonly (readonly [HeadShape, window?: number])[] = [
+  [[8, 1, 64]],
+  [[4, 4, 40]],
+  [[16, 1, 128]],
+  [[3, 3, 33]],
+  [[8, 1, 64], 21],
+];
 
 /** Sequences 0, 1 and 3 are the same prompt: alone and at once, in chunks, and elsewhere in the batch in others. */
 const INVARIANT_SCHEDULE = [
@@ -95,9 +101,12 @@ gpuTest(
   {},
   async (gpu) => {
     const random = new Random(testSeed());
-    for (const heads of INVARIANT_SHAPES) {
+    for (const [heads, window] of INVARIANT_SHAPES) {
       const prompt = randomRows(random, heads, "plain", 100), other = randomRows(random, heads, "plain", 57);
-      const problem = scheduleAttention(heads, [prompt, prompt, other, prompt], INVARIANT_SCHEDULE, random);
+      const rows = [prompt, prompt, other, prompt];
+      const problem = scheduleAttention(heads, rows, INVARIANT_SCHEDULE, random, {
+        ...(window && { window }),
+      });
       const outputs = await gpuOutputs(gpu, problem, "f16");
       for (const sequence of [1, 3]) deepStrictEqual(outputOf(sequence, outputs), outputs[0]);
     }
@@ -161,6 +170,7 @@ Deno.test("matrixTileTokens() serves only nodes whose workgroups the device can 
 
 const MISTAKES: readonly [string, (problem: AttentionProblem) => AttentionProblem][] = [
   ["another scale", (problem) => withNode(problem, (node) => ({ ...node, scale: node.scale * 1.01 }))],
+  ["a window", (problem) => withNode(problem, (node) => ({ ...node, window: 60 }))],
   ["another order of heads", (problem) => withNode(problem, (node) => ({ ...node, numKvHeads: 1 }))],
   ["rows blind to themselves", (problem) => withPositions(problem, (position) => Math.max(0, position - 1))],
 ];

@@ -33,6 +33,8 @@ export const PARITY_CASES: readonly ParityCase[] = [
   fixture("mha-d80-untied-int8", "int8"),
   fixture("qwen2-gqa-f32", "f32"),
   { ...fixture("qwen2-mqa-untied-bf16", "bf16"), kvType: "f32" },
+  fixture("starcoder2-gqa-window-f32", "f32"),
+  { ...fixture("starcoder2-mqa-untied-bf16", "bf16"), kvType: "f32" },
   {
     name: DEFAULT_MODEL_ID,
     modelDir: DEFAULT_MODEL_DIR,

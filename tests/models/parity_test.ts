@@ -31,7 +31,7 @@ const HALVES_TIE = 1e-3;
 /** Set where a GPU runs the tests (bench/gpu/suites.sh): software takes minutes for what here is left out. */
 const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
 /** In the fast profile, of which every kernel has tests of its own, one case of each arithmetic. */
-const FAST_CASES = ["mqa-d40-f32", "mqa-d128-erf-f16", "qwen2-gqa-f32"];
+const FAST_CASES = ["mqa-d40-f32", "mqa-d128-erf-f16", "qwen2-gqa-f32", "starcoder2-gqa-window-f32"];
 
 for (const backend of BACKENDS) {
   const name = [backend.device, backend.profile].filter(Boolean).join(", ");

@@ -6,6 +6,17 @@ import { type Reading, ServerReadings } from "../../clients/playground/src/serve
 import { FakeEngine } from "../routes/fake_engine.ts";
 import { get, post } from "../routes/requests.ts";
 
+Deno.test("parseMetrics() adds the series of several models up, of histograms bound by bound", () => {
+  const series = (model: string, [low, high]: readonly [number, number]) => [
+    `n{model_name="${model}"} ${high}`,
+    `t_bucket{le="0.5",model_name="${model}"} ${low}`,
+    `t_bucket{le="+Inf",model_name="${model}"} ${high}`,
+  ];
+  const metrics = parseMetrics([...series("a", [1, 3]), ...series("b", [4, 5])].join("\n"));
+  assert.equal(metrics.value("n"), 8);
+  assert.deepEqual(metrics.buckets("t"), [{ bound: 0.5, count: 5 }, { bound: Infinity, count: 8 }]);
+});
+
 Deno.test("ServerReadings makes rates, batches and latencies of two readings of /metrics", async () => {
   const engine = new FakeEngine(), app = createApp(engine, { apiKeys: [] }), readings = new ServerReadings();
   const read = async (at: number) => readings.add(at, parseMetrics((await get(app, "/metrics")).text));

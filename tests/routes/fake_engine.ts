@@ -116,13 +116,16 @@ export class FakeEngine implements Engine {
   inFlight: readonly SequenceInfo[] = [];
   blockMap: BlockMap = { device: new Uint8Array(), host: new Uint8Array() };
 
-  constructor(script: FakeEngine["script"] = {}) {
+  readonly #id: string;
+
+  constructor(script: FakeEngine["script"] = {}, id = MODEL.id) {
     this.script = script;
+    this.#id = id;
   }
 
   get model(): ModelInfo {
     if (this.state.phase === "loading") throw new EngineUnavailableError("Loading model", "loading", 2);
-    return MODEL;
+    return { ...MODEL, id: this.#id };
   }
 
   async *submit(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {

@@ -1,6 +1,7 @@
 // Sending requests to an application and reading what comes back, for tests.
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import assert from "node:assert/strict";
+import type { ModelChoice } from "../../engine/model_choice.ts";
 import { createApp } from "../../routes/app.ts";
 import type { FakeEngine } from "./fake_engine.ts";
 
@@ -14,8 +15,8 @@ export interface Reply {
 }
 
 /** An application without keys, that fails the test on an error nobody expected. */
-export function openApp(engine: FakeEngine): OpenAPIHono {
-  return createApp(engine, {
+export function openApp(served: FakeEngine | ModelChoice): OpenAPIHono {
+  return createApp(served, {
     apiKeys: [],
     reportError: (error) => {
       throw error;

@@ -3,7 +3,7 @@
 export interface Metrics {
   /** Sum over all label sets; 0 where there is no such metric. */
   value(name: string): number;
-  /** Counts of a histogram by upper bound, each with those of the bounds below it; ascending. */
+  /** Counts of a histogram by upper bound, each with those of the bounds below it; ascending; summed as values are. */
   buckets(name: string): readonly Bucket[];
 }
 
@@ -13,7 +13,7 @@ export interface Bucket {
 }
 
 export function parseMetrics(text: string): Metrics {
-  const values = new Map<string, number>(), histograms = new Map<string, Bucket[]>();
+  const values = new Map<string, number>(), histograms = new Map<string, Map<number, number>>();
   for (const line of text.split("\n")) {
     const found = /^([\w:]+)(?:\{(.*)\})? (\S+)/.exec(line);
     if (!found) continue;
@@ -21,14 +21,16 @@ export function parseMetrics(text: string): Metrics {
     const bound = /(?:^|,)le="([^"]*)"/.exec(labels)?.[1];
     if (bound === undefined) values.set(name, (values.get(name) ?? 0) + count);
     else {
-      const buckets = histograms.get(name) ?? [];
-      buckets.push({ bound: bound === "+Inf" ? Infinity : Number(bound), count });
-      histograms.set(name, buckets);
+      const counts = histograms.get(name) ?? new Map<number, number>();
+      const limit = bound === "+Inf" ? Infinity : Number(bound);
+      counts.set(limit, (counts.get(limit) ?? 0) + count);
+      histograms.set(name, counts);
     }
   }
   return {
     value: (name) => values.get(name) ?? 0,
-    buckets: (name) => histograms.get(`${name}_bucket`) ?? [],
+    buckets: (name) =>
+      Array.from(histograms.get(`${name}_bucket`) ?? [], ([bound, count]) => ({ bound, count })),
   };
 }
 

@@ -1,0 +1,23 @@
+// How configurations of models with rotary positions say what turns: older files have the base beside other fields, newer
+// ones inside `rope_parameters`.
+import { z } from "zod";
+
+const ONLY_DEFAULT = 'only the default rotary positions are supported, must be "default"';
+
+const ropeSchema = z.object({
+  rope_type: z.literal("default", ONLY_DEFAULT).optional(),
+  type: z.literal("default", ONLY_DEFAULT).optional(),
+  rope_theta: z.number().positive().optional(),
+});
+
+/** The fields, for an architecture's own schema. */
+export const rotaryFields = {
+  rope_theta: z.number().positive().optional(),
+  rope_scaling: ropeSchema.nullish(),
+  rope_parameters: ropeSchema.nullish(),
+};
+
+/** The base of the angles, transformers' default where a file gives none. */
+export function rotaryBaseOf(config: z.output<z.ZodObject<typeof rotaryFields>>): number {
+  return config.rope_parameters?.rope_theta ?? config.rope_theta ?? config.rope_scaling?.rope_theta ?? 10_000;
+}

@@ -1,0 +1,156 @@
+// StarCoder2: pre-LayerNorm decoders with rotary positions, grouped-query attention over a sliding window and a plain MLP,
+// biased throughout. Lozhkov et al., "StarCoder 2 and The Stack v2" (2024), section 6.
+import { z } from "zod";
+import { type Activation, GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
+import { parseConfig } from "./config.ts";
+import { DerivedSource } from "./derived_source.ts";
+import type { Architecture, Network } from "./network.ts";
+import { rotaryTurns } from "./rotary.ts";
+import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
+import { StackedRefs, stackQkv } from "./stacked_refs.ts";
+import { StackedSource } from "./stacked_source.ts";
+
+export const starcoder2: Architecture = {
+  modelType: "starcoder2",
+  build: (config, source) => buildStarcoder2(parseStarcoder2Config(config), source),
+};
+
+/** The files' names of the two forms of GELU. */
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  gelu_pytorch_tanh: "gelu_tanh",
+  gelu_new: "gelu_tanh",
+  gelu: "gelu_erf",
+};
+
+const count = (max: number) => z.int("must be a whole number").min(1).max(max);
+
+/** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
+const configSchema = z.object({
+  model_type: z.literal("starcoder2"),
+  vocab_size: count(2 ** 24).default(49_152),
+  hidden_size: count(2 ** 16).default(3072),
+  intermediate_size: count(2 ** 20).default(12_288),
+  num_hidden_layers: count(1024).default(30),
+  num_attention_heads: count(1024).default(24),
+  num_key_value_heads: count(1024).nullish(),
+  head_dim: count(1024).nullish(),
+  hidden_act: z.enum(Object.keys(ACTIVATIONS), `must be one of ${Object.keys(ACTIVATIONS).join(", ")}`)
+    .default("gelu_pytorch_tanh"),
+  mlp_type: z.literal("default", 'must be "default"').optional(),
+  norm_type: z.literal("layer_norm", 'must be "layer_norm"').optional(),
+  max_position_embeddings: count(2 ** 24).default(4096),
+  norm_epsilon: z.number().positive().max(1).default(1e-5),
+  sliding_window: count(2 ** 24).nullish(),
+  use_bias: z.boolean().default(true),
+  tie_word_embeddings: z.boolean().default(true),
+  ...rotaryFields,
+}).refine((config) => config.num_attention_heads % (config.num_key_value_heads ?? 2) === 0, {
+  path: ["num_key_value_heads"],
+  error: "must divide num_attention_heads",
+}).refine((config) => (config.head_dim ?? config.hidden_size / config.num_attention_heads) % 2 === 0, {
+  path: ["num_attention_heads"],
+  error: "must give heads of even size, for rotary positions",
+});
+
+export interface Starcoder2Config {
+  readonly vocabSize: number;
+  readonly contextLength: number;
+  readonly width: number;
+  readonly innerWidth: number;
+  readonly numLayers: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headSize: number;
+  /** Positions that one attends to, its own included; undefined: all. */
+  readonly window: number | undefined;
+  readonly activation: Activation;
+  readonly rotaryBase: number;
+  readonly epsilon: number;
+  readonly biased: boolean;
+  readonly tiedHead: boolean;
+}
+
+/** @throws {TypeError} naming the field at fault */
+export function parseStarcoder2Config(json: unknown): Starcoder2Config {
+  const config = parseConfig(configSchema, json, "config.json");
+  return {
+    vocabSize: config.vocab_size,
+    contextLength: config.max_position_embeddings,
+    width: config.hidden_size,
+    innerWidth: config.intermediate_size,
+    numLayers: config.num_hidden_layers,
+    numHeads: config.num_attention_heads,
+    numKvHeads: config.num_key_value_heads ?? 2,
+    headSize: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    window: config.sliding_window ?? undefined,
+    activation: ACTIVATIONS[config.hidden_act],
+    rotaryBase: rotaryBaseOf(config),
+    epsilon: config.norm_epsilon,
+    biased: config.use_bias,
+    tiedHead: config.tie_word_embeddings,
+  };
+}
+
+/** @throws {TypeError} naming a tensor that is missing or misshapen */
+export function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
+  const { vocabSize, contextLength, width, numLayers, headSize, rotaryBase, tiedHead } = config;
+  // Files saved from the bare model, without its language-model head, lack the prefix.
+  const prefix = source.find("embed_tokens.weight") ? "" : "model.";
+  const stacks = new StackedRefs(source), b = new GraphBuilder();
+  const turns = rotaryTurns("rotary_turns", {
+    dims: headSize,
+    base: rotaryBase,
+    numPositions: contextLength,
+  });
+  const table: WeightRef = { name: `${prefix}embed_tokens.weight`, shape: [vocabSize, width] };
+  let x = b.embedding(table);
+  for (let layer = 0; layer < numLayers; layer++) {
+    x = block(b, config, `${prefix}layers.${layer}`, x, turns, stacks);
+  }
+  // Only rows that are sampled pay for the last norm and the head.
+  x = layerNorm(b, config, `${prefix}norm`, b.gatherRows(x));
+  const graph = b.build(b.linear(x, tiedHead ? table : { ...table, name: "lm_head.weight" }));
+  const tensors = new DerivedSource(new StackedSource(source, stacks.parts), [turns]);
+  return { graph, tensors, contextLength, vocabSize };
+}
+
+function block(
+  b: GraphBuilder,
+  config: Starcoder2Config,
+  name: string,
+  x: Value,
+  turns: WeightRef,
+  stacks: StackedRefs,
+): Value {
+  const { width, innerWidth, numHeads, numKvHeads, headSize, window, biased, activation } = config;
+  const { weight, bias } = stackQkv(stacks, `${name}.self_attn`, config, biased);
+  const qkv = b.linear(layerNorm(b, config, `${name}.input_layernorm`, x), weight, { ...(bias && { bias }) });
+  const turned = b.rotary(qkv, turns, { numHeads: numHeads + numKvHeads, headSize });
+  const heads = { numHeads, numKvHeads, headSize, scale: headSize ** -0.5 };
+  const attended = b.attention(turned, { ...heads, ...(window !== undefined && { window }) });
+  x = linear(b, config, attended, `${name}.self_attn.o_proj`, width, { residual: x });
+
+  const normed = layerNorm(b, config, `${name}.post_attention_layernorm`, x);
+  const inner = linear(b, config, normed, `${name}.mlp.c_fc`, innerWidth, { activation });
+  return linear(b, config, inner, `${name}.mlp.c_proj`, width, { residual: x });
+}
+
+function layerNorm(b: GraphBuilder, { width, epsilon }: Starcoder2Config, name: string, x: Value): Value {
+  const shape = [width];
+  return b.layerNorm(x, { name: `${name}.weight`, shape }, { name: `${name}.bias`, shape }, epsilon);
+}
+
+function linear(
+  b: GraphBuilder,
+  { biased }: Starcoder2Config,
+  x: Value,
+  name: string,
+  outWidth: number,
+  epilogue: { activation?: Activation; residual?: Value },
+): Value {
+  return b.linear(x, { name: `${name}.weight`, shape: [outWidth, x.width] }, {
+    ...(biased && { bias: { name: `${name}.bias`, shape: [outWidth] } }),
+    ...epilogue,
+  });
+}
