@@ -6,6 +6,8 @@ import { openGpu } from "../device/open_gpu.ts";
 import { EngineUnavailableError } from "../engine/errors.ts";
 import { GRAMMAR_LIBRARY } from "../engine/grammar.ts";
 import { WorkerEngine } from "../engine/worker_engine.ts";
+import { ggufLibrary } from "../models/gguf/gguf_header.ts";
+import { pulledModels } from "../models/hub/hub_cache.ts";
 import { loaded } from "./complete.ts";
 import { describeLongConvolutions } from "./long_convolutions.ts";
 import { findModel } from "./find_model.ts";
@@ -103,6 +105,7 @@ async function reportModel(flags: ModelFlags): Promise<void> {
     mend("name the model's tokens: --fim-prefix TOKEN --fim-middle TOKEN --fim-suffix TOKEN");
   }
   await reportSpeed(engine);
+  await reportModels();
   await reportGrammars(engine);
 }
 
@@ -140,6 +143,17 @@ async function reportSpeed(engine: WorkerEngine): Promise<void> {
     `${promptTokens} tokens read and the first drawn in ${times[0].toFixed(0)} ms, ` +
       `then ${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`,
   );
+}
+
+/** Asks for what reads pulled models and GGUF files, so that it is downloaded where it is missing. */
+async function reportModels(): Promise<void> {
+  try {
+    const { models } = await pulledModels();
+    await ggufLibrary();
+    line("Models", `${models.length === 0 ? "none" : models.length} pulled: deno task models`);
+  } catch (error) {
+    line("Models", message(error));
+  }
 }
 
 /** The first grammar has the library loaded, and downloaded where it is missing; the next finds it loaded. */

@@ -7,7 +7,9 @@ import type { KvType } from "../kernels/attention/kv_layout.ts";
 import { type Loss, lossPerToken } from "../models/evaluate.ts";
 import { loadModel } from "../models/load_model.ts";
 import { quantizeCheckpoint, QUANTIZED_BITS, type QuantizedBits } from "../models/quantize.ts";
+import { isGgufPath } from "../models/gguf/gguf_checkpoint.ts";
 import { callersPath } from "./callers_path.ts";
+import { findModel } from "./find_model.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
 interface QuantizeFlags {
@@ -30,7 +32,10 @@ export function quantizeCommand(): Command {
     .description(
       "Convert a checkpoint to int8 weights, half the size of f16, or to int4, a bit over a quarter",
     )
-    .argument("<source>", "model folder with f32, f16 or bf16 weights; for 4 bits int8 too", callersPath)
+    .argument(
+      "<source>",
+      "model folder, or what was pulled, with f32, f16 or bf16 weights; for 4 bits int8 too",
+    )
     .argument("<target>", "folder for the quantised model; made where it is missing", callersPath)
     .addOption(
       new Option("--bits <n>", "4 or 8 bits of a weight; with 4, embeddings and a head tied to them have 8")
@@ -42,7 +47,16 @@ export function quantizeCommand(): Command {
       new Option("--device <name>", "device that evaluates").choices(DEVICE_CHOICES).default("auto"),
     )
     .addHelpText("after", EXAMPLES)
-    .action((source: string, target: string, flags: QuantizeFlags) => quantize(source, target, flags));
+    .action(async (source: string, target: string, flags: QuantizeFlags) =>
+      await quantize(await sourceFolder(source), target, flags)
+    );
+}
+
+/** @throws {TypeError} when it is a GGUF file */
+async function sourceFolder(source: string): Promise<string> {
+  const { path } = await findModel(source);
+  if (!isGgufPath(path)) return path;
+  throw new TypeError(`Cannot quantize "${source}": take the safetensors that this GGUF file was made of`);
 }
 
 async function quantize(source: string, target: string, flags: QuantizeFlags): Promise<void> {

@@ -66,10 +66,10 @@ export async function readGgufHeader(path: string): Promise<GgufHeader> {
   return { metadata, tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])) };
 }
 
-async function parse(path: string): ReturnType<GgufLibrary["gguf"]> {
-  let library: GgufLibrary;
+/** @throws {Error} saying how to get it, where there is no network and it was never loaded */
+export async function ggufLibrary(): Promise<GgufLibrary> {
   try {
-    library = await import(GGUF_LIBRARY);
+    return await import(GGUF_LIBRARY);
   } catch (cause) {
     throw new Error(
       `Cannot load ${GGUF_LIBRARY}: ${cause instanceof Error ? cause.message : cause}; ` +
@@ -77,6 +77,10 @@ async function parse(path: string): ReturnType<GgufLibrary["gguf"]> {
       { cause },
     );
   }
+}
+
+async function parse(path: string): ReturnType<GgufLibrary["gguf"]> {
+  const library = await ggufLibrary();
   using file = await RangedFile.open(path);
   try {
     // In a worker the library takes itself to be in a browser and opens no files, so it is given ranges of this one.

@@ -80,6 +80,8 @@ async function pullFiles(
   }
   for (const { path } of files) cache.file(commit, path);
   progress.expect(files);
+  // Known before anything is timed: what was there has not come over the network.
+  for (const file of files) if (await isThere(file, cache, repo)) progress.update(file, file.size);
   await fetchAll(files.filter((file) => file !== index));
   await cache.setRef(revision, commit);
   return { commit, folder: cache.snapshot(commit), files, downloaded };
@@ -92,11 +94,8 @@ async function fetchBlob(
   options: DownloadOptions,
   progress: Progress,
 ): Promise<number> {
+  if (await isThere(file, cache, options.repo)) return 0;
   const blob = cache.blob(requireId(options.repo, file));
-  if ((await Deno.stat(blob).catch(() => undefined))?.size === file.size) {
-    progress.update(file, file.size);
-    return 0;
-  }
   await Deno.mkdir(join(cache.folder, "blobs"), { recursive: true });
   let first: number | undefined;
   await downloadFile(file, blob, {
@@ -107,6 +106,11 @@ async function fetchBlob(
     },
   });
   return file.size - (first ?? 0);
+}
+
+async function isThere(file: HubFile, cache: RepoCache, repo: string): Promise<boolean> {
+  const blob = cache.blob(requireId(repo, file));
+  return (await Deno.stat(blob).catch(() => undefined))?.size === file.size;
 }
 
 /** A hub that lists files without checksums cannot be trusted with them; names that are none would leave the cache. */

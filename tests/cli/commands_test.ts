@@ -84,6 +84,17 @@ Deno.test("serve refuses a file of keys that is wrong, missing or empty, before 
   }
 });
 
+Deno.test("quantize refuses a GGUF file, and what is not there", async () => {
+  await refused(
+    ["quantize", "tests/fixtures/gguf/qwen2-q8_0.gguf", "/tmp/none"],
+    /Cannot quantize "tests\/fixtures\/gguf\/qwen2-q8_0\.gguf": take the safetensors that this GGUF file was made of/,
+  );
+  await refused(
+    ["quantize", "no/such", "/tmp/none"],
+    /"no\/such" must be a model folder, there is none, nor was it pulled: deno task pull no\/such/,
+  );
+});
+
 Deno.test("serve ends when the model folder is wrong", async () => {
   await refused(
     ["serve", "--port", "0", "--model", "no/such/model"],
