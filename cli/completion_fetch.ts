@@ -1,6 +1,6 @@
 // Where `lsp` gets its completions from: a server that runs, or the application over an engine of its own, started when
 // there is none. Either is a `fetch`.
-import type { Fetch } from "../lsp/completion_client.ts";
+import type { Fetch } from "../clients/lsp/completion_client.ts";
 
 export interface OwnServer extends AsyncDisposable {
   readonly fetch: Fetch;

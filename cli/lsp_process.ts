@@ -3,8 +3,8 @@
 import process from "node:process";
 import config from "../deno.json" with { type: "json" };
 import { WorkerEngine } from "../engine/worker_engine.ts";
-import { LanguageServer } from "../lsp/language_server.ts";
-import { connectStreams } from "../lsp/stdio.ts";
+import { LanguageServer } from "../clients/lsp/language_server.ts";
+import { connectStreams } from "../clients/lsp/stdio.ts";
 import { createApp } from "../routes/app.ts";
 import { CompletionFetch, type OwnServer } from "./completion_fetch.ts";
 import { type LspFlags, USUAL_SERVER } from "./lsp.ts";

@@ -10,6 +10,7 @@ import { createApp } from "../routes/app.ts";
 import { Drain } from "../routes/drain.ts";
 import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
 import { Log } from "../routes/log.ts";
+import { describeLongConvolutions } from "./long_convolutions.ts";
 import { findModel } from "./find_model.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
@@ -126,11 +127,8 @@ function announce(engine: Engine, log: Log, url: string): void {
     );
   }
   if (longConvolutions) {
-    console.error(
-      longConvolutions.form === "direct"
-        ? `Long convolutions are summed directly, for ${contextLength} tokens of context`
-        : `Long convolutions are summed online in windows of ${longConvolutions.window}, for ${contextLength} tokens of context`,
-    );
+    const how = describeLongConvolutions(longConvolutions);
+    console.error(`Long convolutions are ${how}, for ${contextLength} tokens of context (docs/hyena_h3.md)`);
   }
   console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
 }

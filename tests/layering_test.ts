@@ -7,9 +7,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   models: ["kernels", "device"],
   engine: ["models", "kernels", "device"],
   routes: ["engine"],
+  // They speak HTTP, by a fetch that they are handed.
   clients: [],
-  // A client of the HTTP API: it is handed a fetch.
-  lsp: [],
 };
 
 /** Specifiers of static, re-exported, type-only and dynamic imports in a module's text. */

@@ -1,4 +1,4 @@
-// The plugin of editors/vim in real Vim and Neovim, in a terminal: what is on the screen after which keys, what is in the
+// The plugin of clients/vim in real Vim and Neovim, in a terminal: what is on the screen after which keys, what is in the
 // file then, and what the server was asked.
 import assert from "node:assert/strict";
 import { fromFileUrl, join } from "std/path/mod.js";
@@ -45,7 +45,7 @@ async function edit(
       "set nocompatible noswapfile hidden ttimeout ttimeoutlen=50 encoding=utf-8",
       vimrc,
       `let g:hyades = {'command': ${JSON.stringify(command)}${settings}}`,
-      `set rtp^=${ROOT}/editors/vim`,
+      `set rtp^=${ROOT}/clients/vim`,
       "set statusline=%{hyades#statusline()} laststatus=2",
     ].join("\n"),
   );

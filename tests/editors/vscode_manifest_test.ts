@@ -1,9 +1,9 @@
 // What the VS Code extension declares is what there is: its commands and keys are registered, its settings are the
 // language server's with the same defaults. (What it does is tried by `deno task test:vscode`.)
 import assert from "node:assert/strict";
-import { parseSettings } from "../../lsp/settings.ts";
+import { parseSettings } from "../../clients/lsp/settings.ts";
 
-const FOLDER = new URL("../../editors/vscode/", import.meta.url);
+const FOLDER = new URL("../../clients/vscode/", import.meta.url);
 /** Settings of how the language server is started. */
 const OF_THE_EXTENSION = ["server", "apiKey", "path", "model", "command"];
 

@@ -1,9 +1,9 @@
 // Which other files the model is shown, and when: the ring by itself, and a workspace of real files before the server.
 import assert from "node:assert/strict";
 import { join, toFileUrl } from "std/path/mod.js";
-import type { Clock } from "../../lsp/clock.ts";
-import { linesAround, similarity } from "../../lsp/context_chunk.ts";
-import { ContextRing } from "../../lsp/context_ring.ts";
+import type { Clock } from "../../clients/lsp/clock.ts";
+import { linesAround, similarity } from "../../clients/lsp/context_chunk.ts";
+import { ContextRing } from "../../clients/lsp/context_ring.ts";
 import { FakeEngine } from "../routes/fake_engine.ts";
 import { openApp } from "../routes/requests.ts";
 import { editorBefore, PROMPT_SETTINGS } from "./editor.ts";

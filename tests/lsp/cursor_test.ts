@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { TextDocument } from "vscode-languageserver-textdocument";
-import { type Cursor, cursorAt, windowAround } from "../../lsp/cursor.ts";
+import { type Cursor, cursorAt, windowAround } from "../../clients/lsp/cursor.ts";
 
 function documentOf(text: string): TextDocument {
   return TextDocument.create("file:///a.py", "python", 1, text);

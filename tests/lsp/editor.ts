@@ -11,9 +11,9 @@ import {
   type InlineCompletionParams,
   type ProtocolConnection,
 } from "vscode-languageserver/node";
-import { LanguageServer, type LanguageServerOptions } from "../../lsp/language_server.ts";
-import type { Status } from "../../lsp/status.ts";
-import { connectStreams } from "../../lsp/stdio.ts";
+import { LanguageServer, type LanguageServerOptions } from "../../clients/lsp/language_server.ts";
+import type { Status } from "../../clients/lsp/status.ts";
+import { connectStreams } from "../../clients/lsp/stdio.ts";
 
 /** What tests set unless they are about it: no waiting, nothing that is asked unasked. */
 export const PROMPT_SETTINGS = { debounce: 0, speculative: false, events: false };

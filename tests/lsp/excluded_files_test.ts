@@ -1,7 +1,7 @@
 // Which files are left out: git's own verdict on a tree of its own, and secrets.
 import assert from "node:assert/strict";
 import { join } from "std/path/mod.js";
-import { ExcludedFiles, holdsSecret } from "../../lsp/excluded_files.ts";
+import { ExcludedFiles, holdsSecret } from "../../clients/lsp/excluded_files.ts";
 import { run } from "../debian.ts";
 
 const TREE: Record<string, string> = {

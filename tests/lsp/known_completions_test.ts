@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
-import type { Cursor } from "../../lsp/cursor.ts";
-import { KnownCompletions } from "../../lsp/known_completions.ts";
+import type { Cursor } from "../../clients/lsp/cursor.ts";
+import { KnownCompletions } from "../../clients/lsp/known_completions.ts";
 
 function at(before: string, after = "", uri = "file:///a.py"): Cursor {
   return { uri, languageId: "python", before, after, lineStart: "", lineEnd: "", line: 0 };

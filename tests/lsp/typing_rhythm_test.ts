@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { Cursor } from "../../lsp/cursor.ts";
-import { TypingRhythm } from "../../lsp/typing_rhythm.ts";
+import type { Cursor } from "../../clients/lsp/cursor.ts";
+import { TypingRhythm } from "../../clients/lsp/typing_rhythm.ts";
 
 function at(before: string, lineEnd = "", after = ""): Cursor {
   return { uri: "", languageId: "", before, after, lineStart: "", lineEnd, line: 0 };

@@ -1,4 +1,4 @@
-// The extension of editors/vscode, packaged and installed in VS Code in a browser: what is on the screen after which
+// The extension of clients/vscode, packaged and installed in VS Code in a browser: what is on the screen after which
 // keys, and what is in the file then. `deno task test:vscode` runs it; it installs 600 MB first.
 import assert from "node:assert/strict";
 import { fromFileUrl, join } from "std/path/mod.js";
@@ -7,7 +7,7 @@ import { CompletionServer } from "../completion_server.ts";
 import { havePrograms } from "../programs.ts";
 import { mustRun, startCodeServer } from "./code_server.ts";
 
-const EXTENSION = fromFileUrl(new URL("../../../editors/vscode", import.meta.url));
+const EXTENSION = fromFileUrl(new URL("../../../clients/vscode", import.meta.url));
 const PICTURE = fromFileUrl(new URL("../../../docs/pictures/vscode.png", import.meta.url));
 const BODY = "    return first + second\n    # the sum";
 const FUNCTION = "def add(first, second):\n    \n\nprint(add(1, 2))\n";
