@@ -111,10 +111,11 @@ async function watchLoading(engine: Engine, drain: Drain): Promise<string | unde
 
 /** Two lines for a person, one more where layers are recurrent; where requests are logged, one for whatever reads the log. */
 function announce(engine: Engine, log: Log, url: string): void {
-  const { id, backend, adapter, contextLength, fim, states } = engine.model;
+  const { id, backend, adapter, contextLength, fim, states, longConvolutions } = engine.model;
   if (log.writes("info")) {
     const slots = states && { stateSlots: states.numSlots, stateBytes: states.bytes };
-    return log.add("info", "listening", { url, model: id, backend, adapter, ...slots });
+    const summed = longConvolutions && { longConvolutions };
+    return log.add("info", "listening", { url, model: id, backend, adapter, ...slots, ...summed });
   }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
   console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
@@ -123,6 +124,13 @@ function announce(engine: Engine, log: Log, url: string): void {
     console.error(
       `Recurrent layers keep ${size} of a sequence; there is room for ${states.numSlots} of these, ` +
         "for who runs and for who goes on from them (docs/hyena_h3.md)",
+    );
+  }
+  if (longConvolutions) {
+    console.error(
+      longConvolutions.form === "direct"
+        ? `Long convolutions are summed directly, for ${contextLength} tokens of context`
+        : `Long convolutions are summed online in windows of ${longConvolutions.window}, for ${contextLength} tokens of context`,
     );
   }
   console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);

@@ -1,5 +1,6 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
+import type { LongConvolutions } from "../models/runner.ts";
 import type { BlockMap } from "./block_map.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { Stage } from "./generation.ts";
@@ -31,6 +32,8 @@ export interface ModelInfo {
    * included, and bytes of each.
    */
   readonly states?: { readonly numSlots: number; readonly bytes: number };
+  /** How exact long convolutions sum what earlier tokens add; absent: the model has none. */
+  readonly longConvolutions?: LongConvolutions;
 }
 
 export type EngineState =

@@ -79,6 +79,7 @@ export class ServedModel {
       },
       eosTokenId: this.#endOfText(loaded.eosTokenId),
       ...statesOf(loaded.runner),
+      ...(loaded.runner.longConvolutions && { longConvolutions: loaded.runner.longConvolutions }),
     };
   }
 

@@ -50,13 +50,18 @@ function active(calls: readonly CompiledCall[], shape: StepShape): ActiveCall[] 
   });
 }
 
-/** What differs from step to step, to fewer values: contexts to whole blocks, numbers of adjustments to powers of two. */
+/** What differs from step to step, to fewer values: contexts to whole blocks, numbers of adjustments and of online tiles to powers of two. */
 function roundUp(shape: StepShape): StepShape {
   return {
     ...shape,
     maxContextLength: Math.ceil(shape.maxContextLength / BLOCK_SIZE) * BLOCK_SIZE,
-    numAdjustments: shape.numAdjustments && 2 ** Math.ceil(Math.log2(shape.numAdjustments)),
+    numAdjustments: powerAbove(shape.numAdjustments),
+    numOnlineTiles: powerAbove(shape.numOnlineTiles),
   };
+}
+
+function powerAbove(count: number): number {
+  return count && 2 ** Math.ceil(Math.log2(count));
 }
 
 /** All of a shape but how long contexts are, which grows with every token and does not decide which calls run. */

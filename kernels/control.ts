@@ -1,5 +1,12 @@
 // The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
 // A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
+import {
+  MOST_TRANSFORMS,
+  type OnlineShape,
+  type OnlineStep,
+  type OnlineSum,
+  positionsOf,
+} from "./convolution_history/online_sums.ts";
 import { MAX_MASKS } from "./sampling/token_mask.ts";
 import { BLOCK_SIZE, type SampleRequest, type StepBatch, type StepLimits } from "./step.ts";
 
@@ -14,9 +21,14 @@ export const NO_MASK = 0xffffffff;
 /** Most logit adjustments in one step, all samples together. */
 export const MAX_ADJUSTMENTS = 4096;
 
+const ONLINE_TILE_WORDS = 4, TRANSFORM_WORDS = 8;
+
 const HEADER_WORDS = 16;
 
-/** Word offsets into the control buffer. The header is [numTokens, numSequences, numSamples, numTiles, numAdjustments]. */
+/**
+ * Word offsets into the control buffer. The header is [numTokens, numSequences, numSamples, numTiles, numAdjustments,
+ * numOnlineTiles].
+ */
 export interface ControlLayout {
   readonly limits: StepLimits;
   /** Tokens of one sequence that an attention tile covers at most. */
@@ -34,12 +46,25 @@ export interface ControlLayout {
   readonly samples: number;
   /** [numSequences][maxBlocksPerSequence] */
   readonly blockTables: number;
+  /** Where the online sums of a sequence are kept. */
+  readonly onlinePlaces: number;
+  /** Records of 4 words, for BLOCK_SIZE outputs each: first and last input, first output, sequence and whether to add. */
+  readonly onlineTiles: number;
+  /** [transforms + 1]: where each begins among the rows of all, and the end of the last. */
+  readonly transformStarts: number;
+  /** Records of 8 words: first input, end of the inputs, first output, end of the outputs, sequence and whether to add. */
+  readonly transforms: number;
   /** Records of 4 words: sample, token id, delta as f32 bits, unused. Last, as most steps have none to send. */
   readonly adjustments: number;
   readonly words: number;
 }
 
-export function controlLayout(limits: StepLimits, tileTokens: number): ControlLayout {
+/** @param online where long convolutions are summed online */
+export function controlLayout(
+  limits: StepLimits,
+  tileTokens: number,
+  online?: Pick<OnlineShape, "window" | "transforms">,
+): ControlLayout {
   let next = HEADER_WORDS;
   const take = (words: number) => {
     const offset = next;
@@ -57,9 +82,14 @@ export function controlLayout(limits: StepLimits, tileTokens: number): ControlLa
     queryStart: take(maxSequences + 1),
     contextLengths: take(maxSequences),
     stateSlots: take(maxSequences),
+    onlinePlaces: take(online ? maxSequences : 0),
+    transformStarts: take(online?.transforms ? MOST_TRANSFORMS + 1 : 0),
+    transforms: take(online?.transforms ? MOST_TRANSFORMS * TRANSFORM_WORDS : 0),
     tiles: take((maxSequences + Math.ceil(maxTokens / tileTokens)) * TILE_WORDS),
     samples: take(maxSamples * SAMPLE_WORDS),
     blockTables: take(maxSequences * maxBlocksPerSequence),
+    // In a step no output of a window is summed for twice.
+    onlineTiles: take(online ? maxSequences * (online.window / BLOCK_SIZE) * ONLINE_TILE_WORDS : 0),
     adjustments: take(MAX_ADJUSTMENTS * 4),
     words: next,
   };
@@ -84,6 +114,12 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
     TILE_WORDS,
     SAMPLES: layout.samples,
     SAMPLE_WORDS,
+    NUM_ONLINE_TILES: 5,
+    ONLINE_PLACES: layout.onlinePlaces,
+    TRANSFORM_STARTS: layout.transformStarts,
+    TRANSFORMS: layout.transforms,
+    TRANSFORM_WORDS,
+    ONLINE_TILES: layout.onlineTiles,
     ADJUSTMENTS: layout.adjustments,
     BLOCK_TABLES: layout.blockTables,
     BLOCK_TABLE_STRIDE: layout.limits.maxBlocksPerSequence,
@@ -106,6 +142,11 @@ export interface StepShape {
   /** Whether that is more than SHORT_CONTEXT. */
   readonly hasLongContext: boolean;
   readonly numAdjustments: number;
+  /** Blocks of outputs that long convolutions are summed for before the step's rows. */
+  readonly numOnlineTiles: number;
+  /** Sums that long convolutions make by transforms, and the positions of the longest, up to a power of two. */
+  readonly numTransforms: number;
+  readonly longestTransform: number;
   /** Whether any sample wants log-probabilities. */
   readonly wantsScores: boolean;
   /** Whether any sample has a temperature above 0. */
@@ -120,12 +161,14 @@ export interface WordRange {
 
 /**
  * Packs a batch into `words` (at least `layout.words` long) and returns its shape and the ranges of words in use.
+ * @param online what long convolutions sum before the batch's rows
  * @throws {RangeError} when the batch exceeds the layout's limits.
  */
 export function packControl(
   layout: ControlLayout,
   batch: StepBatch,
   words: Uint32Array,
+  online?: OnlineStep,
 ): { shape: StepShape; used: WordRange[] } {
   const numTokens = batch.tokenIds.length;
   const numSequences = batch.contextLengths.length;
@@ -159,7 +202,10 @@ export function packControl(
       words.set(record, layout.adjustments + numAdjustments++ * 4);
     }
   });
-  words.set([numTokens, numSequences, numSamples, numTiles, numAdjustments], 0);
+  if (online) words.set(online.places, layout.onlinePlaces);
+  const longestTransform = online ? packTransforms(words, layout, online.transforms) : 0;
+  const numOnlineTiles = packSums(words, layout.onlineTiles, online?.sums ?? []);
+  words.set([numTokens, numSequences, numSamples, numTiles, numAdjustments, numOnlineTiles], 0);
   const shape: StepShape = {
     numTokens,
     numSequences,
@@ -169,12 +215,45 @@ export function packControl(
     maxContextLength,
     hasLongContext: maxContextLength > SHORT_CONTEXT,
     numAdjustments,
+    numOnlineTiles,
+    numTransforms: online?.transforms.length ?? 0,
+    longestTransform: longestTransform && 2 ** Math.ceil(Math.log2(longestTransform)),
     wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
     wantsRandom: batch.samples.some((s) => s.params.temperature > 0 && s.target === undefined),
   };
   const used = [{ first: 0, count: layout.blockTables + numSequences * layout.limits.maxBlocksPerSequence }];
+  if (numOnlineTiles > 0) {
+    used.push({ first: layout.onlineTiles, count: numOnlineTiles * ONLINE_TILE_WORDS });
+  }
   if (numAdjustments > 0) used.push({ first: layout.adjustments, count: numAdjustments * 4 });
   return { shape, used };
+}
+
+/** A record for each block of outputs. Returns how many there are. */
+function packSums(words: Uint32Array, at: number, sums: readonly OnlineSum[]): number {
+  let count = 0;
+  for (const { sequence, firstInput, endInput, firstOutput, endOutput, adds } of sums) {
+    for (let output = firstOutput; output < endOutput; output += BLOCK_SIZE) {
+      const record = [firstInput, endInput, output, 2 * sequence + (adds ? 1 : 0)];
+      words.set(record, at + count++ * ONLINE_TILE_WORDS);
+    }
+  }
+  return count;
+}
+
+/** Returns the positions of the longest. */
+function packTransforms(words: Uint32Array, layout: ControlLayout, sums: readonly OnlineSum[]): number {
+  let start = 0, longest = 0;
+  sums.forEach((sum, i) => {
+    const { sequence, firstInput, endInput, firstOutput, endOutput, adds } = sum;
+    const record = [firstInput, endInput, firstOutput, endOutput, 2 * sequence + (adds ? 1 : 0)];
+    words.set(record, layout.transforms + i * TRANSFORM_WORDS);
+    words[layout.transformStarts + i] = start;
+    start += positionsOf(sum);
+    longest = Math.max(longest, positionsOf(sum));
+  });
+  if (sums.length > 0) words[layout.transformStarts + sums.length] = start;
+  return longest;
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */

@@ -4,7 +4,7 @@
 // step, and a thread that finds another than its own drops out. AssemblyScript; `deno task build` compiles it to cpu.wasm,
 // and a test checks that the two belong together.
 import { attention, attentionTasks, storeKv } from "./attention/attention.wasm";
-import { convolutionHistory, storeHistory } from "./convolution_history/convolution_history.wasm";
+import { convolutionHistory, onlineSquares, onlineSquareTasks, storeHistory } from "./convolution_history/convolution_history.wasm";
 import {
   ATTENTION,
   CALL_BYTES,
@@ -23,6 +23,7 @@ import {
   LONG_CONVOLUTION,
   NUM_CALLS,
   NUM_TASKS,
+  ONLINE_SQUARES,
   QUANTIZE_ROWS,
   ROTARY,
   ROWS_PER_TASK,
@@ -136,6 +137,7 @@ function numTasks(call: usize): u32 {
   if (kind == DIAGONAL_SSM) return channelTasks(call, SSM_CHANNELS);
   if (kind == LONG_CONVOLUTION) return channelTasks(call, LONG_CHANNELS);
   if (kind == CONVOLUTION_HISTORY) return channelTasks(call, HISTORY_CHANNELS);
+  if (kind == ONLINE_SQUARES) return onlineSquareTasks(call);
   return ceilDiv(numRows(call), word(call, ROWS_PER_TASK));
 }
 
@@ -153,6 +155,8 @@ function runTask(call: usize, task: u32, thread: u32): void {
       return diagonalSsm(call, task, thread);
     case LONG_CONVOLUTION:
       return longConvolution(call, task, thread);
+    case ONLINE_SQUARES:
+      return onlineSquares(call, task);
     case CONVOLUTION_HISTORY:
       return convolutionHistory(call, task);
     default: {

@@ -32,6 +32,11 @@ export const SCRATCH = 252;
 export const SCRATCH_BYTES = 256;
 /** u32 [numSequences]: slots of what recurrent layers keep. */
 export const STATE_SLOTS = 260;
+/** u32 [numSequences]: where sums that are made online are kept. */
+export const ONLINE_PLACES = 264;
+/** What is summed before a step's rows: records of ONLINE_SUM_BYTES. */
+export const NUM_ONLINE_SUMS = 268;
+export const ONLINE_SUMS = 272;
 export const HEADER_BYTES = 320;
 
 /**
@@ -70,6 +75,11 @@ export const ROTARY = 12;
 export const GATED = 13;
 export const STORE_HISTORY = 14;
 export const CONVOLUTION_HISTORY = 15;
+
+/** A record: u32 sequence, first input, end of the inputs, first output, end of the outputs, 1 to add to what is kept. */
+export const ONLINE_SUM_BYTES = 24;
+/** Sums of a long convolution that are made before a step's rows. */
+export const ONLINE_SQUARES = 16;
 
 /** Rows of a matrix that are packed together: three vectors of four. */
 export const PANEL = 12;
@@ -121,7 +131,7 @@ export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
 export const SCORE_STRIDE = 184;
 /** Keys that a row sees at most. */
-export const WINDOW = 188;
+export const ATTENTION_WINDOW = 188;
 /** Of ROTARY, beside NUM_HEADS and HEAD_SIZE: f32 [positions][TURNS_STRIDE], and columns of a head that are turned. */
 export const TURNS = 156;
 export const TURNS_STRIDE = 160;
@@ -161,6 +171,10 @@ export const CARRIED_STRIDE = 152;
  * first.
  */
 export const HISTORY = 164;
+/** Of CONVOLUTION_HISTORY and ONLINE_SQUARES: f32 [places][WINDOW][channels], 0 where sums are not made online. */
+export const KEPT = 168;
+export const WINDOW = 180;
+export const SQUARE = 188;
 
 /** Channels of a sequence that are a task. */
 export const SHORT_CHANNELS = 64;

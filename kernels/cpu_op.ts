@@ -1,5 +1,6 @@
 // What an op's CPU lowering gets and gives: addresses in, calls out. Pure data; cpu_plan.ts writes the calls into the
 // memory that the kernels share, and replays them every step.
+import type { OnlineShape } from "./convolution_history/online_sums.ts";
 import type { Columns } from "./columns.ts";
 import type { Value } from "./graph.ts";
 import { PANEL } from "./cpu_layout.ts";
@@ -54,6 +55,10 @@ export interface CpuContext {
   kvCache(layer: number): CpuKvCache;
   /** Address of a layer's inputs (convolution_history/convolution_history.wasm.ts). */
   history(layer: number): number;
+  /** How long convolutions sum what earlier steps add to single tokens; undefined: directly. */
+  readonly online: OnlineShape | undefined;
+  /** Address of a layer's sums, f32 [maxSequences][window][width]. */
+  onlineSums(layer: number): number;
   /** Address of f32 [numStateSlots][floats] of the graph's state layer. */
   recurrentState(layer: number): number;
   /** Most new tokens of a sequence in a step. */

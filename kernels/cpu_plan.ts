@@ -4,6 +4,7 @@ import { CpuThreads } from "../device/cpu_threads.ts";
 import { type ActivationSlot, assignActivationSlots } from "./activation_slots.ts";
 import { kvBlockBytes, lowerAttention } from "./attention/cpu.ts";
 import { historyBlockBytes, lowerConvolutionHistory } from "./convolution_history/cpu.ts";
+import { type OnlineShape, OnlineSums } from "./convolution_history/online_sums.ts";
 import { CpuArena } from "./cpu_arena.ts";
 import {
   CALL_BYTES,
@@ -47,6 +48,8 @@ export interface CpuPlanOptions {
   readonly limits: StepLimits;
   /** Threads that compute, the calling one included. */
   readonly numThreads: number;
+  /** As of a plan for GPUs; no sum is transformed. */
+  readonly online?: Pick<OnlineShape, "window" | "square">;
   /** How int8 linears are computed; undefined: as this machine does it faster. */
   readonly int8Form?: Int8Form;
   /** Called with the share of the weights that are loaded, 0 to 1. */
@@ -65,6 +68,7 @@ export class CpuPlan implements HostPlan {
   readonly #histories: readonly number[];
   /** Address of each state layer's states. */
   readonly #states: readonly number[];
+  readonly #online: OnlineSums | undefined;
 
   private constructor(
     graph: Graph,
@@ -74,6 +78,7 @@ export class CpuPlan implements HostPlan {
     kvCaches: readonly CpuKvCache[],
     histories: readonly number[],
     states: readonly number[],
+    online: OnlineSums | undefined,
   ) {
     this.#graph = graph;
     this.#threads = threads;
@@ -82,6 +87,7 @@ export class CpuPlan implements HostPlan {
     this.#kvCaches = kvCaches;
     this.#histories = histories;
     this.#states = states;
+    this.#online = online;
   }
 
   /**
@@ -92,12 +98,16 @@ export class CpuPlan implements HostPlan {
     const { limits, numThreads } = options;
     const module = await loadCpuModule();
     const arena = new CpuArena(HEADER_BYTES);
-    const step = new CpuStep(limits, arena);
+    const online = graph.historyLayers.length > 0 ? options.online : undefined;
+    const step = new CpuStep(limits, arena, online);
     const weights = new CpuWeights(weightsOf(graph), source, arena);
     const activations = placeActivations(graph, limits, arena);
     const kvCaches = placeKvCaches(graph, limits, arena);
     const histories = graph.historyLayers.map((layer) =>
       arena.take(limits.numBlocks * historyBlockBytes(layer))
+    );
+    const sums = graph.historyLayers.map(({ width }) =>
+      arena.take(online ? limits.maxSequences * online.window * width * 4 : 0)
     );
     const states = placeStates(graph, limits, arena);
     let scratchBytes = 0;
@@ -109,6 +119,8 @@ export class CpuPlan implements HostPlan {
       limbs: placeLimbs(graph, limits, arena),
       kvCache: (layer) => kvCaches[layer],
       history: (layer) => histories[layer],
+      online,
+      onlineSums: (layer) => sums[layer],
       recurrentState: (layer) => states[layer],
       maxQueryLength: mostQueryLength(limits),
       scoreStride: limits.maxBlocksPerSequence * BLOCK_SIZE,
@@ -131,7 +143,8 @@ export class CpuPlan implements HostPlan {
         [SCRATCH]: scratch,
         [SCRATCH_BYTES]: scratchBytes,
       });
-      return new CpuPlan(graph, threads, step, activations, kvCaches, histories, states);
+      const onlineSums = online && new OnlineSums(online, limits);
+      return new CpuPlan(graph, threads, step, activations, kvCaches, histories, states, onlineSums);
     } catch (error) {
       threads[Symbol.dispose]();
       throw error;
@@ -141,8 +154,13 @@ export class CpuPlan implements HostPlan {
   /** @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then */
   // deno-lint-ignore require-await -- the interface of all plans
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
-    if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
-    this.#step.write(batch);
+    if (this.#graph.stateLayers.length > 0 || this.#online) requireStateSlots(batch);
+    try {
+      this.#step.write(batch, this.#online?.before(batch));
+    } catch (error) {
+      this.#online?.forgetAll();
+      throw error;
+    }
     for (const copy of batch.copies ?? []) this.#copyBlock(copy);
     for (const copy of batch.stateCopies ?? []) this.#copyState(copy);
     this.#writeInputs(inputs);

@@ -5,9 +5,13 @@ import {
   BLOCK_TABLES,
   CONTEXT_LENGTHS,
   MAX_BLOCKS,
+  NUM_ONLINE_SUMS,
   NUM_SAMPLES,
   NUM_SEQUENCES,
   NUM_TOKENS,
+  ONLINE_PLACES,
+  ONLINE_SUM_BYTES,
+  ONLINE_SUMS,
   POSITIONS,
   QUERY_START,
   SAMPLE_ROWS,
@@ -15,16 +19,19 @@ import {
   STATE_SLOTS,
   TOKEN_IDS,
 } from "./cpu_layout.ts";
+import { mostSums, type OnlineShape, type OnlineStep } from "./convolution_history/online_sums.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "./step.ts";
 
 export class CpuStep {
   readonly #limits: StepLimits;
   /** Header field -> address of the array it points to. */
   readonly #arrays: Readonly<Record<number, number>>;
+  readonly #mostSums: number;
   #words: Uint32Array<ArrayBufferLike> = new Uint32Array();
 
-  constructor(limits: StepLimits, arena: CpuArena) {
+  constructor(limits: StepLimits, arena: CpuArena, online?: OnlineShape) {
     this.#limits = limits;
+    this.#mostSums = online ? limits.maxSequences * mostSums(online) : 0;
     const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence } = limits;
     const take = (words: number) => arena.take(words * 4);
     this.#arrays = {
@@ -36,6 +43,8 @@ export class CpuStep {
       [STATE_SLOTS]: take(maxSequences),
       [BLOCK_TABLES]: take(maxSequences * maxBlocksPerSequence),
       [SAMPLE_ROWS]: take(maxSamples),
+      [ONLINE_PLACES]: take(maxSequences),
+      [ONLINE_SUMS]: take(this.#mostSums * ONLINE_SUM_BYTES / 4),
     };
   }
 
@@ -52,8 +61,11 @@ export class CpuStep {
     ) this.#words[Number(field) / 4] = value;
   }
 
-  /** @throws {RangeError} when the batch exceeds the limits */
-  write(batch: StepBatch): void {
+  /**
+   * @param online what long convolutions sum before the batch's rows
+   * @throws {RangeError} when the batch exceeds the limits
+   */
+  write(batch: StepBatch, online?: OnlineStep): void {
     this.#check(batch);
     const words = this.#words;
     words[NUM_TOKENS / 4] = batch.tokenIds.length;
@@ -66,9 +78,19 @@ export class CpuStep {
     this.#set(CONTEXT_LENGTHS, batch.contextLengths);
     if (batch.stateSlots) this.#set(STATE_SLOTS, batch.stateSlots);
     this.#set(SAMPLE_ROWS, Uint32Array.from(batch.samples, ({ row }) => row));
+    if (online) this.#writeOnline(online);
     batch.blockTables.forEach((table, i) => {
       const numBlocks = Math.ceil(batch.contextLengths[i] / BLOCK_SIZE);
       this.#set(BLOCK_TABLES, table.subarray(0, numBlocks), i * this.#limits.maxBlocksPerSequence);
+    });
+  }
+
+  #writeOnline({ sums, places }: OnlineStep): void {
+    this.#words[NUM_ONLINE_SUMS / 4] = sums.length;
+    this.#set(ONLINE_PLACES, places);
+    sums.forEach(({ sequence, firstInput, endInput, firstOutput, endOutput, adds }, i) => {
+      const record = Uint32Array.of(sequence, firstInput, endInput, firstOutput, endOutput, adds ? 1 : 0);
+      this.#set(ONLINE_SUMS, record, i * ONLINE_SUM_BYTES / 4);
     });
   }
 

@@ -10,7 +10,8 @@ import { historyRowBytes, historyType } from "./convolution_history/history_layo
 import type { ControlLayout } from "./control.ts";
 import { type GpuHistory, type GpuKvCache, type Halves, type PagedMatrices, rowStride } from "./gpu_op.ts";
 import { GpuSetUps, type TableSetUp } from "./gpu_set_up.ts";
-import type { Graph, StateLayer, Value } from "./graph.ts";
+import type { OnlineShape } from "./convolution_history/online_sums.ts";
+import type { Graph, HistoryLayer, StateLayer, Value } from "./graph.ts";
 import { mostRows } from "./grid.ts";
 import { halvesWords } from "./half_values.ts";
 import { MOST_TILE_ROWS } from "./linear/matrix_form.ts";
@@ -41,6 +42,8 @@ export class GpuBuffers implements Disposable {
   readonly #halves = new Map<GPUBuffer, Halves>();
   readonly #kvCaches: readonly GpuKvCache[];
   readonly #histories: readonly GpuHistory[];
+  /** Empty where sums are made directly. */
+  readonly #onlineSums: readonly (GPUBuffer | undefined)[];
   readonly #recurrentStates: readonly GPUBuffer[];
   readonly #scratch = new Map<string, GPUBuffer>();
   readonly #tables = new Map<string, GPUBuffer>();
@@ -52,6 +55,7 @@ export class GpuBuffers implements Disposable {
     layout: ControlLayout,
     kvType: KvType,
     fusion: NormFusion,
+    readonly online?: OnlineShape,
   ) {
     this.#gpu = gpu;
     this.setUps = new GpuSetUps(gpu);
@@ -77,6 +81,7 @@ export class GpuBuffers implements Disposable {
       type: historyType(kvType),
       buffer: this.#createPaged(`history[${i}]`, historyRowBytes(layer, kvType)),
     }));
+    this.#onlineSums = graph.historyLayers.map((layer, i) => this.#createOnlineSums(layer, i));
     this.#recurrentStates = graph.stateLayers.map((layer, i) => this.#createState(layer, i));
     this.stateCopier = new GpuStateCopier(gpu.device, graph.stateLayers, this.#recurrentStates);
     const paged: PagedMatrices[] = [
@@ -118,6 +123,10 @@ export class GpuBuffers implements Disposable {
 
   history(layer: number): GpuHistory {
     return this.#histories[layer];
+  }
+
+  onlineSums(layer: number): GPUBuffer {
+    return this.#onlineSums[layer]!;
   }
 
   recurrentState(layer: number): GPUBuffer {
@@ -209,6 +218,17 @@ export class GpuBuffers implements Disposable {
       );
     }
     return this.#create(label, bytes, GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST);
+  }
+
+  #createOnlineSums({ width }: HistoryLayer, index: number): GPUBuffer | undefined {
+    if (!this.online) return undefined;
+    const bytes = this.#limits.maxSequences * this.online.window * width * 4;
+    if (bytes > this.#gpu.caps.maxBindingBytes) {
+      throw new RangeError(
+        `Cannot load model: a layer's sums of ${bytes} bytes are more than this adapter can bind (${this.#gpu.caps.maxBindingBytes}); serve fewer sequences at once`,
+      );
+    }
+    return this.#create(`online[${index}]`, bytes);
   }
 
   #createState({ floats }: StateLayer, index: number): GPUBuffer {

@@ -3,6 +3,7 @@
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import type { HistoryType } from "./convolution_history/history_layout.ts";
+import type { OnlineShape } from "./convolution_history/online_sums.ts";
 import type { ControlLayout, StepShape } from "./control.ts";
 import type { AttentionNode, LayerNormNode, Value } from "./graph.ts";
 import type { TableSetUp } from "./gpu_set_up.ts";
@@ -97,7 +98,8 @@ export interface KernelCall {
   work?(batch: StepBatch): Work;
   /**
    * Workgroups for a step of this shape; undefined = this call does not run in such a step, which must not depend on the
-   * shape's `maxContextLength`. A shape may be given with more than the step has of that and of `numAdjustments`.
+   * shape's `maxContextLength`. A shape may be given with more than the step has of that, of `numAdjustments` and of
+   * `numOnlineTiles`.
    */
   grid(shape: StepShape): Grid | undefined;
 }
@@ -132,6 +134,10 @@ export interface GpuContext {
   halves(value: Value): Halves | undefined;
   kvCache(layer: number): GpuKvCache;
   history(layer: number): GpuHistory;
+  /** How long convolutions sum what earlier steps add to single tokens; undefined: directly. */
+  readonly online: OnlineShape | undefined;
+  /** f32 [maxSequences][window][width] of the graph's history layer, where sums are made online. */
+  onlineSums(layer: number): GPUBuffer;
   /** f32 [numStateSlots][floats] of the graph's state layer. */
   recurrentState(layer: number): GPUBuffer;
   /** Working memory of this plan, shared by all calls that name it (so never live across two ops). */

@@ -48,6 +48,8 @@ export function contextOf(
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),
     history: (layer) => buffers.history(layer),
+    online: buffers.online,
+    onlineSums: (layer) => buffers.onlineSums(layer),
     recurrentState: (layer) => buffers.recurrentState(layer),
     scratch: (name, bytes) => buffers.scratch(name, bytes),
     table: (name, values) => buffers.table(name, values),

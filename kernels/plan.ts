@@ -6,6 +6,8 @@ import { Submissions } from "../device/submissions.ts";
 import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
+import { type OnlineShape, type OnlineShapeWanted, OnlineSums } from "./convolution_history/online_sums.ts";
+import { transformRoom } from "./convolution_history/transformed.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
 import { rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
@@ -36,6 +38,11 @@ import type { TensorSource } from "./tensor_source.ts";
 export interface PlanOptions extends LoadWeightsOptions {
   readonly limits: StepLimits;
   readonly kvType: KvType;
+  /**
+   * Where long convolutions sum for single tokens what earlier steps add squares ahead of time; not in the safe profile,
+   * whose sums depend on nothing but where a chunk begins. Undefined: directly, when it is wanted.
+   */
+  readonly online?: OnlineShapeWanted;
   /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
   readonly sampling?: { readonly suppressed: readonly number[] };
 }
@@ -65,6 +72,7 @@ export class GpuPlan implements Disposable {
   readonly #calls: ActiveCalls;
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #results: ResultReader;
+  readonly #online: OnlineSums | undefined;
   /** When the step before is submitted. */
   #lastSubmitted: Promise<unknown> = Promise.resolve();
   /** For profiles. */
@@ -85,6 +93,7 @@ export class GpuPlan implements Disposable {
     this.#buffers = buffers;
     this.#calls = new ActiveCalls(calls);
     this.#words = new Uint32Array(layout.words);
+    if (buffers.online) this.#online = new OnlineSums(buffers.online, layout.limits);
     this.#results = new ResultReader(gpu, buffers, layout.limits.maxSamples);
   }
 
@@ -98,7 +107,8 @@ export class GpuPlan implements Disposable {
     source: TensorSource,
     options: PlanOptions,
   ): Promise<GpuPlan> {
-    const layout = controlLayout(options.limits, tileTokens(graph, gpu));
+    const online = gpu.profile === "fast" ? onlineShape(graph, gpu, options) : undefined;
+    const layout = controlLayout(options.limits, tileTokens(graph, gpu), online);
     gpu.device.pushErrorScope("out-of-memory");
     const weights = await GpuWeights.load(gpu, source, weightsOf(graph), options);
     const fusion = gpu.profile === "fast"
@@ -114,7 +124,7 @@ export class GpuPlan implements Disposable {
     const halves = gpu.profile === "fast"
       ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))
       : NO_HALF_VALUES;
-    const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion);
+    const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion, online);
     const calls = lowerGraph(
       graph,
       contextOf(gpu, layout, weights, buffers, fusion, merges, halves),
@@ -144,7 +154,10 @@ export class GpuPlan implements Disposable {
    * @throws {DeviceLostError} when the GPU went away
    */
   async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
-    const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs));
+    const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs)).catch((error) => {
+      this.#online?.forgetAll();
+      throw error;
+    });
     this.#lastSubmitted = submitted.catch(() => {});
     const { pending, ...more } = await submitted;
     using logits = more.logits;
@@ -203,8 +216,8 @@ export class GpuPlan implements Disposable {
   }
 
   #writeControl(batch: StepBatch): StepShape {
-    if (this.#graph.stateLayers.length > 0) requireStateSlots(batch);
-    const { shape, used } = packControl(this.#layout, batch, this.#words);
+    if (this.#graph.stateLayers.length > 0 || this.#online) requireStateSlots(batch);
+    const { shape, used } = packControl(this.#layout, batch, this.#words, this.#online?.before(batch));
     for (const { first, count } of used) {
       this.#gpu.device.queue.writeBuffer(this.#buffers.control, 4 * first, this.#words, first, count);
     }
@@ -258,6 +271,19 @@ export class GpuPlan implements Disposable {
       this.#gpu.device.queue.writeBuffer(this.#buffers.activation(node.output), 0, padded);
     }
   }
+}
+
+/** Sums are transformed as far as the adapter can. */
+function onlineShape(
+  { historyLayers }: Graph,
+  { caps }: GpuDevice,
+  { online, limits }: PlanOptions,
+): OnlineShape | undefined {
+  if (!online || historyLayers.length === 0) return undefined;
+  const { transformsWorth: worth, ...shape } = online;
+  const widest = Math.max(...historyLayers.map(({ width }) => width));
+  const room = transformRoom(limits.maxBlocksPerSequence * BLOCK_SIZE, widest, caps);
+  return worth === undefined || room === undefined ? shape : { ...shape, transforms: { room, worth } };
 }
 
 function rowsOf(value: Value, shape: StepShape): number {

@@ -80,7 +80,7 @@ export class CompletionClient {
     const response = await this.#post("/infill", infillBody(query, this.#options.session), signal, {
       "X-Request-Id": id,
     });
-    const replies = infillReplies.parse(await readJson(response, signal));
+    const replies = await readReply(response, infillReplies, signal);
     const [{ "timings/cache_n": cachedTokens, "timings/prompt_n": computed }] = replies;
     // What was superseded is a beginning only; whoever wanted it has asked again.
     const texts = replies.filter(({ superseded }) => !superseded).map(({ content }) => content);
@@ -90,13 +90,14 @@ export class CompletionClient {
   /** The served model's name. @throws {ServerProblem} as `infill` */
   async modelId(signal: AbortSignal): Promise<string> {
     const response = await this.#send("GET", "/v1/models", undefined, signal);
-    return modelList.parse(await readJson(response, signal)).data[0].id;
+    return (await readReply(response, modelList, signal)).data[0].id;
   }
 
   /** What became of a completion, in Tabby's form. A server that takes no events is told of none after the first. */
   async tell({ type, completionId, selected, elapsedMs }: ShownEvent, signal: AbortSignal): Promise<void> {
     if (this.#takesNoEvents) return;
-    const query = selected && selected !== "all" ? `?select_kind=${selected}` : "";
+    // Tabby's word for any part of a completion.
+    const query = selected && selected !== "all" ? "?select_kind=line" : "";
     const event = { type, completion_id: completionId, choice_index: 0, view_id: completionId };
     const body = elapsedMs === undefined ? event : { ...event, elapsed: Math.round(elapsedMs) };
     try {
@@ -164,12 +165,18 @@ function infillBody(query: InfillQuery, session: string): object {
   };
 }
 
-async function readJson(response: Response, signal: AbortSignal): Promise<unknown> {
+/** @throws {ServerProblem} it is not what such a server says: another program has the port */
+async function readReply<T extends z.ZodType>(
+  response: Response,
+  shape: T,
+  signal: AbortSignal,
+): Promise<z.output<T>> {
   try {
-    return await response.json();
+    return shape.parse(await response.json());
   } catch (cause) {
     signal.throwIfAborted();
-    throw new ServerProblem("refused", `The server's reply is no JSON`, { cause });
+    const { origin } = new URL(response.url || "http://localhost");
+    throw new ServerProblem("refused", `What answers at ${origin} is no completion server`, { cause });
   }
 }
 

@@ -55,7 +55,7 @@ export class ExcludedFiles {
    * @param folder that the file is in, or some folder above: where no repository is found, looking begins there
    */
   async find(path: string, folder: string): Promise<Exclusion | undefined> {
-    if (this.#secret.ignores(pathIn("/", path))) return "secret";
+    if (this.#secret.ignores(withoutRoot(path))) return "secret";
     return await this.#isIgnored(path, folder) ? "ignored" : undefined;
   }
 
@@ -100,6 +100,11 @@ function lastVerdict(
 
 function pathIn(folder: string, path: string): string {
   return relative(folder, path).replaceAll("\\", "/");
+}
+
+/** From the root of the file system, or of a drive, on. */
+function withoutRoot(path: string): string {
+  return path.replaceAll("\\", "/").replace(/^(?:[A-Za-z]:)?\/+/, "");
 }
 
 async function readText(path: string): Promise<string | undefined> {

@@ -96,9 +96,9 @@ export class LanguageServer {
     connection.onExecuteCommand(({ command, arguments: args = [] }) => this.#execute(command, args));
     connection.languages.inlineCompletion.on((params, token) => this.#complete(params, token));
     connection.onShutdown(() => this.#closed.abort());
-    documents.onDidOpen(({ document }) => void this.#context.opened(document));
+    documents.onDidOpen(({ document }) => this.#besides(this.#context.opened(document)));
     documents.onDidChangeContent(({ document }) => this.#changed(document));
-    documents.onDidSave(({ document }) => void this.#context.saved(document));
+    documents.onDidSave(({ document }) => this.#besides(this.#context.saved(document)));
     documents.onDidClose(({ document }) => {
       this.#context.closed(document.uri);
       this.#deletions.delete(document.uri);
@@ -140,7 +140,7 @@ export class LanguageServer {
     }
     const { contextChunks, exclude, enabled } = this.#settings;
     this.#context = new WorkspaceContext(contextChunks, new ExcludedFiles(exclude), this.#folders);
-    for (const document of this.#documents.all()) void this.#context.opened(document);
+    for (const document of this.#documents.all()) this.#besides(this.#context.opened(document));
     this.#status.update({ state: enabled ? "ready" : "off" });
   }
 
@@ -156,9 +156,10 @@ export class LanguageServer {
     token: CancellationToken,
   ): Promise<InlineCompletionItem[] | ResponseError<void>> {
     const signal = signalOf(token);
-    const wish = await this.#wishAt(params);
-    if (!wish) return [];
+    const invoked = params.context.triggerKind === InlineCompletionTriggerKind.Invoked;
     try {
+      const wish = await this.#wishAt(params, invoked);
+      if (!wish) return [];
       const rests = await this.#completer.complete(wish, signal);
       if (signal.aborted) return new ResponseError(LSPErrorCodes.RequestCancelled, "Another key was typed");
       for (const { completion } of rests) this.#shown.view(completion.id, this.#clock.now());
@@ -166,7 +167,7 @@ export class LanguageServer {
       return rests.map((rest) => toItem(params, rest));
     } catch (error) {
       if (signal.aborted) return new ResponseError(LSPErrorCodes.RequestCancelled, "Another key was typed");
-      this.#explain(error, wish.invoked);
+      this.#explain(error, invoked);
       return [];
     }
   }
@@ -174,6 +175,7 @@ export class LanguageServer {
   /** Undefined where nothing is to be suggested. */
   async #wishAt(
     { textDocument: { uri }, position, context }: InlineCompletionParams,
+    invoked: boolean,
   ): Promise<Wish | undefined> {
     const document = this.#documents.get(uri);
     if (!document || await this.#context.exclusionOf(uri) === "secret") return undefined;
@@ -181,7 +183,6 @@ export class LanguageServer {
     if (!cursor) return undefined;
     await this.#visit(document, position);
     this.#lastCursor = cursor;
-    const invoked = context.triggerKind === InlineCompletionTriggerKind.Invoked;
     const occasion = {
       invoked,
       itemSelected: context.selectedCompletionInfo !== undefined,
@@ -229,6 +230,11 @@ export class LanguageServer {
     }
     if (invoked) this.#say(MessageType.Warning, message);
     void this.#poll();
+  }
+
+  /** What nobody waits for must not end the process. */
+  #besides(work: Promise<void>): void {
+    work.catch((error) => this.#connection.console.error(`${error.stack ?? error}`));
   }
 
   #say(type: MessageType, message: string): void {

@@ -89,5 +89,10 @@ export class WorkspaceContext {
 
 /** Undefined where the document is no file. */
 export function pathOf(uri: string): string | undefined {
-  return uri.startsWith("file:") ? fromFileUrl(uri) : undefined;
+  try {
+    const path = uri.startsWith("file:") ? fromFileUrl(uri) : "";
+    return /^(?:[A-Za-z]:)?[\\/]*$/.test(path) ? undefined : path;
+  } catch {
+    return undefined; // No address of a file on this machine.
+  }
 }

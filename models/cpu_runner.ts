@@ -4,6 +4,7 @@ import { kvBlockBytes } from "../kernels/attention/cpu.ts";
 import { kvBytesPerToken } from "../kernels/attention/onnx_kv_cache.ts";
 import { historyBlockBytes } from "../kernels/convolution_history/cpu.ts";
 import { CpuPlan } from "../kernels/cpu_plan.ts";
+import type { OnlineShapeWanted } from "../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../kernels/graph.ts";
 import type { HostPlan } from "../kernels/host_plan.ts";
 import { sampleLogits } from "../kernels/sampling/sample_cpu.ts";
@@ -15,8 +16,9 @@ import {
   type TokenScore,
 } from "../kernels/step.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
-import type { ModelRunner } from "./runner.ts";
-import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
+import { chooseOnline, type LongConvolutionForm, longConvolutionsOf, onlineBytes } from "./online_choice.ts";
+import type { LongConvolutions, ModelRunner } from "./runner.ts";
+import { leastBytes, type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface CpuRunnerOptions extends RunnerSizes {
   /** Who computes: our kernels (int8 weights stay int8), or onnxruntime-web (all weights in f32). */
@@ -24,6 +26,8 @@ export interface CpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
   /** Token ids that are never generated. */
   readonly suppressed: readonly number[];
+  /** How our kernels sum what earlier tokens add to long convolutions; undefined: as online_choice.ts has it. */
+  readonly longConvolutions?: LongConvolutionForm;
   /** Threads that compute, the calling one included. */
   readonly numThreads: number;
   /** Called with the share of the weights that is read, 0 to 1. */
@@ -37,6 +41,7 @@ export class CpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
   readonly stateBytes: number;
+  readonly longConvolutions?: LongConvolutions;
   readonly stepsInFlight = 1;
   /** A CPU is not lost. */
   readonly lost: Promise<string> = new Promise(() => {});
@@ -50,6 +55,7 @@ export class CpuRunner implements ModelRunner {
     limits: StepLimits,
     { kvBytesPerBlock, stateBytes }: ModelSizes,
     suppressed: readonly number[],
+    longConvolutions: LongConvolutions | undefined,
   ) {
     this.#plan = plan;
     this.#vocabSize = graph.output.width;
@@ -57,6 +63,7 @@ export class CpuRunner implements ModelRunner {
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
+    if (longConvolutions) this.longConvolutions = longConvolutions;
   }
 
   /**
@@ -70,10 +77,19 @@ export class CpuRunner implements ModelRunner {
       kvBytesPerBlock: bytesPerBlock(graph, options.runtime),
       stateBytes: stateBytesOf(graph),
     };
-    const limits = stepLimits(options, model);
-    const create = options.runtime === "kernels" ? createCpuPlan : createOnnxPlan;
-    const plan = await create(graph, source, limits, options);
-    return new CpuRunner(plan, graph, limits, model, options.suppressed);
+    const online = options.runtime === "kernels"
+      ? chooseOnline(
+        graph,
+        { ...options, on: "cpu", leastBytes: leastBytes(options, model) },
+        options.longConvolutions,
+      )
+      : undefined;
+    const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
+    const limits = stepLimits({ ...options, kvBytes }, model);
+    const plan = options.runtime === "kernels"
+      ? await createCpuPlan(graph, source, limits, options, online)
+      : await createOnnxPlan(graph, source, limits, options);
+    return new CpuRunner(plan, graph, limits, model, options.suppressed, longConvolutionsOf(graph, online));
   }
 
   async step(batch: StepBatch): Promise<StepResult> {
@@ -107,8 +123,14 @@ function createCpuPlan(
   source: TensorSource,
   limits: StepLimits,
   { numThreads, onProgress }: CpuRunnerOptions,
+  online: OnlineShapeWanted | undefined,
 ): Promise<HostPlan> {
-  return CpuPlan.create(graph, source, { limits, numThreads, ...(onProgress && { onProgress }) });
+  return CpuPlan.create(graph, source, {
+    limits,
+    numThreads,
+    ...(onProgress && { onProgress }),
+    ...(online && { online: { window: online.window, square: online.square } }),
+  });
 }
 
 async function createOnnxPlan(

@@ -8,8 +8,9 @@ import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "..
 import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
 import { measureParking, parkingPays } from "./parking_cost.ts";
-import type { ModelRunner } from "./runner.ts";
-import { type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
+import { chooseOnline, type LongConvolutionForm, longConvolutionsOf, onlineBytes } from "./online_choice.ts";
+import type { LongConvolutions, ModelRunner } from "./runner.ts";
+import { leastBytes, type ModelSizes, type RunnerSizes, stateBytesOf, stepLimits } from "./step_limits.ts";
 
 export interface GpuRunnerOptions extends RunnerSizes {
   readonly contextLength: number;
@@ -18,6 +19,8 @@ export interface GpuRunnerOptions extends RunnerSizes {
   readonly kvType: KvType;
   /** Use host memory only if moving a block is measured to be cheaper than computing it. */
   readonly measureParking?: boolean;
+  /** How long convolutions sum what earlier tokens add; undefined: as online_choice.ts has it. */
+  readonly longConvolutions?: LongConvolutionForm;
   /** Storage of float weights; as in the checkpoint when undefined. */
   readonly storage?: "f32" | "f16";
   readonly onProgress?: (done: number, total: number) => void;
@@ -48,6 +51,7 @@ export class GpuRunner implements ModelRunner {
   readonly limits: StepLimits;
   readonly kvBytesPerBlock: number;
   readonly stateBytes: number;
+  readonly longConvolutions?: LongConvolutions;
   readonly #gpu: GpuDevice;
   readonly #plan: GpuPlan;
 
@@ -56,12 +60,14 @@ export class GpuRunner implements ModelRunner {
     plan: GpuPlan,
     limits: StepLimits,
     { kvBytesPerBlock, stateBytes }: ModelSizes,
+    longConvolutions: LongConvolutions | undefined,
   ) {
     this.#gpu = gpu;
     this.#plan = plan;
     this.limits = limits;
     this.kvBytesPerBlock = kvBytesPerBlock;
     this.stateBytes = stateBytes;
+    if (longConvolutions) this.longConvolutions = longConvolutions;
   }
 
   /** Takes over `gpu`: it is disposed of with the runner, and at once when creation fails. */
@@ -79,16 +85,26 @@ export class GpuRunner implements ModelRunner {
         kvBytesPerBlock,
         stateBytes: stateBytesOf(graph),
       };
-      const limits = stepLimits(options, model, room);
+      const online = gpu.profile === "fast"
+        ? chooseOnline(
+          graph,
+          { ...options, on: "gpu", leastBytes: leastBytes(options, model) },
+          options.longConvolutions,
+        )
+        : undefined;
+      const kvBytes = options.kvBytes - (online ? onlineBytes(graph, online, options.maxSequences) : 0);
+      const limits = stepLimits({ ...options, kvBytes }, model, room);
       const plan = await GpuPlan.create(gpu, graph, source, {
         limits,
         kvType: options.kvType,
         sampling: { suppressed: options.suppressed },
         ...(options.storage && { storage: options.storage }),
+        ...(online && { online }),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       const measured = options.measureParking && limits.numHostBlocks !== 0;
-      return new GpuRunner(gpu, plan, measured ? await limitsThatPay(plan, limits) : limits, model);
+      const taken = measured ? await limitsThatPay(plan, limits) : limits;
+      return new GpuRunner(gpu, plan, taken, model, longConvolutionsOf(graph, online));
     } catch (error) {
       gpu[Symbol.dispose]();
       throw error;

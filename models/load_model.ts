@@ -72,6 +72,7 @@ async function createGpuRunner(
     suppressed: suppressedTokens,
     kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
     ...(options.storage && { storage: options.storage }),
+    ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress: (done, total) => onProgress(done / total),
   });
 }
@@ -92,6 +93,7 @@ async function createCpuRunner(
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
     numThreads: cpuThreads(options),
+    ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress,
   });
 }
@@ -106,11 +108,11 @@ function sizes(backend: "gpu" | "cpu", options: LoadOptions): RunnerSizes {
 }
 
 /** A size that was given is taken at its word. Software that plays a GPU has its device memory in host memory. */
-function hostSizes({ caps }: GpuDevice, { stateLayers }: Graph, { hostBytes }: LoadOptions) {
-  if (stateLayers.length > 0) {
+function hostSizes({ caps }: GpuDevice, { kvLayers, historyLayers }: Graph, { hostBytes }: LoadOptions) {
+  if (kvLayers.length + historyLayers.length === 0) {
     if (!hostBytes) return {};
     throw new RangeError(
-      "Cannot load model: --host-cache-memory is for what is cached, and of a model with recurrent layers nothing is; leave it out",
+      "Cannot load model: --host-cache-memory is for blocks of the KV cache, and this model's layers keep states alone; leave it out",
     );
   }
   if (hostBytes !== undefined) return { hostBytes: requireHostBytes(hostBytes) };

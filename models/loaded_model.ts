@@ -25,6 +25,8 @@ export interface LoadOptions {
   readonly storage?: "f32" | "f16";
   /** Storage of the KV cache on a GPU; undefined: f16 where the weights are, else f32. */
   readonly kvType?: KvType;
+  /** How exact long convolutions sum what earlier tokens add; undefined: as the context's length decides. */
+  readonly longConvolutions?: "direct" | "online";
   /** CPU threads; undefined: all cores, 16 at most. */
   readonly numThreads?: number;
   /** Treat a GPU's bindings as limited to this many bytes (tests of sharded weights). */

@@ -32,7 +32,7 @@ export async function measureParking(plan: GpuPlan, limits: StepLimits): Promise
     await plan.move({ parks: [], unparks: moves });
     await plan.move({ parks: moves, unparks: [] }); // The queue keeps the order: the blocks are back before this ends.
   });
-  const prompt = promptOf(rows);
+  const prompt = promptOf(rows, limits);
   const compute = await bestOf(() => plan.step(prompt));
   return { move: move / blocks, compute: compute / rows * BLOCK_SIZE };
 }
@@ -50,7 +50,7 @@ async function bestOf(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** A sequence's first rows, in the first blocks. */
-function promptOf(rows: number): StepBatch {
+function promptOf(rows: number, { numStateSlots = 0 }: StepLimits): StepBatch {
   const count = (length: number) => Uint32Array.from({ length }, (_, index) => index);
   return {
     tokenIds: new Uint32Array(rows),
@@ -59,6 +59,7 @@ function promptOf(rows: number): StepBatch {
     queryStart: Uint32Array.of(0, rows),
     contextLengths: Uint32Array.of(rows),
     blockTables: [count(Math.ceil(rows / BLOCK_SIZE))],
+    ...(numStateSlots > 0 && { stateSlots: Uint32Array.of(0) }),
     samples: [],
   };
 }

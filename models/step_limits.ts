@@ -41,10 +41,18 @@ export function stateBytesOf({ stateLayers }: Graph): number {
   return stateLayers.reduce((sum, { floats }) => sum + 4 * floats, 0);
 }
 
+/** What one sequence of full context takes, and a state for each sequence that may run. */
+export function leastBytes(
+  { maxSequences }: RunnerSizes,
+  { contextLength, kvBytesPerBlock, stateBytes }: ModelSizes,
+): number {
+  return stateBytes * maxSequences + Math.ceil(contextLength / BLOCK_SIZE) * kvBytesPerBlock;
+}
+
 /**
  * A state for each sequence that may run comes first, then the blocks of one sequence; of what is left up to a half is for
- * states that are kept for others to go on from, and the rest for blocks. Models with states have no host memory for
- * blocks: their states would have to go there, too.
+ * states that are kept for others to go on from, and the rest for blocks. Host memory is for blocks, where there is anything
+ * in them.
  * @throws {RangeError} when not even one sequence of full context fits.
  */
 export function stepLimits(
@@ -54,11 +62,11 @@ export function stepLimits(
 ): StepLimits {
   const maxBlocksPerSequence = Math.ceil(model.contextLength / BLOCK_SIZE);
   const { kvBytesPerBlock, stateBytes } = model, allStates = stateBytes * sizes.maxSequences;
-  const leastBytes = allStates + maxBlocksPerSequence * kvBytesPerBlock;
-  if (sizes.kvBytes < leastBytes) {
+  const least = leastBytes(sizes, model);
+  if (sizes.kvBytes < least) {
     const states = allStates > 0 ? ` and the states of ${sizes.maxSequences} (--max-sequences)` : "";
     throw new RangeError(
-      `Cannot load model: --kv-memory must be at least ${leastBytes} bytes, ` +
+      `Cannot load model: --kv-memory must be at least ${least} bytes, ` +
         `one sequence of ${model.contextLength} tokens${states}, received ${sizes.kvBytes}`,
     );
   }
@@ -71,7 +79,7 @@ export function stepLimits(
   const useful = maxBlocksPerSequence * sizes.maxSequences;
   const numBlocksIn = (bytes: number) =>
     Math.min(kvBytesPerBlock > 0 ? Math.floor(bytes / kvBytesPerBlock) : Infinity, maxBlocks, useful);
-  const forBlocks = sizes.kvBytes - allStates, spare = sizes.kvBytes - leastBytes;
+  const forBlocks = sizes.kvBytes - allStates, spare = sizes.kvBytes - least;
   const kept = stateBytes === 0 ? 0 : Math.max(
     0,
     Math.min(
@@ -86,7 +94,7 @@ export function stepLimits(
     maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
     numBlocks: numBlocksIn(forBlocks - kept * stateBytes),
-    numHostBlocks: stateBytes > 0 ? 0 : Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock),
+    numHostBlocks: kvBytesPerBlock > 0 ? Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock) : 0,
     ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences + kept }),
   };
 }

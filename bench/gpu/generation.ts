@@ -9,9 +9,10 @@ import { openGpu } from "../../device/open_gpu.ts";
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import { BYTES_PER_ELEMENT } from "../../kernels/tensor_source.ts";
 import { GpuRunner, pagedSizes } from "../../models/gpu_runner.ts";
+import type { LongConvolutionForm } from "../../models/online_choice.ts";
 import { stateBytesOf } from "../../models/step_limits.ts";
-import { timeDecodeSteps } from "./generation/decode_steps.ts";
-import { FAMILIES, type RandomModel, randomModel } from "./generation/families.ts";
+import { type DecodeEffort, timeDecodeSteps } from "./generation/decode_steps.ts";
+import { FAMILIES, LONG_CONVOLUTIONS, type RandomModel, randomModel } from "./generation/families.ts";
 import { type Fitting, fittingCases, type Refused, type Room } from "./generation/fitting.ts";
 import { KeptBuffers } from "./generation/kept_buffers.ts";
 import { appendJson } from "./json_lines.ts";
@@ -32,6 +33,8 @@ const USAGE = `Compare generation of models of one width and depth.
   --json FILE      append the figures to FILE, one JSON line a case`;
 
 const STEPS_PER_ROUND = 16;
+/** Room for sums that are made ahead of time besides: an eighth of all. */
+const SUMS_BESIDE = 8 / 7;
 
 const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
@@ -75,24 +78,28 @@ async function measureFamily(family: string): Promise<void> {
   const fitting = cases.filter((one) => "blocks" in one);
   for (const refused of cases.filter((one) => "reason" in one)) await reportRefused(family, refused);
   const began = performance.now();
-  await using runner = await createRunner(gpu, model, fitting, room);
+  await using runner = await createRunner(gpu, model, fitting, room, LONG_CONVOLUTIONS[family]);
   kept.fill();
   const besides = kept.otherBytes, loadMs = performance.now() - began;
   console.error(`${family}: made and loaded in ${(loadMs / 1000).toFixed(1)} s`);
-  const common = { family, ...sizes, weightBytes: weightBytesOf(model), otherBytes: besides, loadMs };
+  if (runner.longConvolutions) console.error(`${family}: ${JSON.stringify(runner.longConvolutions)}`);
+  const common = {
+    family,
+    ...sizes,
+    ...runner.longConvolutions,
+    weightBytes: weightBytesOf(model),
+    otherBytes: besides,
+    loadMs,
+  };
   for (const one of fitting) {
-    const effort = {
-      warmUpMs: Number(flags["warm-up"]),
-      stepsPerRound: STEPS_PER_ROUND,
-      rounds: Number(flags.rounds),
-    };
-    const ms = await timeDecodeSteps(runner, one, effort);
+    const ms = await timeDecodeSteps(runner, one, effortOf(runner, one));
     const rate = one.batch / ms * 1000;
+    const bytes = one.bytes + kept.sumBytes / runner.limits.maxSequences * one.batch;
     console.log(
       `| ${family} | ${one.context} | ${one.batch} | ${ms.toFixed(3)} | ${rate.toFixed(0)} | ` +
-        `${(one.bytes / 1e9).toPrecision(3)} | ${(besides / 1e9).toPrecision(3)} |`,
+        `${(bytes / 1e9).toPrecision(3)} | ${(besides / 1e9).toPrecision(3)} |`,
     );
-    await report({ ...common, ...one, ms, tokensPerSecond: rate, adapter: gpu.caps.adapter });
+    await report({ ...common, ...one, bytes, ms, tokensPerSecond: rate, adapter: gpu.caps.adapter });
   }
 }
 
@@ -109,18 +116,31 @@ async function createRunner(
   gpu: GpuDevice,
   { network, weights }: RandomModel,
   cases: readonly Fitting[],
-  { blockBytes, stateBytes }: Room,
+  { blockBytes, stateBytes, keptBytes }: Room,
+  longConvolutions: LongConvolutionForm | undefined,
 ): Promise<GpuRunner> {
   const maxSequences = Math.max(...numbers(flags.batches));
   const blocks = Math.max(...cases.map((one) => one.batch * one.blocks), network.contextLength / 16);
   return await GpuRunner.create(gpu, network.graph, weights, {
-    kvBytes: blocks * blockBytes + maxSequences * stateBytes,
+    kvBytes: Math.min(keptBytes, SUMS_BESIDE * (blocks * blockBytes + maxSequences * stateBytes)),
     maxBatchTokens: maxSequences,
     maxSequences,
     contextLength: network.contextLength,
     suppressed: [],
     kvType: "f16",
+    ...(longConvolutions && { longConvolutions }),
   });
+}
+
+/** A whole window of what is summed ahead of time, as far as it lies in the second half of the context. */
+function effortOf({ longConvolutions }: GpuRunner, { blocks }: Fitting): DecodeEffort {
+  const online = longConvolutions?.form === "online" ? longConvolutions.window : undefined;
+  return {
+    warmUpMs: Number(flags["warm-up"]),
+    stepsPerRound: STEPS_PER_ROUND,
+    rounds: online ? Math.floor(Math.min(online, 8 * blocks) / STEPS_PER_ROUND) : Number(flags.rounds),
+    mean: online !== undefined,
+  };
 }
 
 function weightBytesOf({ network: { graph }, weights }: RandomModel): number {

@@ -30,7 +30,17 @@ export interface GenerationLine {
   readonly otherBytes?: number;
 }
 
-export type Line = OperatorLine | GenerationLine;
+/** Microseconds a token of one layer's long convolution, of all sequences together. */
+export interface OnlineLine {
+  readonly kind: "online";
+  readonly context: number;
+  readonly batch: number;
+  readonly window: number;
+  readonly directUs: number;
+  readonly us: number;
+}
+
+export type Line = OperatorLine | GenerationLine | OnlineLine;
 
 /** Columns of the table of operators. */
 const COLUMNS: readonly {
@@ -91,6 +101,7 @@ export function formatTables(lines: readonly Line[]): string {
     "Generation, tokens a second; bytes kept of the batch's contexts, and all other bytes on the device:",
     generationTable(generation),
     generationTarget(generation),
+    onlineTable(lines.filter((line) => line.kind === "online")),
   ].filter(Boolean).join("\n\n");
 }
 
@@ -131,6 +142,30 @@ function generationTable(lines: readonly GenerationLine[]): string {
       return [family, String(context), String(batch), ...rates, gigabytes(bytes), gigabytes(otherBytes)];
     }),
   );
+}
+
+function onlineTable(lines: readonly OnlineLine[]): string {
+  if (lines.length === 0) return "";
+  const rows = lines.map(({ context, batch, window, directUs, us }) => [
+    String(context),
+    String(batch),
+    String(window),
+    directUs.toPrecision(3),
+    us.toPrecision(3),
+    (directUs / us).toFixed(2),
+  ]);
+  const verdicts = [...new Set(lines.map(({ batch }) => batch))].map((batch) => {
+    const faster = lines.filter((line) => line.batch === batch && line.us < line.directUs);
+    const from = Math.min(...faster.map(({ context }) => context));
+    return faster.length > 0
+      ? `At batch ${batch} online is faster from ${from} tokens on, of the lengths measured.`
+      : `At batch ${batch} online is faster at none of the lengths measured.`;
+  });
+  return [
+    "One layer's exact long convolution, what earlier tokens add, microseconds a step:",
+    table(["context", "batch", "window", "directly", "online", "times"], rows),
+    verdicts.join(" "),
+  ].join("\n\n");
 }
 
 /** By model in the order measured, then by context and batch. */

@@ -1,41 +1,43 @@
 // Lowers the history of a long convolution: its inputs are stored in paged blocks, and what earlier ones add to a step's
-// rows is summed directly, for tiles of rows. In the fast profile steps of single tokens have a form of their own, which
-// spreads a history over workgroups, since there would be too few. The safe profile keeps to tiles, so that a row's sums
-// depend on where its chunk begins and never on its batch.
+// rows is summed directly, for tiles of rows. In the fast profile single tokens have forms of their own: in one, steps of
+// nothing else spread a history over workgroups, since there would be too few; in the other most of it has been summed
+// before (online.ts). The safe profile keeps to tiles, so that a row's sums depend on where its chunk begins and never on
+// its batch.
 import { controlConstants } from "../control.ts";
 import { type Binding, type GpuContext, type KernelCall, onlyFor, rowStride, type Work } from "../gpu_op.ts";
 import type { ConvolutionHistoryNode } from "../graph.ts";
-import { channelSlices } from "../long_convolution/sizes.ts";
-import { reachedTaps } from "../long_convolution/spectra.ts";
 import { readOperands } from "../operands.ts";
 import { BLOCK_SIZE, type StepBatch } from "../step.ts";
-import { specialise, unroll } from "../wgsl.ts";
+import { specialise } from "../wgsl.ts";
 import { movingWork } from "../work.ts";
 import addCode from "./add.wgsl" with { type: "text" };
 import { historyRowWords, type HistoryType } from "./history_layout.ts";
+import { onlineCalls } from "./online.ts";
 import storeCode from "./store.wgsl" with { type: "text" };
-import { tapsByLag } from "./taps_by_lag.ts";
-import stretchesCode from "./stretches.wgsl" with { type: "text" };
+import { longestContext, reachableTaps, sumCalls } from "./sum_calls.ts";
 
-/** Threads that share a channel's history in a workgroup; with 16 rows their sums take 12 KiB of its memory. */
-const LINES = 4;
 /** Inputs of a stretch at least, and stretches at most: then even one sequence fills a large GPU. */
 const SHORTEST_STRETCH = 256, MOST_STRETCHES = 32;
 
 export function lowerConvolutionHistory(node: ConvolutionHistoryNode, context: GpuContext): KernelCall[] {
-  const { layout, profile } = context;
+  const { layout, profile, online } = context;
   const carried: Sums = {
     buffer: context.activation(node.output),
     rows: 0,
     stride: rowStride(node.input.width),
   };
-  const whole = longestContext(context);
-  const tiles = sumCalls(node, context, carried, { tile: layout.tileTokens, stretch: whole });
+  const tiles = tileCalls(node, context, carried, {
+    tile: layout.tileTokens,
+    stretch: longestContext(context),
+    ...(online && { skips: "control[QUERY_START + sequence + 1u] - control[QUERY_START + sequence] == 1u" }),
+  });
   const store = storeCall(node, context);
   if (profile === "safe") return [store, ...tiles];
+  const longer = tiles.map((call) => onlyFor(call, (shape) => shape.maxQueryLength > 1));
+  if (online) return [store, ...onlineCalls(node, context, online), ...longer];
   return [
     store,
-    ...tiles.map((call) => onlyFor(call, (shape) => shape.maxQueryLength > 1)),
+    ...longer,
     ...decodeCalls(node, context, carried).map((call) =>
       onlyFor(call, (shape) => shape.maxQueryLength === 1)
     ),
@@ -49,22 +51,20 @@ interface Sums {
   readonly stride: number;
 }
 
-interface SumForm {
+interface TileForm {
   /** Rows that a thread sums for. */
   readonly tile: number;
   /** Inputs of one workgroup, whole blocks. */
   readonly stretch: number;
-}
-
-function longestContext({ layout: { limits } }: GpuContext): number {
-  return limits.maxBlocksPerSequence * BLOCK_SIZE;
+  /** WGSL: sequences that are summed another way. */
+  readonly skips?: string;
 }
 
 function decodeCalls(node: ConvolutionHistoryNode, context: GpuContext, carried: Sums): KernelCall[] {
   const { width } = node.input, { maxSequences } = context.layout.limits, longest = longestContext(context);
   const shortest = Math.ceil(longest / MOST_STRETCHES / BLOCK_SIZE) * BLOCK_SIZE;
   const stretch = Math.max(SHORTEST_STRETCH, shortest), stretches = Math.ceil(longest / stretch);
-  if (stretches === 1) return sumCalls(node, context, carried, { tile: 1, stretch });
+  if (stretches === 1) return tileCalls(node, context, carried, { tile: 1, stretch });
   const bytes = 4 * stretches * maxSequences * width;
   const sums: Sums = {
     buffer: context.scratch("sums of stretches", bytes),
@@ -72,85 +72,40 @@ function decodeCalls(node: ConvolutionHistoryNode, context: GpuContext, carried:
     stride: width,
   };
   return [
-    ...sumCalls(node, context, sums, { tile: 1, stretch }),
+    ...tileCalls(node, context, sums, { tile: 1, stretch }),
     addCall(node, context, sums, carried, stretch),
   ];
 }
 
-/** A dispatch for each slice of channels whose taps can be bound. */
-function sumCalls(
-  { filter, history, input: { width } }: ConvolutionHistoryNode,
+/** All that came before a sequence's first row of the step, in stretches. */
+function tileCalls(
+  node: ConvolutionHistoryNode,
   context: GpuContext,
   sums: Sums,
-  { tile, stretch }: SumForm,
+  { tile, stretch, skips }: TileForm,
 ): KernelCall[] {
-  const { buffer, type } = context.history(history), words = historyRowWords({ width }, type);
-  const taps = Math.min(filter.shape[1], longestContext(context));
-  const code = specialise(stretchesCode, {
-    ...controlConstants(context.layout),
-    WORDS: words,
-    TAPS: taps,
-    TILE: tile,
-    STRETCH: stretch,
-    SUM_ROWS: sums.rows,
-    SUM_STRIDE: sums.stride,
-    LINES,
-    THREADS: 64 * LINES,
-  }, {
-    stored: STORED[type],
-    declare: unroll(tile, (r) => `var sum${r} = 0.0;`),
-    block: blockCode(tile),
-    give: unroll(tile, (r) => `others[at + ${64 * r}u] = sum${r};`),
-    take: unroll(tile, (r) => {
-      const all = Array.from({ length: LINES - 1 }, (_, i) => `others[${64 * (i * tile + r)}u + lane]`);
-      return `if (${r}u < numRows) { sums[firstSum + ${r * sums.stride}u] = sum${r} + ${all.join(" + ")}; }`;
-    }),
+  const taps = reachableTaps(node, context);
+  return sumCalls(node, context, {
+    name: tile > 1 ? "tiles" : "single tokens",
+    tile,
+    sums: sums.buffer,
+    constants: { STRETCH: stretch, SUM_ROWS: sums.rows, SUM_STRIDE: sums.stride },
+    range: `let record = TILES + group.y * TILE_WORDS;
+let sequence = control[record];${skips ? `\nif (${skips}) { return; }` : ""}
+let row = control[record + 1u];
+let numRows = control[record + 2u];
+let past = control[POSITIONS + control[QUERY_START + sequence]];
+if (group.z > 0u && group.z * STRETCH >= past) { return; }
+let position = control[POSITIONS + row];
+// The first row reaches back the farthest.
+let oldest = max(group.z * STRETCH, farthest(position));
+let end = min(past, (group.z + 1u) * STRETCH);
+let firstSum = (group.z * SUM_ROWS + row) * SUM_STRIDE + channel;`,
+    take: (r, sum) => `if (${r}u < numRows) { sums[firstSum + ${r * sums.stride}u] = ${sum}; }`,
+    work: (batch, channels, rowBytes) => sumWork(batch, taps, channels, rowBytes),
+    grid: ({ numTiles, maxContextLength }) =>
+      numTiles > 0 ? [numTiles, Math.max(1, Math.ceil(maxContextLength / stretch))] : undefined,
   });
-  const slices = channelSlices(width, 4 * taps, context.caps.maxBindingBytes);
-  return slices.map(({ first, count }): KernelCall => ({
-    label: `convolutionHistory ${filter.name}, ${tile > 1 ? "tiles" : "single tokens"}`,
-    code,
-    bindings: [
-      { buffer: context.control, access: "read" },
-      { buffer, access: "read" },
-      {
-        buffer: context.computedTable(
-          `${filter.name} by lag, from ${first}`,
-          4 * taps * count,
-          tapsByLag(() => reachedTaps(context.filter(filter), width, { first, count }, taps), taps, count),
-        ),
-        access: "read",
-      },
-      { buffer: sums.buffer, access: "readWrite" },
-      { buffer: context.uniform([first, count]), access: "uniform" },
-    ],
-    work: (batch) => sumWork(batch, taps, count, 4 * words * count / width),
-    grid: ({ numTiles, maxContextLength }) => {
-      if (numTiles === 0) return undefined;
-      return [Math.ceil(count / 64), numTiles, Math.max(1, Math.ceil(maxContextLength / stretch))];
-    },
-  }));
-}
-
-const STORED: Record<HistoryType, string> = {
-  f32: `fn stored(slot: u32, channel: u32) -> f32 { return bitcast<f32>(history[slot * WORDS + channel]); }`,
-  f16: `fn stored(slot: u32, channel: u32) -> f32 {
-    let pair = unpack2x16float(history[slot * WORDS + channel / 2u]);
-    return select(pair.x, pair.y, channel % 2u == 1u);
-}`,
-};
-
-/** Row r needs of input i the tap of lag position + r - start - i. */
-function blockCode(tile: number): string {
-  const last = BLOCK_SIZE - 1;
-  return [
-    unroll(BLOCK_SIZE, (i) => `let u${i} = inputAt(slot + ${i}u, channel, start + ${i}u < end);`),
-    unroll(tile + last, (k) => `let h${k} = tapAt(lag + ${k}u, column);`),
-    unroll(tile, (r) => {
-      const products = Array.from({ length: BLOCK_SIZE }, (_, i) => `h${last + r - i} * u${i}`);
-      return `sum${r} += ${products.join(" + ")};`;
-    }),
-  ].join("\n");
 }
 
 function sumWork(batch: StepBatch, taps: number, channels: number, rowBytes: number): Work {

@@ -19,10 +19,11 @@ import { specialise, unroll } from "../wgsl.ts";
 import { movingWork } from "../work.ts";
 import gatherCode from "./gather.wgsl" with { type: "text" };
 import scatterCode from "./scatter.wgsl" with { type: "text" };
-import type { Signal } from "./signal.ts";
+import type { Filters, Signal, Stretches } from "./signal.ts";
 import { singleCall } from "./single.ts";
 import { passCalls, passesFor } from "./passes.ts";
-import { mostQueryLength, sizeClasses } from "./sizes.ts";
+import { mostQueryLength, type SizeClass, sizeClasses } from "./sizes.ts";
+import { reachedTaps } from "./spectra.ts";
 import { wholeCalls } from "./whole.ts";
 import { workgroupFft } from "./workgroup_fft.ts";
 
@@ -34,21 +35,56 @@ export function lowerLongConvolution(node: LongConvolutionNode, context: GpuCont
   const { limits } = context.layout, { width } = node.input;
   const stride = Math.ceil(limits.maxTokens / 4) * 4;
   const signal: Signal = { buffer: context.scratch("long convolution signal", 4 * width * stride), stride };
-  const convolutions = sizeClasses(mostQueryLength(limits)).flatMap((size) => {
-    const fft = workgroupFft(size.most, context.caps);
-    if (fft) return wholeCalls(node, context, signal, size, fft);
-    const passes = passesFor(size.most, context.caps);
-    if (passes) return passCalls(node, context, signal, size, passes);
-    throw new RangeError(
-      `Cannot lower graph: this adapter cannot convolve ${size.most} tokens at once; lower --max-batch-tokens`,
-    );
-  });
+  const stretches: Stretches = {
+    starts: context.layout.queryStart,
+    room: limits.maxTokens,
+    of: ({ numSequences, maxQueryLength }) => ({ count: numSequences, longest: maxQueryLength }),
+  };
+  const filters = keptSpectra(node, context);
+  const convolutions = sizeClasses(mostQueryLength(limits)).flatMap((size) =>
+    transformCalls(filters, context, signal, stretches, size)
+  );
   const calls = [gatherCall(node, context, signal), ...convolutions, scatterCall(node, context, signal)];
   if (context.profile === "safe") return calls;
   return [
     ...calls.map((call) => onlyFor(call, ({ maxQueryLength }) => maxQueryLength > 1)),
     onlyFor(singleCall(node, context), ({ maxQueryLength }) => maxQueryLength === 1),
   ];
+}
+
+/**
+ * Convolves what is in the signal, stretch by stretch of the class.
+ * @throws {RangeError} when the adapter cannot transform so many rows at once
+ */
+export function transformCalls(
+  filters: Filters,
+  context: GpuContext,
+  signal: Signal,
+  stretches: Stretches,
+  size: SizeClass,
+): KernelCall[] {
+  const fft = workgroupFft(size.most, context.caps);
+  if (fft) return wholeCalls(filters, context, signal, stretches, size, fft);
+  const passes = passesFor(size.most, context.caps);
+  if (passes) return passCalls(filters, context, signal, stretches, size, passes);
+  throw new RangeError(
+    `Cannot lower graph: this adapter cannot convolve ${size.most} tokens at once; lower --max-batch-tokens`,
+  );
+}
+
+/** Spectra that are made once. */
+function keptSpectra({ filter, input: { width } }: LongConvolutionNode, context: GpuContext): Filters {
+  return {
+    name: `longConvolution ${filter.name}`,
+    width,
+    taps: filter.shape[1],
+    spectra: (slice, { most }, bytes, setUp) => {
+      const taps = Math.min(filter.shape[1], most);
+      const source = () => reachedTaps(context.filter(filter), width, slice, most);
+      const name = `${filter.name}, ${most}, from ${slice.first}`;
+      return { buffer: context.computedTable(name, bytes, { source, ...setUp(taps) }), calls: [] };
+    },
+  };
 }
 
 function gatherCall(node: LongConvolutionNode, context: GpuContext, signal: Signal): KernelCall {

@@ -11,8 +11,8 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let firstRow = control[QUERY_START + group.z];
-    let length = control[QUERY_START + group.z + 1u] - firstRow;
+    let firstRow = control[STARTS + group.z];
+    let length = control[STARTS + group.z + 1u] - firstRow;
     if (length < FEWEST || length > MOST) { return; }
     let column = 64u * group.x + thread;
     let first = (slice.firstChannel + group.y) * SIGNAL_STRIDE + firstRow;

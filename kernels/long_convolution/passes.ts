@@ -3,7 +3,6 @@
 import type { GpuCaps } from "../../device/caps.ts";
 import { controlConstants } from "../control.ts";
 import type { Binding, GpuContext, KernelCall } from "../gpu_op.ts";
-import type { LongConvolutionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { movingWork } from "../work.ts";
 import { columnCode, inverseColumnCode } from "./column_code.ts";
@@ -12,9 +11,9 @@ import complexCode from "../complex.wgsl" with { type: "text" };
 import { classTokens, convolutionWork } from "./convolution_work.ts";
 import inverseColumnsCode from "./inverse_columns.wgsl" with { type: "text" };
 import rowsCode from "./rows.wgsl" with { type: "text" };
-import { mayHave, type Signal, SLICE_CODE } from "./signal.ts";
+import { countOf, type Filters, type Signal, SLICE_CODE, type Stretches } from "./signal.ts";
 import { type ChannelSlice, channelSlices, type SizeClass } from "./sizes.ts";
-import { passSpectra, reachedTaps } from "./spectra.ts";
+import { passSpectra } from "./spectra.ts";
 import {
   fftCode,
   fftDeclarations,
@@ -55,6 +54,7 @@ export function passesFor(
 /** What the dispatches of all slices share. */
 interface Shared {
   readonly signal: Signal;
+  readonly stretches: Stretches;
   readonly rows: GPUBuffer;
   /** Of columns, and of rows. */
   readonly turns: GPUBuffer;
@@ -62,25 +62,40 @@ interface Shared {
   readonly forms: ReturnType<typeof passForms>;
 }
 
-/** Three dispatches for each slice of channels. */
+/** For each slice of channels three dispatches, and those that make its spectra. */
 export function passCalls(
-  node: LongConvolutionNode,
+  filters: Filters,
   context: GpuContext,
   signal: Signal,
+  stretches: Stretches,
   size: SizeClass,
   passes: Passes,
 ): KernelCall[] {
-  const { rowPoints } = passes, places = Math.floor(context.layout.limits.maxTokens / size.fewest);
-  const sliceBytes = Math.min(SLICE_BYTES, context.caps.maxBindingBytes);
-  const slices = channelSlices(node.input.width, channelBytes(passes) * places, sliceBytes);
+  const { rowPoints } = passes, bytes = placedBytes(passes, stretches, size);
+  const slices = channelSlices(filters.width, bytes, passSliceBytes(context.caps), filters.sliceChannels);
   const shared: Shared = {
     signal,
-    rows: context.scratch("long convolution rows", slices[0].count * channelBytes(passes) * places),
+    stretches,
+    rows: context.scratch("long convolution rows", slices[0].count * bytes),
     turns: context.table(`turns of ${size.most}`, () => turnTable(size.most, rowPoints)),
     twiddles: context.table(`twiddles of ${rowPoints}`, () => twiddleTable(rowPoints)),
-    forms: passForms(context, signal, size, passes),
+    forms: passForms(context, signal, stretches, size, passes),
   };
-  return slices.flatMap((slice) => sliceCalls(node, context, size, passes, slice, shared));
+  return slices.flatMap((slice) => sliceCalls(filters, context, size, passes, slice, shared));
+}
+
+/** Of the rows of a slice. */
+export function passSliceBytes({ maxBindingBytes }: Pick<GpuCaps, "maxBindingBytes">): number {
+  return Math.min(SLICE_BYTES, maxBindingBytes);
+}
+
+/** Of a channel's rows, for as many stretches of the class as there can be. */
+export function placedBytes(
+  passes: Passes,
+  { room }: Pick<Stretches, "room">,
+  { fewest }: SizeClass,
+): number {
+  return channelBytes(passes) * Math.floor(room / fewest);
 }
 
 function channelBytes({ rowCount, rowPoints }: Passes): number {
@@ -88,38 +103,36 @@ function channelBytes({ rowCount, rowPoints }: Passes): number {
 }
 
 function sliceCalls(
-  { filter, input }: LongConvolutionNode,
+  filters: Filters,
   context: GpuContext,
   size: SizeClass,
   passes: Passes,
   slice: ChannelSlice,
-  { signal, rows, turns, twiddles, forms }: Shared,
+  { signal, stretches, rows, turns, twiddles, forms }: Shared,
 ): KernelCall[] {
   const control: Binding = { buffer: context.control, access: "read" };
   const channels: Binding = { buffer: context.uniform([slice.first, slice.count]), access: "uniform" };
   const bytes = channelBytes(passes);
-  const products = context.computedTable(
-    `${filter.name}, ${size.most}, from ${slice.first}`,
-    slice.count * bytes,
-    passSpectra(() => reachedTaps(context.filter(filter), input.width, slice, size.most), {
-      ...passes,
-      taps: Math.min(filter.shape[1], size.most),
-      count: slice.count,
-      turns,
-      twiddles,
-    }),
+  const taps = Math.min(filters.taps, size.most), { count } = slice;
+  const products = filters.spectra(
+    slice,
+    size,
+    count * bytes,
+    (stride) => passSpectra({ ...passes, taps, stride, count, turns, twiddles }),
   );
-  const label = `longConvolution ${filter.name}, ${size.most}`;
+  const label = `${filters.name}, ${size.most}`;
   const columnWork = movingWork((batch) => {
     const { tokens, sequences } = classTokens(size, batch);
     return slice.count * (4 * tokens + sequences * bytes);
   });
-  const gridOf = (x: number): KernelCall["grid"] => (shape) =>
-    mayHave(size, shape) ? [x, slice.count, shape.numSequences] : undefined;
+  const gridOf = (x: number): KernelCall["grid"] => (shape) => {
+    const numStretches = countOf(size, stretches, shape);
+    return numStretches > 0 ? [x, slice.count, numStretches] : undefined;
+  };
   const columnGrid = gridOf(passes.rowPoints / COLUMN_THREADS);
   const read = (buffer: GPUBuffer): Binding => ({ buffer, access: "read" });
   const written = (buffer: GPUBuffer): Binding => ({ buffer, access: "readWrite" });
-  return [{
+  return [...products.calls, {
     label: `${label} columns`,
     code: forms.columns,
     bindings: [control, read(signal.buffer), written(rows), channels, read(turns)],
@@ -128,7 +141,7 @@ function sliceCalls(
   }, {
     label: `${label} rows`,
     code: forms.rows,
-    bindings: [control, written(rows), read(products), channels, read(twiddles)],
+    bindings: [control, written(rows), read(products.buffer), channels, read(twiddles)],
     work: convolutionWork(size, slice.count, bytes, (sequences) => sequences * 2 * bytes),
     grid: gridOf(passes.rowCount),
   }, {
@@ -150,10 +163,17 @@ function turnTable(most: number, rowPoints: number): Float32Array {
   return table;
 }
 
-function passForms(context: GpuContext, { stride }: Signal, { fewest, most }: SizeClass, passes: Passes) {
+function passForms(
+  context: GpuContext,
+  { stride }: Signal,
+  { starts }: Stretches,
+  { fewest, most }: SizeClass,
+  passes: Passes,
+) {
   const { columnPoints, rowPoints, rowCount, fft } = passes, { registers, threads } = fft;
   const constants = {
     ...controlConstants(context.layout),
+    STARTS: starts,
     THREADS: threads,
     FEWEST: fewest,
     MOST: most,

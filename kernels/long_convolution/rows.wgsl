@@ -12,8 +12,8 @@
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let firstRow = control[QUERY_START + group.z];
-    let length = control[QUERY_START + group.z + 1u] - firstRow;
+    let firstRow = control[STARTS + group.z];
+    let length = control[STARTS + group.z + 1u] - firstRow;
     if (length < FEWEST || length > MOST) { return; }
     let at = ((firstRow / FEWEST * slice.numChannels + group.y) * ROW_COUNT + group.x) * ROW_POINTS;
     let firstProduct = (group.y * ROW_COUNT + group.x) * ROW_POINTS;

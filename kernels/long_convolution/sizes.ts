@@ -33,8 +33,13 @@ export interface ChannelSlice {
 }
 
 /** @throws {RangeError} when not even one channel fits */
-export function channelSlices(channels: number, bytesPerChannel: number, mostBytes: number): ChannelSlice[] {
-  const fitting = Math.floor(mostBytes / bytesPerChannel);
+export function channelSlices(
+  channels: number,
+  bytesPerChannel: number,
+  mostBytes: number,
+  mostChannels = Infinity,
+): ChannelSlice[] {
+  const fitting = Math.min(mostChannels, Math.floor(mostBytes / bytesPerChannel));
   if (fitting < 1) {
     throw new RangeError(
       `Cannot lower graph: a channel of a long convolution takes ${bytesPerChannel} bytes, more than this adapter can bind (${mostBytes}); lower --max-batch-tokens`,

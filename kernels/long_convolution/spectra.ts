@@ -14,8 +14,9 @@ import { fftCode, fftDeclarations, mirroredCode, registersCode, type WorkgroupFf
 const COLUMN_THREADS = 64;
 
 interface FilterTaps {
-  /** Of each filter. */
+  /** Of each filter, and from one to the next in the source. */
   readonly taps: number;
+  readonly stride: number;
   /** Filters. */
   readonly count: number;
   readonly twiddles: GPUBuffer;
@@ -38,13 +39,12 @@ export function reachedTaps(
   return reached;
 }
 
-/** Records for whole.wgsl. */
+/** Makes records for whole.wgsl. */
 export function wholeSpectra(
-  source: () => Float32Array,
-  { fft, taps, count, twiddles }: FilterTaps & { readonly fft: WorkgroupFft },
-): TableSetUp {
+  { fft, taps, stride, count, twiddles }: FilterTaps & { readonly fft: WorkgroupFft },
+): Pick<TableSetUp, "calls"> {
   const { registers, threads, points } = fft;
-  const code = specialise(wholeCode, { THREADS: threads, MOST: points, TAPS: taps }, {
+  const code = specialise(wholeCode, { THREADS: threads, MOST: points, TAPS: taps, STRIDE: stride }, {
     fft: `${complexCode}\n${fftDeclarations(fft, 2)}`,
     registers: registersCode(fft),
     load: unroll(registers / 2, (q) =>
@@ -59,7 +59,6 @@ if (tap + 1u < TAPS) { v${q}.y = source[first + tap + 1u]; } }`),
     }),
   });
   return {
-    source,
     calls: (source, table) => [{
       label: `spectra of ${points}`,
       code,
@@ -81,12 +80,12 @@ interface PassTaps extends FilterTaps {
   readonly turns: GPUBuffer;
 }
 
-/** Rows for rows.wgsl, with the factors that the transforms leave out: 1 / size, and 2 of the columns, here and there. */
-export function passSpectra(source: () => Float32Array, passes: PassTaps): TableSetUp {
-  const { columnPoints, rowPoints, rowCount, fft, taps, count, turns, twiddles } = passes;
+/** Makes rows for rows.wgsl, with the factors that the transforms leave out: 1 / size, and 2 of the columns, here and there. */
+export function passSpectra(passes: PassTaps): Pick<TableSetUp, "calls"> {
+  const { columnPoints, rowPoints, rowCount, fft, taps, stride, count, turns, twiddles } = passes;
   const { registers, threads } = fft, scale = f32Literal(1 / (4 * columnPoints * rowPoints));
   const shape = { ROW_POINTS: rowPoints, ROW_COUNT: rowCount };
-  const columns = specialise(columnsCode, { ...shape, TAPS: taps }, {
+  const columns = specialise(columnsCode, { ...shape, TAPS: taps, STRIDE: stride }, {
     declarations: complexCode,
     transform: columnCode(columnPoints, rowPoints),
   });
@@ -99,7 +98,6 @@ export function passSpectra(source: () => Float32Array, passes: PassTaps): Table
     store: unroll(registers, (q) => `rows[${point(q)}] = ${scale} * v${q};`),
   });
   return {
-    source,
     calls: (source, table): SetUpCall[] => [{
       label: `spectra of ${columnPoints * rowPoints / 2}, columns`,
       code: columns,

@@ -1,14 +1,13 @@
 // Lowers convolutions that one workgroup can transform to whole.wgsl.
 import { controlConstants } from "../control.ts";
-import type { GpuContext, KernelCall } from "../gpu_op.ts";
-import type { LongConvolutionNode } from "../graph.ts";
+import type { GpuContext, Grid, KernelCall } from "../gpu_op.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import complexCode from "../complex.wgsl" with { type: "text" };
 import { convolutionWork } from "./convolution_work.ts";
 import { f32Literal } from "./dft_code.ts";
-import { mayHave, type Signal, SLICE_CODE } from "./signal.ts";
+import { countOf, type Filters, type Signal, SLICE_CODE, type Stretches } from "./signal.ts";
 import { channelSlices, type SizeClass } from "./sizes.ts";
-import { reachedTaps, wholeSpectra } from "./spectra.ts";
+import { wholeSpectra } from "./spectra.ts";
 import wholeCode from "./whole.wgsl" with { type: "text" };
 import {
   fftCode,
@@ -19,49 +18,57 @@ import {
   type WorkgroupFft,
 } from "./workgroup_fft.ts";
 
-/** One dispatch for each slice of channels whose spectra can be bound. */
+/** For each slice of channels whose spectra can be bound one dispatch, and those that make the spectra. */
 export function wholeCalls(
-  node: LongConvolutionNode,
+  filters: Filters,
   context: GpuContext,
   signal: Signal,
+  stretches: Stretches,
   size: SizeClass,
   fft: WorkgroupFft,
 ): KernelCall[] {
-  const { most } = size, { width } = node.input, recordBytes = 16 * (most / 2 + 1);
-  const code = wholeForm(context, signal, size, fft);
+  const { most } = size, { name, width } = filters, recordBytes = 16 * (most / 2 + 1);
+  const code = wholeForm(context, signal, stretches, size, fft);
   const twiddles = context.table(`twiddles of ${most}`, () => twiddleTable(most));
-  const slices = channelSlices(width, recordBytes, context.caps.maxBindingBytes);
-  return slices.map(({ first, count }) => ({
-    label: `longConvolution ${node.filter.name}, whole ${most}`,
-    code,
-    bindings: [
-      { buffer: context.control, access: "read" },
-      { buffer: signal.buffer, access: "readWrite" },
-      {
-        buffer: context.computedTable(
-          `${node.filter.name}, ${most}, from ${first}`,
-          count * recordBytes,
-          wholeSpectra(() => reachedTaps(context.filter(node.filter), width, { first, count }, most), {
-            fft,
-            taps: Math.min(node.filter.shape[1], most),
-            count,
-            twiddles,
-          }),
-        ),
-        access: "read",
+  const slices = channelSlices(width, recordBytes, context.caps.maxBindingBytes, filters.sliceChannels);
+  return slices.flatMap((slice) => {
+    const { first, count } = slice, taps = Math.min(filters.taps, most);
+    const spectra = filters.spectra(
+      slice,
+      size,
+      count * recordBytes,
+      (stride) => wholeSpectra({ fft, taps, stride, count, twiddles }),
+    );
+    return [...spectra.calls, {
+      label: `${name}, whole ${most}`,
+      code,
+      bindings: [
+        { buffer: context.control, access: "read" },
+        { buffer: signal.buffer, access: "readWrite" },
+        { buffer: spectra.buffer, access: "read" },
+        { buffer: context.uniform([first, count]), access: "uniform" },
+        { buffer: twiddles, access: "read" },
+      ],
+      work: convolutionWork(size, count, recordBytes, (_, tokens) => 8 * tokens),
+      grid: (shape): Grid | undefined => {
+        const numStretches = countOf(size, stretches, shape);
+        return numStretches > 0 ? [count, numStretches, 1] : undefined;
       },
-      { buffer: context.uniform([first, count]), access: "uniform" },
-      { buffer: twiddles, access: "read" },
-    ],
-    work: convolutionWork(size, count, recordBytes, (_, tokens) => 8 * tokens),
-    grid: (shape) => mayHave(size, shape) ? [count, shape.numSequences, 1] : undefined,
-  }));
+    }];
+  });
 }
 
-function wholeForm(context: GpuContext, { stride }: Signal, { fewest, most }: SizeClass, fft: WorkgroupFft) {
+function wholeForm(
+  context: GpuContext,
+  { stride }: Signal,
+  { starts }: Stretches,
+  { fewest, most }: SizeClass,
+  fft: WorkgroupFft,
+) {
   const { registers, threads } = fft;
   const constants = {
     ...controlConstants(context.layout),
+    STARTS: starts,
     THREADS: threads,
     FEWEST: fewest,
     MOST: most,

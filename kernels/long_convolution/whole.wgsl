@@ -13,8 +13,8 @@
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let firstRow = control[QUERY_START + group.y];
-    let length = control[QUERY_START + group.y + 1u] - firstRow;
+    let firstRow = control[STARTS + group.y];
+    let length = control[STARTS + group.y + 1u] - firstRow;
     if (length < FEWEST || length > MOST) { return; }
     let first = (slice.firstChannel + group.x) * SIGNAL_STRIDE + firstRow;
     let firstProduct = group.x * (MOST / 2u + 1u);

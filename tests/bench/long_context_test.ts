@@ -78,6 +78,16 @@ Deno.test("formatTables() has what there is, beside what is asked for", () => {
   ok(formatTables([]).includes("| tokens |"));
 });
 
+Deno.test("formatTables() says from which length online sums are faster", () => {
+  const line = (context: number, us: number): Line => {
+    return { kind: "online", context, batch: 1, window: 128, directUs: 10, us };
+  };
+  const tables = formatTables([line(1024, 20), line(2048, 5), line(4096, 4)]);
+  match(tables, /\| 2048 \| 1 \| 128 \| 10\.0 \| 5\.00 \| 2\.00 \|/);
+  match(tables, /At batch 1 online is faster from 2048 tokens on/);
+  match(formatTables([line(1024, 20)]), /faster at none/);
+});
+
 Deno.test("chartOf() has a series for each operator, by length", () => {
   const [attention] = chartOf(OPERATORS.toReversed()).series;
   deepEqual(attention, { label: "attention, ours", points: [[2048, 1], [8192, 6]] });

@@ -29,7 +29,10 @@ interface Session extends AsyncDisposable {
 async function edit(
   editor: string,
   text: string,
-  vimrc = "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
+  { vimrc, settings } = {
+    vimrc: "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
+    settings: ", 'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false}",
+  },
 ): Promise<Session> {
   const server = await CompletionServer.start([BODY, FACE]);
   const folder = await Deno.makeTempDir(), file = join(folder, "adding.py");
@@ -41,8 +44,7 @@ async function edit(
     [
       "set nocompatible noswapfile hidden ttimeout ttimeoutlen=50 encoding=utf-8",
       vimrc,
-      `let g:hyades = {'command': ${JSON.stringify(command)}, ` +
-      `'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false}}`,
+      `let g:hyades = {'command': ${JSON.stringify(command)}${settings}}`,
       `set rtp^=${ROOT}/editors/vim`,
       "set statusline=%{hyades#statusline()} laststatus=2",
     ].join("\n"),
@@ -123,10 +125,10 @@ for (const editor of Object.keys(EDITORS)) {
   });
 
   test("the file that the editor was started with is shown whole, without any settings", async () => {
-    await using session = await edit(editor, FUNCTION, "");
+    await using session = await edit(editor, FUNCTION, { vimrc: "", settings: "" });
     await session.terminal.type("jAret");
     await session.terminal.shows("    return first + second\n    # the sum");
-    const { prefix, suffix } = session.server.infills.at(-1)!;
+    const { prefix, suffix } = session.server.infills[0];
     assert.match(prefix + suffix, /^def add\(first, second\):\n {4}r?e?t?\n\nprint\(add\(1, 2\)\)\n$/);
   });
 

@@ -51,6 +51,38 @@ export const HISTORY_CASES: readonly ConvolutionHistoryCase[] = [
   history(2, 9000, [[8300, 4], [1, 1], [1, 1], [30, 1]], "input"),
 ];
 
+/** Through several windows of 128 positions, with chunks, and rows of others, in between. */
+const WINDOWS: Schedule = [
+  [370, 1, 120, 64],
+  ...Array.from({ length: 34 }, () => [1, 1, 1, 1]),
+  [1, 1, 40, 0],
+  [1, 0, 1, 30],
+  ...Array.from({ length: 20 }, (_, i) => [1, i % 9 > 0 ? 1 : 0, 1, i === 9 ? 17 : 1]),
+];
+
+/** For sums that are made online. */
+export const ONLINE_CASES: readonly ConvolutionHistoryCase[] = [
+  history(70, 600, WINDOWS, "gated"),
+  history(5, 100, WINDOWS, "input"),
+  history(3, 1, [[1], [1]], "input"),
+];
+
+/** Windows of 64 positions begin, and are entered in between, at short contexts and at long ones. */
+export const TRANSFORMED_CASE = history(
+  40,
+  600,
+  [[500, 60, 121], ...Array.from({ length: 16 }, () => [1, 1, 1]), [1, 5, 1], [1, 1, 0], [1, 1, 1]],
+  "gated",
+);
+
+/** Taps that take more bytes than all else: channels are divided. */
+export const DIVIDED_ONLINE_CASE = history(
+  70,
+  1200,
+  [[400], [400], [400], ...Array.from({ length: 20 }, () => [1])],
+  "gated",
+);
+
 /** Taps of more bytes than the inputs of as many tokens in f16: channels are divided. */
 export const DIVIDED_CASE = history(100, 1000, [[400], [400], [1], [150], [1]], "gated");
 /** Less than its taps take, more than all else. */
@@ -116,7 +148,7 @@ export function buildWholeConvolution(
 
 /**
  * One sequence's history, gone on with by others: by one that shares its full blocks, in the same step, and by one that has
- * a copy of the block that is not full. `uncopied`: the same steps where that one goes on in the block itself.
+ * a copy of the block that is not full, in the first one's slot. `uncopied`: the same steps where that one goes on in the block itself.
  */
 export function buildSharedBlocks(
   random: Random,
@@ -125,19 +157,40 @@ export function buildSharedBlocks(
   const filter = addFilter(source, { width, taps: 64 }, random);
   const graph = builder.build(builder.convolutionHistory(builder.input("x", width), filter));
   const table = [3, 1, 4], copied = [3, 1, 2], shared = [3, 1, 0, 5];
-  const limits = { maxTokens: 40, maxSequences: 2, maxSamples: 1, maxBlocksPerSequence: 4, numBlocks: 6 };
+  const limits = {
+    maxTokens: 40,
+    maxSequences: 2,
+    maxSamples: 1,
+    maxBlocksPerSequence: 4,
+    numBlocks: 6,
+    numStateSlots: 3,
+  };
   const stepsOf = (batches: readonly StepBatch[], inputs: readonly Float32Array<ArrayBuffer>[]) =>
     batches.map((batch, i) => ({ batch, inputs: { x: inputs[i] } }));
   const first = packRows([{ table, from: 0, to: 40 }]);
   const second = packRows([{ table, from: 40, to: 41 }, { table: shared, from: 32, to: 53 }]);
   const third = { ...packRows([{ table: copied, from: 40, to: 43 }]), copies: [{ from: 4, to: 2, rows: 8 }] };
-  const inputs = [first, second, third].map(({ tokenIds }) => random.normals(tokenIds.length * width));
-  const uncopied = [first, second, packRows([{ table, from: 40, to: 43 }])];
+  // Single tokens of both, of the one in the slot that another sequence had.
+  const sharing = { table: shared, from: 53, to: 54 };
+  const fourth = {
+    ...packRows([sharing, { table: copied, from: 43, to: 44 }]),
+    stateSlots: Uint32Array.of(1, 0),
+    stateCopies: [{ from: 2, to: 0 }],
+  };
+  const inputs = [first, second, third, fourth].map(({ tokenIds }) =>
+    random.normals(tokenIds.length * width)
+  );
+  const uncopied = [
+    first,
+    second,
+    packRows([{ table, from: 40, to: 43 }]),
+    packRows([sharing, { table, from: 43, to: 44 }]),
+  ];
   return {
     graph,
     source,
     limits,
-    steps: stepsOf([first, second, third], inputs),
+    steps: stepsOf([first, second, third, fourth], inputs),
     uncopied: { limits, steps: stepsOf(uncopied, inputs) },
   };
 }
@@ -158,6 +211,7 @@ function packRows(
     queryStart: Uint32Array.from(queryStart),
     contextLengths: Uint32Array.from(sequences, ({ to }) => to),
     blockTables: sequences.map(({ table }) => Uint32Array.from(table)),
+    stateSlots: Uint32Array.from(sequences, (_, s) => s),
     samples: [],
     readLogits: true,
   };

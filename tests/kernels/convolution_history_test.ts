@@ -3,6 +3,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
+import type { OnlineShapeWanted } from "../../kernels/convolution_history/online_sums.ts";
 import type { ConvolutionHistoryNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
@@ -16,10 +17,14 @@ import {
   type ConvolutionHistoryProblem,
   DIVIDED_BINDING_BYTES,
   DIVIDED_CASE,
+  DIVIDED_ONLINE_CASE,
   F16_HISTORY_TOLERANCE,
   HISTORY_CASES,
   HISTORY_TOLERANCE,
+  ONLINE_CASES,
+  TRANSFORMED_CASE,
 } from "./convolution_history_cases.ts";
+import { LimitedGpu } from "./limited_gpu.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
 import { joined, limitsFor, type Schedule, type ScheduledStep, scheduleSteps } from "./scheduled_steps.ts";
@@ -34,6 +39,40 @@ for (const profile of ["safe", "fast"] as const) {
     (gpu) => checkCases(onGpu(gpu), HISTORY_CASES, HISTORY_TOLERANCE, limitsOf(HISTORY_CASES)),
   );
 }
+
+/** Small ones, so that windows and squares of every size are met. */
+const ONLINE = { window: 128, square: 16 };
+/** All but the smallest squares, as far as a step has room. */
+const TRANSFORMED = { window: 64, square: 16, transformsWorth: 8 };
+/** So little that transforms of 512 positions and more take three passes. */
+const TINY_WORKGROUPS = 2 * 1024 + 512;
+
+gpuTest(
+  "Convolution history that is summed online matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => checkCases(onGpu(gpu, "f32", ONLINE), ONLINE_CASES, HISTORY_TOLERANCE, limitsOf(ONLINE_CASES)),
+);
+
+gpuTest(
+  "Convolution history that is summed online, inputs in f16 and taps in several bindings, matches the float64 reference",
+  { profile: "fast", maxBindingBytes: DIVIDED_BINDING_BYTES },
+  (gpu) => checkCases(onGpu(gpu, "f16", ONLINE), [DIVIDED_ONLINE_CASE], F16_HISTORY_TOLERANCE),
+);
+
+gpuTest(
+  "Convolution history that is summed online by transforms matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => checkCases(onGpu(gpu, "f32", TRANSFORMED), [TRANSFORMED_CASE], HISTORY_TOLERANCE),
+);
+
+gpuTest(
+  "Convolution history that is summed online by transforms of three passes matches the float64 reference",
+  { profile: "fast" },
+  (gpu) => {
+    const tiny = new LimitedGpu(gpu, { maxWorkgroupBytes: TINY_WORKGROUPS });
+    return checkCases(onGpu(tiny, "f16", TRANSFORMED), [TRANSFORMED_CASE], F16_HISTORY_TOLERANCE);
+  },
+);
 
 for (const kvType of ["f16", "i8"] as const) {
   gpuTest(
@@ -50,6 +89,10 @@ gpuTest(
 );
 
 for (const numThreads of [1, 2]) {
+  Deno.test(
+    `Convolution history that is summed online on the CPU matches the float64 reference, ${numThreads} threads`,
+    () => checkCases(onCpu(numThreads, ONLINE), [...ONLINE_CASES, TRANSFORMED_CASE], HISTORY_TOLERANCE),
+  );
   Deno.test(
     `Convolution history on the CPU matches the float64 reference, ${numThreads} threads`,
     () => checkCases(onCpu(numThreads), HISTORY_CASES, HISTORY_TOLERANCE),
@@ -83,6 +126,15 @@ gpuTest(
   "Convolution history is shared by full blocks, and copied by rows",
   { profile: "fast" },
   (gpu) => checkSharing(onGpu(gpu)),
+);
+gpuTest(
+  "Convolution history that is summed online is shared by full blocks, and copied by rows",
+  { profile: "fast" },
+  (gpu) => checkSharing(onGpu(gpu, "f32", { window: 32, square: 16 })),
+);
+Deno.test(
+  "Convolution history that is summed online on the CPU is shared by full blocks, and copied by rows",
+  () => checkSharing(onCpu(1, { window: 32, square: 16 })),
 );
 Deno.test(
   "Convolution history on the CPU is shared by full blocks, and copied by rows",
@@ -194,16 +246,17 @@ async function referenceOutputs(
   return steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);
 }
 
-function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32"): Run {
+function onGpu(gpu: GpuDevice, kvType: "f32" | "f16" | "i8" = "f32", online?: OnlineShapeWanted): Run {
   return async ({ graph, source, limits, steps }) => {
-    using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType });
+    const options = { limits, kvType, ...(online && { online }) };
+    using plan = await GpuPlan.create(gpu, graph, source, options);
     return await runSteps(steps, async ({ batch, inputs }) => (await plan.step(batch, inputs)).logits!);
   };
 }
 
-function onCpu(numThreads: number): Run {
+function onCpu(numThreads: number, online?: Pick<OnlineShapeWanted, "window" | "square">): Run {
   return async ({ graph, source, limits, steps }) => {
-    using plan = await CpuPlan.create(graph, source, { limits, numThreads });
+    using plan = await CpuPlan.create(graph, source, { limits, numThreads, ...(online && { online }) });
     const { width } = graph.output;
     return await runSteps(steps, async ({ batch, inputs }) => {
       const rows = new Float32Array(batch.tokenIds.length * width);

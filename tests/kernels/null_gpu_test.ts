@@ -94,6 +94,11 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
   for (const { graph, source, limits } of problems) {
     await compilePlan(gpu, graph, source, { limits, kvType: "f32" });
   }
+  const { graph, source, limits } = buildHistory(HISTORY_CASES[1], new Random(1));
+  const online = { window: 2048, square: 64, transformsWorth: 1000 };
+  // As long as texts can be that are transformed.
+  const long = { ...limits, maxBlocksPerSequence: 4096 };
+  await compilePlan(gpu, graph, source, { limits: long, kvType: "f16", online });
   const numBound = ({ code }: Module) => code.split("var<storage").length - 1;
   deepStrictEqual(modules.filter((module) => numBound(module) > 8).map(({ label }) => label), []);
   const labels = modules.map(({ label }) => label!);
@@ -107,6 +112,10 @@ Deno.test("Convolutions and SSMs compile for a GPU like an H200, and bind eight 
       "scan",
       "filter, tiles",
       "single tokens, add",
+      "squares",
+      "single tokens, online",
+      "transformed, 65536 rows",
+      "transformed, scatter",
     ]
   ) {
     ok(labels.some((label) => label.includes(form)), `no kernel for ${form}`);

@@ -1,7 +1,7 @@
 // What the server is told of completions that were shown, in the form of Tabby's POST /v1/events.
 import assert from "node:assert/strict";
 import { FakeEngine } from "../routes/fake_engine.ts";
-import { openApp } from "../routes/requests.ts";
+import { get, openApp } from "../routes/requests.ts";
 import { type Editor, editorBefore, PROMPT_SETTINGS } from "./editor.ts";
 
 interface Told {
@@ -46,7 +46,7 @@ Deno.test("LanguageServer tells once that a completion was shown, by its request
   const event = { completion_id: id, choice_index: 0, view_id: id };
   assert.deepEqual(told.map(({ path, body: { elapsed: _, ...body } }) => ({ path, body })), [
     { path: "/v1/events", body: { type: "view", ...event } },
-    { path: "/v1/events?select_kind=word", body: { type: "select", ...event } },
+    { path: "/v1/events?select_kind=line", body: { type: "select", ...event } },
     { path: "/v1/events?select_kind=line", body: { type: "select", ...event } },
     { path: "/v1/events", body: { type: "select", ...event } },
   ]);
@@ -77,6 +77,26 @@ Deno.test("LanguageServer tells nothing more to a server that knows no events, a
     await editor.accept((await editor.ask())[0]);
   }
   assert.equal(off.told.length, 0);
+});
+
+Deno.test("the server counts what the language server tells", async () => {
+  const app = openApp(new FakeEngine({ tokens: ["a"] }));
+  await using editor = await editorBefore({ fetch: async (request) => await app.fetch(request) }, {
+    settings: { ...PROMPT_SETTINGS, events: true },
+  });
+  await editor.open("file:///work/a.py", "x = ▮\n");
+  const [item] = await editor.ask();
+  await editor.execute("hyades.accepted", [item.command!.arguments![0], "word"]);
+  const counted = async () => {
+    const { text } = await get(app, "/metrics");
+    return ["view", "select", "dismiss"].map((type) =>
+      Number(new RegExp(`hyades_completion_events_total\\{type="${type}"\\} (\\d+)`).exec(text)?.[1] ?? 0)
+    );
+  };
+  for (let tries = 0; (await counted())[1] === 0 && tries < 200; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.deepEqual(await counted(), [1, 1, 0]);
 });
 
 /** Waits until it is so, and a moment longer in which it might become too much. */

@@ -60,6 +60,7 @@ Deno.test("ExcludedFiles.find() knows secret files by their names, and those tha
   ) {
     assert.equal(await files.find(`/home/ann/app/${name}`, "/home/ann/app"), "secret", name);
   }
+  assert.equal(await files.find(String.raw`C:\Users\ann\.ssh\config`, "/home"), "secret");
   for (const name of ["env.py", ".env.example", "id_ed25519.pub", "keys.py", "secrets/a.py", "main.tf"]) {
     assert.equal(await files.find(`/home/ann/app/${name}`, "/home/ann/app"), undefined, name);
   }

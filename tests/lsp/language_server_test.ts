@@ -257,6 +257,32 @@ Deno.test("LanguageServer tells what the server says is wrong, and goes on", asy
   assert.match(editor.statuses.at(-1)!.message!, /key/i);
 });
 
+Deno.test("LanguageServer completes in documents that are no files, and whose addresses are odd", async () => {
+  const engine = writing("1");
+  await using editor = await openEditor(engine);
+  for (
+    const uri of [
+      "untitled:Untitled-1",
+      "file:///work/100%.py",
+      "file:///%FF.py",
+      "file:///",
+      "vscode-vfs://a/b",
+    ]
+  ) {
+    await editor.open(uri, "x = ▮\n");
+    assert.equal(await editor.suggestion(), "1", uri);
+  }
+  assert.equal(editor.statuses.at(-1)!.state, "ready");
+});
+
+Deno.test("LanguageServer says so where something else than a completion server answers", async () => {
+  await using editor = await editorBefore({ fetch: () => Promise.resolve(new Response("<html>")) });
+  const { message } = await editor.statusWith({ state: "error" });
+  assert.match(message!, /is no completion server$/);
+  await editor.open(URI, "x = ▮\n");
+  assert.deepEqual(await editor.ask(), []);
+});
+
 Deno.test("LanguageServer says that the model loads, and completes once it has", async () => {
   const engine = writing("1");
   engine.state = { phase: "loading", progress: 0.5 };

@@ -1,10 +1,13 @@
 // Loading models with recurrent layers: memory for their states, and what is refused.
-import { deepStrictEqual, equal, rejects, throws } from "node:assert/strict";
+import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { type RunnerSizes, stepLimits } from "../../models/step_limits.ts";
-import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { openCheckpoint } from "../../models/checkpoint.ts";
+import { GpuRunner } from "../../models/gpu_runner.ts";
+import { GPU_PROVIDERS, gpuTest, openTestGpu } from "../gpus.ts";
 import { caseFolder, type LongConvCase } from "./long_conv_cases.ts";
+import { withModel } from "./recurrent_cases.ts";
 
 const SIZES: RunnerSizes = { kvBytes: 10_000, maxBatchTokens: 64, maxSequences: 4 };
 /** Three blocks of 1000 bytes are a sequence. */
@@ -41,9 +44,9 @@ Deno.test("stepLimits() has blocks for all sequences where no layer attends, and
   equal("numStateSlots" in stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }), false);
 });
 
-Deno.test("stepLimits() leaves host memory alone where layers are recurrent: nothing would be parked there", () => {
+Deno.test("stepLimits() leaves host memory alone where blocks have nothing in them", () => {
   const sizes = { ...SIZES, hostBytes: 50_000 };
-  equal(stepLimits(sizes, HYBRID).numHostBlocks, 0);
+  equal(stepLimits(sizes, HYBRID).numHostBlocks, 50);
   equal(stepLimits(sizes, { ...HYBRID, kvBytesPerBlock: 0 }).numHostBlocks, 0);
   equal(stepLimits(sizes, { ...HYBRID, stateBytes: 0 }).numHostBlocks, 50);
 });
@@ -79,14 +82,30 @@ for (const [what, fixture, more, error] of REFUSED) {
   });
 }
 
-Deno.test("loadModel() refuses host memory for a model with recurrent layers [webgpu]", async () => {
+Deno.test("loadModel() refuses host memory for a model whose layers keep states alone [webgpu]", async () => {
   using gpu = await openTestGpu("webgpu");
   if (!gpu) return;
-  const load = { ...options("h3-attention"), device: "webgpu" } as const;
-  await rejects(loadModel({ ...load, hostBytes: 2 ** 20 }), /--host-cache-memory is for what is cached/);
-  await using runner = (await loadModel({ ...load, hostBytes: 0 })).runner;
-  equal(runner.limits.numHostBlocks, 0);
+  await withModel("hyena-modal", async ({ modelDir }) => {
+    const load = { modelDir, device: "webgpu", profile: "safe" } as const;
+    await rejects(loadModel({ ...load, hostBytes: 2 ** 20 }), /--host-cache-memory is for blocks/);
+    await using runner = (await loadModel({ ...load, hostBytes: 0 })).runner;
+    equal(runner.limits.numHostBlocks, 0);
+  });
 });
+
+gpuTest(
+  "GpuRunner measures what parking a hybrid's blocks costs, and has host memory where it pays",
+  {},
+  async (gpu) => {
+    using checkpoint = await openCheckpoint(caseFolder("h3-attention"));
+    const { network, tensors } = checkpoint;
+    await using runner = await GpuRunner.create(gpu, network.graph, tensors, {
+      ...{ contextLength: network.contextLength, suppressed: [], kvType: "f32", kvBytes: 2 ** 22 },
+      ...{ maxBatchTokens: 64, maxSequences: 2, hostBytes: 2 ** 20, measureParking: true },
+    });
+    ok([0, 2 ** 20 / runner.kvBytesPerBlock].includes(runner.limits.numHostBlocks!));
+  },
+);
 
 function options(fixture: LongConvCase) {
   return { modelDir: caseFolder(fixture), device: "cpu", profile: "safe" } as const;

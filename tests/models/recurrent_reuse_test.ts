@@ -55,7 +55,7 @@ async function run(engine: LocalEngine, request: GenerationRequest): Promise<Tok
 function askedInTurns(random: Random, contextLength: number, count: number): GenerationRequest[] {
   const most = Math.min(700, contextLength - MAX_TOKENS);
   const some = (length: number) => Array.from(random.integers(length, NUM_IDS), (id) => FIRST_ID + id);
-  const texts = [some(1 + random.below(most)), some(most >> 1), some(20)];
+  const texts = [40, 80, 120, 160].map((shorter) => some(Math.max(20, most - shorter)));
   return Array.from({ length: count }, (_, i) => {
     const which = random.below(texts.length);
     let ids = texts[which];

@@ -17,7 +17,7 @@ import {
   withModel,
 } from "./recurrent_cases.ts";
 
-type Backend = Pick<LoadOptions, "device" | "profile">;
+type Backend = Pick<LoadOptions, "device" | "profile" | "longConvolutions">;
 
 const BACKENDS: readonly Backend[] = [
   { device: "cpu" },
@@ -125,6 +125,9 @@ async function oneByOne(load: LoadOptions, requests: readonly GenerationRequest[
 async function checkGreedy(backend: Backend, { modelDir, prompt, greedy, gaps, tie }: RecurrentModel) {
   await using engine = await openEngine({ ...backend, modelDir, maxSequences: 3 });
   ok(engine.model.states!.numSlots > 3);
+  if (backend.longConvolutions) {
+    strictEqual(engine.model.longConvolutions?.form, backend.longConvolutions);
+  }
   const { ids } = await run(engine, tokensRequest(prompt, { maxTokens: greedy.length }));
   const first = ids.findIndex((id, k) => id !== greedy[k]);
   if (first >= 0) {
@@ -142,7 +145,8 @@ async function checkGreedy(backend: Backend, { modelDir, prompt, greedy, gaps, t
 async function checkCompany(backend: Backend, { modelDir, tie }: RecurrentModel): Promise<void> {
   const load = { ...backend, modelDir, maxSequences: 16 }, requests = raggedRequests();
   // Every form on the CPU and in the safe profile goes through a sequence's rows in one order, however they are cut.
-  const exact = backend.profile === "safe" || backend.device === "cpu";
+  // Sums made online are rounded as they were made: ahead of time or anew.
+  const exact = (backend.profile === "safe" || backend.device === "cpu") && !backend.longConvolutions;
   const alone = await oneByOne(load, requests);
   ok(new Set(alone.flatMap(({ ids }) => ids)).size > 20, "the completions hardly vary");
   const [company] = await together(load, requests);
@@ -169,6 +173,20 @@ for (const backend of BACKENDS) {
       },
     });
   }
+}
+
+for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
+  const online: Backend = { device, profile: "fast", longConvolutions: "online" };
+  Deno.test(`sums made online give the reference's greedy tokens: ${EXACT_CASE} [${device}]`, async () => {
+    if (await isAvailable(online)) await withModel(EXACT_CASE, (model) => checkGreedy(online, model));
+  });
+  Deno.test({
+    name: `sums made online give ragged requests what they get one by one: ${EXACT_CASE} [${device}]`,
+    ignore: device !== "cpu" && !EVERY_CASE,
+    async fn() {
+      if (await isAvailable(online)) await withModel(EXACT_CASE, (model) => checkCompany(online, model));
+    },
+  });
 }
 
 for (const name of RECURRENT_CASES) {

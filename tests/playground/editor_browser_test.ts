@@ -1,7 +1,7 @@
 // The playground's editor in a real browser: ghost text, the keys that take it, and when it asks the server.
 import assert from "node:assert/strict";
 import { InvalidRequestError } from "../../engine/errors.ts";
-import { until } from "../routes/delay.ts";
+import { delay, until } from "../routes/delay.ts";
 import { browserTests } from "./browser_tests.ts";
 import { openPage, startEmpty, textOf, untilGhost } from "./open_page.ts";
 import { KNOWN, serveScripted } from "./scripted_server.ts";
@@ -14,7 +14,7 @@ browserTest("the playground suggests in its first file, and Tab takes all of it"
   const { page } = opened;
   await untilGhost(page, KNOWN);
   const before = await textOf(page);
-  await page.locator(".cm-content").focus();
+  await page.locator(".ghost").click(); // The cursor goes to where it stands.
   await page.keyboard.press("Tab");
   await untilGhost(page, undefined);
   const after = await textOf(page);
@@ -113,21 +113,30 @@ browserTest("Escape dismisses a suggestion for good, Alt-\\ asks for one", async
 });
 
 browserTest("a key that outdates a request cancels it, one that agrees with it does not", async (browser) => {
-  await using server = await serveScripted({ script: { tokenDelayMs: 150 } });
+  let allowedTokens = Infinity;
+  async function beforeToken(index: number): Promise<void> {
+    while (index >= allowedTokens) await delay(5);
+  }
+  await using server = await serveScripted({ script: { beforeToken } });
   await using opened = await openPage(browser, server.url);
-  const { page } = opened;
+  const { page } = opened, { engine } = server;
+  await untilGhost(page, KNOWN);
   await startEmpty(page);
-  await until(() => server.engine.active === 0, "what the first file asked for has ended");
-  const { cancelled } = server.engine;
+  await until(() => engine.active === 0, "nothing more is asked for the first file");
+  const { cancelled } = engine;
+  allowedTokens = 0;
   await page.keyboard.type("a");
-  await until(() => server.engine.active === 1, "the server is asked");
+  await until(() => engine.active === 1, "the server is asked");
   await page.keyboard.type("b");
-  await until(() => server.engine.cancelled === cancelled + 1, "the request is cancelled");
+  await until(() => engine.cancelled === cancelled + 1, "the request is cancelled");
+  allowedTokens = 2;
   await untilGhost(page, "return total");
   const asked = server.asked();
   await page.keyboard.type("ret");
+  await untilGhost(page, "urn total");
+  allowedTokens = Infinity;
   await untilGhost(page, KNOWN.slice(3));
-  assert.deepEqual([server.asked(), server.engine.cancelled], [asked, cancelled + 1]);
+  assert.deepEqual([server.asked(), engine.cancelled], [asked, cancelled + 1]);
   opened.assertQuiet();
 });
 

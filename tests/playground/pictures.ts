@@ -43,8 +43,7 @@ async function completeElsewhere(index: number, signal: AbortSignal): Promise<vo
 }
 
 async function typeSomething(page: Page): Promise<void> {
-  await page.locator(".ghost").waitFor();
-  await page.locator(".cm-content").focus();
+  await page.locator(".ghost").click();
   for (const key of ["Tab", "Enter", "Enter", "Backspace"]) await page.keyboard.press(key, { delay: 200 });
   for (const [text, pauseMs] of SCRIPT) {
     await page.keyboard.type(text, { delay: 130 });

@@ -15,15 +15,16 @@ export interface DecodeEffort {
   /** Steps between two looks at the clock, and how many times. */
   readonly stepsPerRound: number;
   readonly rounds: number;
+  readonly mean: boolean;
 }
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] } as const;
 
-/** Milliseconds a step: the median of the rounds. */
+/** Milliseconds a step: the median of the rounds, or their mean where single steps do the work of many. */
 export async function timeDecodeSteps(
   runner: ModelRunner,
   shape: DecodeCase,
-  { warmUpMs, stepsPerRound, rounds }: DecodeEffort,
+  { warmUpMs, stepsPerRound, rounds, mean }: DecodeEffort,
 ): Promise<number> {
   const first = shape.blocks * BLOCK_SIZE - rounds * stepsPerRound;
   if (first < 0) {
@@ -37,7 +38,7 @@ export async function timeDecodeSteps(
     await run(runner, shape, first + round * stepsPerRound, stepsPerRound);
     durations.push((performance.now() - began) / stepsPerRound);
   }
-  return median(durations);
+  return mean ? durations.reduce((sum, ms) => sum + ms, 0) / rounds : median(durations);
 }
 
 async function run(runner: ModelRunner, shape: DecodeCase, first: number, count: number): Promise<void> {

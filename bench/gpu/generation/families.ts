@@ -5,6 +5,7 @@ import { weightRefsOf } from "../../../models/decoder_layout.ts";
 import { gptBigCode } from "../../../models/gpt_bigcode.ts";
 import { h3Refs, parseH3Config } from "../../../models/h3.ts";
 import { h3 } from "../../../models/h3_network.ts";
+import type { LongConvolutionForm } from "../../../models/online_choice.ts";
 import { hyenaRefs, parseHyenaConfig } from "../../../models/hyena.ts";
 import { hyena } from "../../../models/hyena_network.ts";
 import type { Network } from "../../../models/network.ts";
@@ -35,7 +36,14 @@ export const FAMILIES: Readonly<Record<string, (sizes: Sizes) => Network>> = {
   "multi-query": (sizes) => starCoder(sizes, true),
   h3: h3Hybrid,
   "hyena-modal": (sizes) => hyenaOf(sizes, { filter_modes: MODES }),
-  "hyena-exact": (sizes) => hyenaOf(sizes, {}),
+  "hyena-direct": (sizes) => hyenaOf(sizes, {}),
+  "hyena-online": (sizes) => hyenaOf(sizes, {}),
+};
+
+/** How a family's exact long convolutions sum what earlier tokens add. */
+export const LONG_CONVOLUTIONS: Readonly<Record<string, LongConvolutionForm>> = {
+  "hyena-direct": "direct",
+  "hyena-online": "online",
 };
 
 /** The network with random weights. What a family computes of its file is drawn as well, as it would be computed. */

@@ -5,11 +5,14 @@ import { uniforms } from "../random_values.ts";
 
 /** As kernels/gpu_buffers.ts calls them. */
 const KEPT = /^(key|value|history|state)\[/;
+/** Kept as well, but made anew by the first step of a context. */
+const SUMS = /^online\[/;
 const STOCK_BYTES = 2 ** 26;
 
 export class KeptBuffers {
   readonly #device: GPUDevice;
   readonly #kept: GPUBuffer[] = [];
+  #sumBytes = 0;
   #otherBytes = 0;
 
   /** From now on every buffer of the device is counted. */
@@ -20,6 +23,11 @@ export class KeptBuffers {
       configurable: true,
       value: (descriptor: GPUBufferDescriptor) => this.#count(create(descriptor), descriptor),
     });
+  }
+
+  /** Of sums that long convolutions make ahead of time, of all sequences together. */
+  get sumBytes(): number {
+    return this.#sumBytes;
   }
 
   /** Of all other buffers: weights, tables, working memory. */
@@ -49,6 +57,10 @@ export class KeptBuffers {
   #count(buffer: GPUBuffer, { label = "", size }: GPUBufferDescriptor): GPUBuffer {
     if (KEPT.test(label)) {
       this.#kept.push(buffer);
+      return buffer;
+    }
+    if (SUMS.test(label)) {
+      this.#sumBytes += size;
       return buffer;
     }
     this.#otherBytes += size;

@@ -15,12 +15,13 @@ end
 function M.attach(buffer, command, root, settings)
   if #command == 0 then return end
   if not client() then
+    -- What Vim script calls an empty dictionary; Neovim would not know how to send it.
+    local none = settings[vim.type_idx] ~= nil or next(settings) == nil
     client_id = vim.lsp.start_client({
       name = "hyades",
       cmd = command,
       root_dir = vim.uri_to_fname(root),
-      -- An empty table would be sent as a list.
-      init_options = next(settings) and settings or vim.empty_dict(),
+      init_options = none and vim.empty_dict() or settings,
       handlers = { ["hyades/status"] = told("hyades/status"), ["window/showMessage"] = told("window/showMessage") },
       on_exit = vim.schedule_wrap(function(code)
         client_id = nil

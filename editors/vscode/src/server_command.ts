@@ -21,7 +21,9 @@ export function serverCommand(settings: WorkspaceConfiguration): ServerCommand {
   const [given, ...givenArgs] = settings.get<string[]>("command", []);
   if (given) return { command: given, args: givenArgs, env };
   const folder = settings.get<string>("path") || BUILT_IN, main = join(folder, "main.ts");
-  if (!existsSync(main)) throw new Error(`No Hyades in ${folder}: set hyades.path to the repository's folder`);
+  if (!existsSync(main)) {
+    throw new Error(`No Hyades in ${folder}: set hyades.path to the repository's folder`);
+  }
   const [command, ...before] = denoCommand();
   const args = [...before, "run", "-P=serve", "--config", join(folder, "deno.json"), main, "lsp"];
   for (const name of ["server", "model"]) {

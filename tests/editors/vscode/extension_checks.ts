@@ -32,6 +32,8 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
     // What a test types is what it means.
     "editor.autoIndent": "none",
     "editor.autoClosingBrackets": "never",
+    // While it looks for words to list, VS Code drops what was asked for, and asks again only with the next key.
+    "editor.quickSuggestions": { "other": "off", "comments": "off", "strings": "off" },
     "files.autoSave": "off",
   });
   const browser = await chromium.launch({
@@ -40,7 +42,7 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
   });
   const page = await browser.newPage({ viewport: { width: 1000, height: 420 } });
   try {
-    page.setDefaultTimeout(2 * PATIENCE_MS);
+    page.setDefaultTimeout(3 * PATIENCE_MS);
     await page.goto(`${vscode.url}/?folder=${folder}`);
     const status = page.locator(".statusbar-item", { hasText: "Hyades" });
     await status.waitFor();
@@ -81,7 +83,7 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
       await page.keyboard.type("re");
       await ghost(page, "turn first + second");
       await page.keyboard.press("Escape");
-      await page.locator(".ghost-text-decoration").waitFor({ state: "detached" });
+      await ghost(page, "");
       await page.keyboard.type("t");
       await page.waitForTimeout(1000);
       assert.equal(await page.locator(".ghost-text-decoration").count(), 0);
