@@ -10,6 +10,7 @@ import { ggufLibrary } from "../models/gguf/gguf_header.ts";
 import { pulledModels } from "../models/hub/hub_cache.ts";
 import { loaded } from "./complete.ts";
 import { findModel } from "./find_model.ts";
+import { describeLongConvolutions } from "./long_convolutions.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 
 const PREFIX = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        ";
@@ -96,6 +97,7 @@ async function reportModel(flags: ModelFlags): Promise<void> {
   const { totalBlocks, hostBlocks } = await engine.stats();
   line("KV cache", `${totalBlocks * 16} tokens in blocks of 16`);
   if (model.states) line("States", `${model.states.numSlots} slots of ${size(model.states.bytes)}`);
+  if (model.longConvolutions) line("Long convolutions", describeLongConvolutions(model.longConvolutions));
   if (hostBlocks > 0) line("", `${hostBlocks * 16} more in host memory`);
   if (model.fim.supported) await reportInfill(engine);
   else {

@@ -11,6 +11,7 @@ import { Drain } from "../routes/drain.ts";
 import { type FetchHandler, HttpServer } from "../routes/http_server.ts";
 import { Log } from "../routes/log.ts";
 import { findModel } from "./find_model.ts";
+import { describeLongConvolutions } from "./long_convolutions.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 import { addServeOptions, deadlinesOf, readApiKeys, type ServeFlags } from "./serve_options.ts";
@@ -127,11 +128,8 @@ function announce(engine: Engine, log: Log, url: string): void {
     );
   }
   if (longConvolutions) {
-    console.error(
-      longConvolutions.form === "direct"
-        ? `Long convolutions are summed directly, for ${contextLength} tokens of context`
-        : `Long convolutions are summed online in windows of ${longConvolutions.window}, for ${contextLength} tokens of context`,
-    );
+    const how = describeLongConvolutions(longConvolutions);
+    console.error(`Long convolutions are ${how}, for ${contextLength} tokens of context (docs/hyena_h3.md)`);
   }
   console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
 }

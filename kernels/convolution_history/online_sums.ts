@@ -4,7 +4,7 @@
 // at a place of the sequence's own. Oncescu et al., "Flash Inference: Near Linear Time Inference for Long Convolution Sequence Models and
 // Beyond" (2024), section 3.1, with the largest squares cut off, which would need room for half of the text. Knows
 // positions and slots, no numbers that are summed.
-import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../step.ts";
+import { BLOCK_SIZE, type StateCopy, type StepBatch, type StepLimits } from "../step.ts";
 
 export interface OnlineShape {
   /** Positions whose sums are kept, a power of two of squares. */
@@ -57,6 +57,8 @@ export interface OnlineStep {
 /** What the sums at a place stand for. */
 interface Kept {
   readonly place: number;
+  /** A number of the text whose sums these are, as long as it only grows. */
+  readonly text: number;
   /** A multiple of the square: those of all inputs before it that squares have covered by then. */
   readonly ready: number;
   /** The position after the last row. */
@@ -71,6 +73,9 @@ export class OnlineSums {
   /** By state slot; those used last come last. */
   readonly #kept = new Map<number, Kept>();
   readonly #freePlaces: number[];
+  /** Of slots that states were copied to, and in which nothing has run since: whose text it was. */
+  readonly #copied = new Map<number, number>();
+  #numTexts = 0;
 
   /**
    * There are as many places as sequences in a step at most.
@@ -94,23 +99,28 @@ export class OnlineSums {
    */
   before(batch: StepBatch): OnlineStep {
     const { stateCopies = [], stateSlots, positions, queryStart, contextLengths } = batch;
-    for (const { to } of stateCopies) this.#forget(to);
+    for (const copy of stateCopies) this.#copy(copy);
     const singles: { readonly sequence: number; readonly slot: number; readonly position: number }[] = [];
     contextLengths.forEach((next, sequence) => {
       const rows = queryStart[sequence + 1] - queryStart[sequence];
       if (rows === 0) return;
       const slot = stateSlots![sequence], position = positions[queryStart[sequence]];
       const kept = this.#keptFor(slot, position);
-      if (kept) this.#keep(slot, rows > 1 ? { ...kept, next } : kept);
-      else this.#forget(slot);
+      if (kept) {
+        // A text that went back may go another way: it is no longer that of states that were copied from it.
+        const text = position < kept.next ? this.#numTexts++ : kept.text;
+        this.#keep(slot, { ...kept, text, ...(rows > 1 && { next }) });
+      } else this.#forget(slot);
+      this.#copied.delete(slot);
       // Whoever gets several rows has them summed another way.
       if (rows === 1) singles.push({ sequence, slot, position });
     });
     const places = new Uint32Array(contextLengths.length);
     const all = singles.flatMap(({ sequence, slot, position }) => {
       const kept = this.#kept.get(slot), ready = position - position % this.#shape.square;
-      const place = places[sequence] = kept?.place ?? this.#takePlace();
-      this.#keep(slot, { place, ready, next: position + 1 });
+      const { place, text } = kept ?? { place: this.#takePlace(), text: this.#numTexts++ };
+      places[sequence] = place;
+      this.#keep(slot, { place, text, ready, next: position + 1 });
       return this.#ranges(kept?.ready, ready)
         .map((range) => ({ sequence, ...range, endOutput: Math.min(range.endOutput, this.#mostOutputs) }))
         .filter(({ firstOutput, endOutput }) => firstOutput < endOutput);
@@ -137,6 +147,14 @@ export class OnlineSums {
       room -= positionsOf(sum);
     }
     return { sums: sums.filter((sum) => !chosen.includes(sum)), transforms: chosen };
+  }
+
+  /** A text that gets a state of its own back, after drafts that were wrong, keeps its sums as far as these are its own. */
+  #copy({ from, to }: StateCopy): void {
+    const text = this.#kept.get(from)?.text ?? this.#copied.get(from);
+    if (text === undefined || this.#kept.get(to)?.text !== text) this.#forget(to);
+    if (text === undefined) this.#copied.delete(to);
+    else this.#copied.set(to, text);
   }
 
   /** Undefined where what is kept is another sequence's, or knows inputs that are no longer the sequence's. */

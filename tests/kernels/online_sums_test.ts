@@ -5,7 +5,7 @@ import {
   type OnlineSum,
   OnlineSums,
 } from "../../kernels/convolution_history/online_sums.ts";
-import type { StepBatch, StepLimits } from "../../kernels/step.ts";
+import type { StateCopy, StepBatch, StepLimits } from "../../kernels/step.ts";
 import { Random, testSeed } from "./random.ts";
 
 const SHAPE: OnlineShape = { window: 128, square: 16 };
@@ -23,7 +23,7 @@ interface Row {
   readonly rows?: number;
 }
 
-function batchOf(rows: readonly Row[], copiedTo: readonly number[] = []): StepBatch {
+function batchOf(rows: readonly Row[]): StepBatch {
   const counts = rows.map(({ rows = 1 }) => rows);
   const queryStart = [0];
   for (const count of counts) queryStart.push(queryStart.at(-1)! + count);
@@ -38,7 +38,6 @@ function batchOf(rows: readonly Row[], copiedTo: readonly number[] = []): StepBa
     blockTables: rows.map(() => new Uint32Array(40)),
     stateSlots: Uint32Array.from(rows, ({ slot }) => slot),
     samples: [],
-    stateCopies: copiedTo.map((to) => ({ from: 9, to })),
   };
 }
 
@@ -96,20 +95,30 @@ Deno.test("OnlineSums begins anew wherever it has to: chunks, rewound texts, oth
     const online = new OnlineSums(SHAPE, LIMITS), slots = new Places();
     /** Of each slot. */
     const texts: string[][] = [[], [], [], [], []];
+    const saved: string[][] = Array.from({ length: 12 }, () => []);
     let name = 0;
     for (let step = 0; step < 400; step++) {
-      const copied: number[] = [], rows: Row[] = [];
+      const copies: StateCopy[] = [], rows: Row[] = [];
       texts.forEach((text, slot) => {
         const what = random.below(40);
         if (what < 8 || rows.length === LIMITS.maxSequences) return; // Not in this step.
         if (what === 8 || text.length > 560) texts[slot] = []; // Another sequence, from its beginning.
         else if (what === 9) { // Another one that goes on from somewhere.
           texts[slot] = Array.from({ length: random.below(500) }, () => `${name++}`);
-          copied.push(slot);
+          copies.push({ from: 99, to: slot });
         } else if (what === 10) text.length -= random.below(Math.min(text.length + 1, 5)); // Drafts that were wrong.
+        else if (what === 12) { // Its state is kept.
+          const to = random.below(saved.length);
+          saved[to] = [...text];
+          copies.push({ from: slot, to: 10 + to });
+        } else if (what === 13) { // Back to a state that was kept, its own or another's.
+          const from = random.below(saved.length);
+          texts[slot] = [...saved[from]];
+          copies.push({ from: 10 + from, to: slot });
+        }
         rows.push({ slot, position: texts[slot].length, rows: what === 11 ? 2 + random.below(40) : 1 });
       });
-      const { sums, places } = online.before(batchOf(rows, copied));
+      const { sums, places } = online.before({ ...batchOf(rows), stateCopies: copies });
       for (const sum of sums) slots.add(sum, places[sum.sequence], texts[rows[sum.sequence].slot]);
       rows.forEach(({ slot, position, rows: count = 1 }, s) => {
         if (count === 1) checkRow(slots, places[s], texts[slot], position);
@@ -123,6 +132,30 @@ Deno.test("OnlineSums has nothing to do for a row that runs again", () => {
   const online = new OnlineSums(SHAPE, LIMITS);
   const numSums = (position: number) => online.before(batchOf([{ slot: 0, position }])).sums.length;
   deepStrictEqual([numSums(256), numSums(256), numSums(257), numSums(256), numSums(257)], [1, 0, 0, 0, 0]);
+});
+
+Deno.test("OnlineSums keeps the sums of a text that gets its own state back, and of no other", () => {
+  const online = new OnlineSums(SHAPE, LIMITS);
+  const numSums = (row: Row, copies: readonly StateCopy[] = []) =>
+    online.before({ ...batchOf([row]), stateCopies: copies }).sums.length;
+  // Drafts after a state that was kept, all of them wrong; then another text's state, then the own one again.
+  deepStrictEqual([
+    numSums({ slot: 0, position: 258 }),
+    numSums({ slot: 0, position: 259, rows: 4 }, [{ from: 0, to: 7 }]),
+    numSums({ slot: 0, position: 259 }, [{ from: 7, to: 0 }]),
+    numSums({ slot: 1, position: 259 }),
+    numSums({ slot: 0, position: 260 }, [{ from: 1, to: 0 }]),
+    numSums({ slot: 0, position: 260 }, [{ from: 7, to: 0 }]),
+  ], [1, 0, 0, 1, 1, 1]);
+  // Back to a state from before the text went another way.
+  deepStrictEqual([
+    numSums({ slot: 2, position: 250 }),
+    numSums({ slot: 2, position: 251, rows: 9 }, [{ from: 2, to: 8 }]),
+    numSums({ slot: 2, position: 260 }, [{ from: 2, to: 9 }]),
+    numSums({ slot: 2, position: 251, rows: 9 }, [{ from: 8, to: 2 }]),
+    numSums({ slot: 2, position: 260 }),
+    numSums({ slot: 2, position: 260 }, [{ from: 9, to: 2 }]),
+  ], [1, 0, 1, 0, 1, 1]);
 });
 
 Deno.test("OnlineSums makes sums anew after a step that has not run", () => {

@@ -95,6 +95,8 @@ Deno.test("serve says once what a model with recurrent layers keeps, and nothing
     /^Recurrent layers keep [\d.]+ \w+ of a sequence; there is room for \d+ of these, .*hyena_h3\.md/m;
   await using recurrent = await startServer(["--model", "tests/fixtures/long_conv/h3-attention"]);
   match(recurrent.printed(), line);
+  await using exact = await startServer(["--model", "tests/fixtures/long_conv/hyena-lm"]);
+  match(exact.printed(), /^Long convolutions are summed directly, for 128 tokens of context/m);
   await using plain = await startServer([]);
-  ok(!/Recurrent/.test(plain.printed()));
+  ok(!/Recurrent|Long convolutions/.test(plain.printed()));
 });
