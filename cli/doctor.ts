@@ -9,8 +9,8 @@ import { WorkerEngine } from "../engine/worker_engine.ts";
 import { ggufLibrary } from "../models/gguf/gguf_header.ts";
 import { pulledModels } from "../models/hub/hub_cache.ts";
 import { loaded } from "./complete.ts";
-import { describeLongConvolutions } from "./long_convolutions.ts";
 import { findModel } from "./find_model.ts";
+import { describeLongConvolutions } from "./long_convolutions.ts";
 import { addModelOptions, engineOptions, type ModelFlags } from "./model_options.ts";
 
 const PREFIX = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        ";

@@ -131,7 +131,7 @@ export const SCORE_SCALE = 180;
 /** Room for the scores of one row, floats. */
 export const SCORE_STRIDE = 184;
 /** Keys that a row sees at most. */
-export const WINDOW = 188;
+export const ATTENTION_WINDOW = 188;
 /** Of ROTARY, beside NUM_HEADS and HEAD_SIZE: f32 [positions][TURNS_STRIDE], and columns of a head that are turned. */
 export const TURNS = 156;
 export const TURNS_STRIDE = 160;

@@ -8,6 +8,7 @@
 //           are kept whole, so that a row's sums have one order in every batch and chunk.
 // Reference: attention/reference.ts. AssemblyScript; compiled into cpu.wasm (cpu.wasm.ts).
 import {
+  ATTENTION_WINDOW,
   BLOCK_TABLES,
   CONTEXT_LENGTHS,
   HEAD_SIZE,
@@ -28,9 +29,8 @@ import {
   SCRATCH,
   SCRATCH_BYTES,
   SLOT_MAPPING,
-  VALUE_STRIDE,
   VALUES,
-  WINDOW,
+  VALUE_STRIDE,
 } from "../cpu_layout";
 import { exp4, maxLanes, sumLanes } from "../cpu_math.wasm";
 import { ceilDiv, rowAt, word } from "../cpu_step.wasm";
@@ -105,7 +105,7 @@ export function attention(call: usize, task: u32, thread: u32): void {
   // Cached keys, which all queries see; query i sees i + 1 more.
   const past = load<u32>(<usize>load<u32>(CONTEXT_LENGTHS) + (<usize>s << 2)) - numQueries;
   const numKeys = past + (last - 1) / group + 1;
-  const window = word(call, WINDOW);
+  const window = word(call, ATTENTION_WINDOW);
   // Blocks before this one no row of the task sees; all keys are counted from its first.
   const skipped = firstSeen(past + first / group + 1, window) / BLOCK;
   const numNear = numKeys - skipped * BLOCK;

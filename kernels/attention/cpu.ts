@@ -1,6 +1,7 @@
 // Paged attention on the CPU: store the new K and V, then attend.
 import {
   ATTENTION,
+  ATTENTION_WINDOW,
   HEAD_SIZE,
   INPUT,
   INPUT_STRIDE,
@@ -18,7 +19,6 @@ import {
   STORE_KV,
   VALUE_STRIDE,
   VALUES,
-  WINDOW,
 } from "../cpu_layout.ts";
 import { type CpuCall, type CpuContext, floatBits, rowsPerTask } from "../cpu_op.ts";
 import type { AttentionNode, KvLayer } from "../graph.ts";
@@ -52,7 +52,7 @@ export function lowerAttention(node: AttentionNode, context: CpuContext): CpuCal
       [OUTPUT_STRIDE]: output.stride,
       [SCORE_SCALE]: floatBits(node.scale),
       [SCORE_STRIDE]: context.scoreStride,
-      [WINDOW]: node.window ?? NO_WINDOW,
+      [ATTENTION_WINDOW]: node.window ?? NO_WINDOW,
     },
   ];
 }
