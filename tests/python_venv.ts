@@ -1,9 +1,9 @@
-// Python with packages of its own, for tests of clients that are written in it. Made once in a cache folder, and again
+// Python with packages of its own, for tests of clients that are written in it and of training/. Made once in a cache folder, and again
 // when other packages are wanted.
 import { run } from "./debian.ts";
 
 export interface PythonOptions {
-  /** With their versions: "openai==3.22.1". */
+  /** With their versions, as pip has them: "openai==3.22.1". */
   readonly packages: readonly string[];
 }
 
@@ -16,6 +16,7 @@ export async function pythonWith({ packages }: PythonOptions): Promise<string> {
   const name = packages.join("-").replace(/[^\w.-]/g, "_");
   const folder = `${cacheFolder()}/hyades/python/${name}`, python = `${folder}/bin/python`;
   if (await isComplete(folder)) return python;
+  console.error(`Making a Python environment with ${packages.join(", ")} ...`);
   await Deno.mkdir(folder, { recursive: true });
   if (await makeEnvironment(folder) !== 0) {
     await installPython();
@@ -48,7 +49,7 @@ async function makeEnvironment(folder: string): Promise<number> {
 async function installPython(): Promise<void> {
   const elevate = Deno.uid() === 0 ? [] : ["sudo", "-n"];
   if ((await run([...elevate, "apt-get", "--version"])).code !== 0) return;
-  console.error("Installing python3-venv for the tests of Python clients ...");
+  console.error("Installing python3-venv for the tests that need Python ...");
   await run([...elevate, "apt-get", "update", "-q"], true);
   await run([...elevate, "apt-get", "install", "-y", "-q", "python3-venv"], true);
 }

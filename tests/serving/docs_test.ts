@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { readPlace } from "../../cli/complete.ts";
 import { GRAMMAR_LIBRARY } from "../../engine/grammar.ts";
+import type { FimLayout } from "../../engine/request.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 
@@ -33,9 +34,15 @@ function examplesIn(markdown: string): Example[] {
 
 const readDoc = (path: string) => Deno.readTextFile(new URL(path, ROOT));
 
-Deno.test("every request in README.md and docs/api.md is served, and gives what is said below it", async () => {
+for (const fimLayout of ["psm", "spm"] as const) {
+  // A server may choose either, by what is cheaper at the moment.
+  Deno.test(`every request in README.md and docs/api.md is served, and gives what is said below it [${fimLayout}]`, () =>
+    checkExamples(fimLayout));
+}
+
+async function checkExamples(fimLayout: FimLayout): Promise<void> {
   const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
-  await using engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load });
+  await using engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load, fimLayout });
   const app = createApp(engine, { apiKeys: [] });
   while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
   for (const [file, count] of [["README.md", 1], ["docs/api.md", 9]] as const) {
@@ -54,7 +61,7 @@ Deno.test("every request in README.md and docs/api.md is served, and gives what 
       if (text !== undefined) assert.equal(said, text, body);
     }
   }
-});
+}
 
 Deno.test("README.md completes at a place that there is, and the docs name the grammar library that is used", async () => {
   const place = /deno task complete (\S+:\d+)/.exec(await readDoc("README.md"))![1];
