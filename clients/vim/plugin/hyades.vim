@@ -7,6 +7,10 @@ if !has('nvim-0.7') && !has('patch-9.0.0185')
   finish
 endif
 
+" Vi's way of reading scripts ('compatible', as after `vim -u FILE`) knows neither <Tab> nor continued lines.
+let s:cpo = &cpo
+set cpo&vim
+
 " What a user may set, all of it optional:
 "   server    address of a server; without it the usual one if it runs, else a model in the language server's process
 "   model     folder of the model to run there
@@ -52,3 +56,6 @@ if get(g:hyades, 'maps', 1)
 endif
 
 call hyades#client#attach(bufnr())
+
+let &cpo = s:cpo
+unlet s:cpo
