@@ -32,12 +32,12 @@ Examples:
 
 Try it:
   curl http://127.0.0.1:8012/v1/completions -H 'content-type: application/json' \\
-    -d '{"prompt": "def add(a, b):\\n    ", "suffix": "\\n", "max_tokens": 48, "temperature": 0}'
+    -d '{"prompt": "def add(a, b):\\n    ", "suffix": "\\n", "max_tokens": 48, "temperature": 0, "clean": true}'
 `;
 
 export function serveCommand(): Command {
   const command = new Command("serve")
-    .description("Serve completions over HTTP: OpenAI's /v1/completions and llama.cpp's /infill");
+    .description("Serve completions over HTTP to clients of OpenAI, llama.cpp, TGI, Ollama and Tabby");
   return addModelOptions(addServeOptions(command)).addHelpText("after", EXAMPLES)
     .action((flags: ServeFlags & ModelFlags) => serve(flags));
 }

@@ -1,6 +1,9 @@
 " What is suggested at the cursor, and what keys do with it. Knows the language server by hyades#client and the screen by
 " hyades#ghost.
 
+let s:cpo = &cpo
+set cpo&vim
+
 " The suggestion that is shown: {id, text, replaces, items, buffer, line, column}; empty when none is.
 let s:shown = {}
 " Of the newest request, so that it can be cancelled.
@@ -173,3 +176,6 @@ function! hyades#statusline() abort
   if has_key(status, 'message') | call add(parts, status.message) | endif
   return 'Hyades: ' . join(parts, ' · ')
 endfunction
+
+let &cpo = s:cpo
+unlet s:cpo

@@ -1,6 +1,9 @@
 " The language server as Vim sees it: starts it, tells it of buffers, sends requests. In Vim over a channel in LSP mode;
 " in Neovim by its own client (lua/hyades.lua), which tells of buffers itself.
 
+let s:cpo = &cpo
+set cpo&vim
+
 let s:root = expand('<sfile>:p:h:h:h:h:h')
 let s:status = {'state': 'not started'}
 let s:log = []
@@ -238,3 +241,6 @@ function! s:project() abort
   let git = finddir('.git', '.;')
   return s:path_uri(git ==# '' ? getcwd() : fnamemodify(git, ':p:h:h'))
 endfunction
+
+let &cpo = s:cpo
+unlet s:cpo

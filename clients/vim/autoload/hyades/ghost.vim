@@ -1,5 +1,8 @@
 " Text that is shown and is not there: virtual text of either editor.
 
+let s:cpo = &cpo
+set cpo&vim
+
 if has('nvim')
   let s:namespace = nvim_create_namespace('hyades')
   " Older ones can only draw over what follows the cursor.
@@ -63,3 +66,6 @@ function! s:without_tabs(text, column) abort
   endfor
   return shown
 endfunction
+
+let &cpo = s:cpo
+unlet s:cpo
