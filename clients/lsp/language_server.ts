@@ -57,6 +57,7 @@ export class LanguageServer {
   readonly #completer: Completer;
   readonly #shown: ShownCompletions;
   readonly #status: StatusBoard;
+  #initialSettings: unknown;
   readonly #closed = new AbortController();
   /** Documents whose last change took text away, and how long they are. */
   readonly #deletions = new Map<string, { readonly length: number; readonly deleted: boolean }>();
@@ -112,7 +113,7 @@ export class LanguageServer {
     this.#asksForSettings = capabilities.workspace?.didChangeConfiguration?.dynamicRegistration ?? false;
     const uris = workspaceFolders?.map(({ uri }) => uri) ?? (rootUri ? [rootUri] : []);
     this.#folders = uris.flatMap((uri) => pathOf(uri) ?? []);
-    this.#configure(initializationOptions);
+    this.#initialSettings = initializationOptions;
     return {
       capabilities: {
         textDocumentSync: { openClose: true, change: TextDocumentSyncKind.Incremental, save: true },
@@ -123,7 +124,9 @@ export class LanguageServer {
     };
   }
 
+  /** Before it nothing may be sent but the answer to `initialize`. */
   #initialized(): void {
+    this.#configure(this.#initialSettings);
     if (this.#asksForSettings) {
       void this.#connection.client.register(DidChangeConfigurationNotification.type, { section: "hyades" });
     }

@@ -52,6 +52,8 @@ export class Editor implements AsyncDisposable {
       initializationOptions: settings,
       workspaceFolders: folder ? [{ uri: folder, name: "w" }] : null,
     });
+    // Until then a server may answer, but say nothing of its own.
+    assert.deepEqual([...this.statuses, ...this.messages], []);
     await this.#connection.sendNotification("initialized", {});
     return this;
   }
