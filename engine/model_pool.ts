@@ -49,7 +49,7 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
       ) => [slot.model.listed.id, new PooledEngine(slot, (signal) => this.#lease(slot, signal))]),
     );
     this.primary = this.#engines.get(models[0].listed.id)!;
-    this.#load(this.#slots[0]).catch(() => {}); // Its state tells.
+    this.#load(this.#slots[0], { isUnasked: true }).catch(() => {}); // Its state tells.
   }
 
   list(): readonly ListedModel[] {
@@ -94,7 +94,7 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
       if (slot.users === 0) this.#wake();
     };
     try {
-      const engine = serving(slot) ?? await orAborted(this.#load(slot), signal);
+      const engine = serving(slot) ?? await this.#loadFor(slot, signal);
       let isReleased = false;
       return {
         engine,
@@ -109,9 +109,28 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     }
   }
 
-  /** The same load for all who ask while it lasts. */
-  #load(slot: PoolSlot): Promise<Engine> {
-    return slot.loading ??= this.#inTurn(() => this.#loadNow(slot)).finally(() => slot.loading = undefined);
+  async #loadFor(slot: PoolSlot, signal?: AbortSignal): Promise<Engine> {
+    for (;;) {
+      try {
+        return await orAborted(this.#load(slot), signal);
+      } catch (error) {
+        // Given up before this request came: it begins anew.
+        if (!(error instanceof UnwantedLoad)) throw error;
+        signal?.throwIfAborted();
+      }
+    }
+  }
+
+  /**
+   * The same load for all who ask while it lasts.
+   * @param isUnasked it is not given up where nobody waits for it
+   */
+  #load(slot: PoolSlot, { isUnasked = false } = {}): Promise<Engine> {
+    const requireWanted = () => {
+      if (slot.users === 0 && !isUnasked) throw new UnwantedLoad();
+    };
+    return slot.loading ??= this.#inTurn(() => this.#loadNow(slot, requireWanted))
+      .finally(() => slot.loading = undefined);
   }
 
   async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -125,11 +144,12 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     }
   }
 
-  async #loadNow(slot: PoolSlot): Promise<Engine> {
+  async #loadNow(slot: PoolSlot, requireWanted: () => void): Promise<Engine> {
+    requireWanted();
     const { id } = slot.model.listed, startedAt = performance.now();
     await this.#unload(slot);
     const bytes = slot.model.bytes(this.#backend());
-    await this.#makeRoom(slot, bytes);
+    await this.#makeRoom(slot, bytes, requireWanted);
     this.#emit({ kind: "loading", id, bytes });
     slot.failure = undefined;
     slot.bytes = bytes;
@@ -150,12 +170,16 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     return engine;
   }
 
-  /** Idle models go, the one first that was not used for longest; then whoever becomes idle. */
-  async #makeRoom(slot: PoolSlot, bytes: number): Promise<void> {
+  /**
+   * Idle models go, the one first that was not used for longest; then whoever becomes idle. None goes for a model whose
+   * requests have all left meanwhile, nor do others wait for its turn to end.
+   */
+  async #makeRoom(slot: PoolSlot, bytes: number, requireWanted: () => void): Promise<void> {
     const { budgetBytes, roomTimeoutMs = 30_000 } = this.#options;
     const deadline = performance.now() + roomTimeoutMs;
     for (;;) {
       if (this.#isClosed) throw closedError();
+      requireWanted();
       const loaded = this.#slots.filter((other) => other !== slot && other.engine !== undefined);
       const used = loaded.reduce((sum, other) => sum + other.bytes, 0);
       if (used + bytes <= budgetBytes || loaded.length === 0) return;
@@ -207,6 +231,9 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     this.#options.onEvent?.(event);
   }
 }
+
+/** All who waited for a model left before its weights were read. Nobody is told. */
+class UnwantedLoad extends Error {}
 
 function requireDistinct(models: readonly PoolModel[]): void {
   const ids = models.map(({ listed }) => listed.id), twice = ids.find((id, i) => ids.indexOf(id) !== i);

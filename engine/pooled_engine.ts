@@ -16,9 +16,10 @@ export class PooledEngine implements Engine {
     this.#lease = lease;
   }
 
-  /** A model that had to give way takes requests as any other does, only later. */
+  /** A model that had to give way takes requests as any other does, only later, and so it does while it is loaded anew. */
   get state(): EngineState {
-    return stateOf(this.#slot) ?? { phase: "ready" };
+    const state = stateOf(this.#slot), wasLoaded = this.#slot.info !== undefined;
+    return state && !(wasLoaded && state.phase === "loading") ? state : { phase: "ready" };
   }
 
   /** Also of a model that had to give way. */

@@ -33,8 +33,9 @@ export async function* generate(
   requests: readonly GenerationRequest[],
   { exchange, signal, standing, deadlines }: GenerateOptions,
 ): AsyncGenerator<PromptEvent, void, undefined> {
-  // An engine that does not know its model yet refuses the requests.
-  if (engine.state.phase === "ready") exchange.model = engine.model.id;
+  // An engine that does not know its model yet refuses the requests; one that is being rebuilt has them wait.
+  const { phase } = engine.state;
+  if (phase === "ready" || phase === "rebuilding") exchange.model = engine.model.id;
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {

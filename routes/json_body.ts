@@ -187,6 +187,7 @@ function withoutNulls(body: JsonObject, depth = 1): JsonObject {
 function describeIssue(issue: Issue): string {
   const field = fieldName(issue.path ?? []);
   if (issue.input === undefined && issue.code === "invalid_type") return `"${field}" is required`;
+  if (issue.input === undefined) return `"${field}" is required, and must be ${expectation(issue)}`;
   return `"${field}" must be ${expectation(issue)}, received ${describeValue(issue.input)}`;
 }
 

@@ -78,6 +78,12 @@ const streamOptions = z.object({
   include_obfuscation: z.boolean().optional().describe("Accepted and ignored."),
 });
 
+/** @param name the client's for it */
+export function seedField(name: string) {
+  return z.number().min(-INT64_MAX).max(INT64_MAX).refine(Number.isInteger, `"${name}" must be an integer`)
+    .optional().openapi({ type: "integer", format: "int64" });
+}
+
 export const completionRequest = z.object({
   model: z.string().optional().describe("The served model's id; empty or absent is that model too."),
   prompt,
@@ -104,12 +110,7 @@ export const completionRequest = z.object({
     "Draw as many for each prompt and send the `n` with the highest mean log-probability a token. Not with `stream`.",
   ),
   stop: stop.optional().describe("Ends a completion before this text, or the first of these."),
-  seed: z.number().min(-INT64_MAX).max(INT64_MAX).refine(Number.isInteger, '"seed" must be an integer')
-    .optional().openapi({
-      type: "integer",
-      format: "int64",
-      description: "Same seed and request: same completion. Absent: drawn.",
-    }),
+  seed: seedField("seed").describe("Same seed and request: same completion. Absent: drawn."),
   stream: z.boolean().default(false).describe("Send the completion as server-sent events while it grows."),
   stream_options: streamOptions.optional().describe("Only with `stream`."),
   echo: z.boolean().default(false).describe("Put the prompt before the completion. Not with `suffix`."),

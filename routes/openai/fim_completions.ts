@@ -11,7 +11,7 @@ import { documentRoute } from "../openapi.ts";
 import { type Frame, SSE } from "../reply_stream.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { CompletionShaper, sumOfDeltas } from "./completion_reply.ts";
-import { type CompletionChoice, completionRequest, completionUsage } from "./completion_schema.ts";
+import { type CompletionChoice, completionRequest, completionUsage, seedField } from "./completion_schema.ts";
 import { completionJob } from "./completions.ts";
 
 /** Those of OpenAI's fields that have a place here, by their names and with their bounds. */
@@ -24,7 +24,7 @@ const fimRequest = z.object({
   suffix: z.string().default("").describe("Text after the cursor."),
   max_tokens: z.int().min(0).default(256).describe("Most new tokens."),
   temperature: temperature.unwrap().default(0.7).describe("0 takes the likeliest token."),
-  random_seed: seed.describe("As `seed`, and before it."),
+  random_seed: seedField("random_seed").describe("As `seed`, and before it."),
 }).openapi("FimRequest");
 
 type FimRequest = z.output<typeof fimRequest>;

@@ -200,6 +200,54 @@ Deno.test("ModelPool forgets whoever leaves while a model loads, and goes on loa
   deepStrictEqual(pool.statuses().map(({ users }) => users), [0, 0]);
 });
 
+Deno.test("ModelPool evicts nothing for requests that have left, and lets others load meanwhile", async () => {
+  const test = bench(["a", "b", "c"], { budgetBytes: 20 }), { pool, opened } = test;
+  await using _ = pool;
+  await pool.choose("a");
+  await pool.choose("c");
+  const [onA, onC] = [await start(pool.primary), await start(pool.find("c")!)];
+  const controller = new AbortController(), reason = new Error("left");
+  const left = pool.choose("b", controller.signal); // Has its turn, and waits for room.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  controller.abort(reason);
+  await rejects(left, reason);
+  await Promise.all([onA.leave(), onC.leave()]);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  ok(!opened.b && !opened.a[0].isClosed && !opened.c[0].isClosed, named(test).join());
+  equal((await pool.choose("b"))!.model.id, "b");
+  deepStrictEqual(pool.statuses().map(({ users }) => users), [0, 0, 0]);
+});
+
+Deno.test("ModelPool begins anew for who comes just as a load is given up", async () => {
+  for (let ticks = 0; ticks < 16; ticks++) {
+    const { pool, opened } = bench(["a", "b"], { budgetBytes: 10 });
+    await using _ = pool;
+    await pool.choose("a");
+    const request = await start(pool.primary), controller = new AbortController();
+    const left = pool.choose("b", controller.signal);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    controller.abort(new Error("left"));
+    left.catch(() => {});
+    for (let tick = 0; tick < ticks; tick++) await undefined;
+    const next = pool.choose("b");
+    opened.a[0].finish();
+    await request.end();
+    equal((await next)!.model.id, "b");
+  }
+});
+
+Deno.test("ModelPool says of a model that is loaded anew that it takes requests, for it does", async () => {
+  const { pool, opened } = bench(["a", "b"], { budgetBytes: 10 });
+  await using _ = pool;
+  await pool.choose("a");
+  await pool.choose("b");
+  const again = pool.choose("a");
+  while (opened.a.length < 2) await new Promise((resolve) => setTimeout(resolve));
+  const [{ phase: told }, { phase: held }] = [pool.primary.state, pool.statuses()[0]];
+  await again;
+  deepStrictEqual([told, held], ["ready", "loading"]);
+});
+
 Deno.test("ModelPool tells all who wait that a model cannot be loaded, and tries again for the next", async () => {
   const test = bench(["a", "b"], { fails: { b: 1 } }), { pool } = test;
   await using _ = pool;

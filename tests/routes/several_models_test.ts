@@ -192,6 +192,21 @@ Deno.test("/slots, /blocks and /props tell of the model that the query names; th
   }
 });
 
+Deno.test("/metrics count requests as their own model's, also while its engine is rebuilt", async () => {
+  const [first, second] = twoEngines();
+  await using models = openFakePool([first, second]);
+  const app = openApp(models.pool);
+  await models.pool.choose(SECOND);
+  second.state = { phase: "rebuilding", reason: "The device was lost" };
+  const { status } = await post(app, "/v1/completions", { model: SECOND, prompt: "p", max_tokens: 1 });
+  assert.equal(status, 200);
+  const { text } = await get(app, "/metrics");
+  const finished = text.split("\n").filter((line) =>
+    line.startsWith("vllm:request_success_total") && !line.endsWith(" 0")
+  );
+  assert.deepEqual(finished.map((line) => line.match(/model_name="([^"]*)"/)![1]), [SECOND]);
+});
+
 Deno.test("a client that leaves while its model is loaded is no error of the server's", async () => {
   const [first, second] = twoEngines();
   second.state = { phase: "loading", progress: 0 };

@@ -57,7 +57,16 @@ Deno.test("/v1/fim/completions tells errors as OpenAI does, also in the middle o
     param: "prompt",
     message: /must be a string/,
   });
-  assertOpenAiError(await complete({}, { random_seed: "x" }), 400, { param: "random_seed" });
+  for (const random_seed of ["x", 1.5]) {
+    assertOpenAiError(await complete({}, { random_seed }), 400, {
+      param: "random_seed",
+      message: /^"random_seed" must be /,
+    });
+  }
+  assertOpenAiError(await complete({}, { response_format: {} }), 400, {
+    param: "response_format.type",
+    message: /^"response_format.type" is required, and must be one of "text"/,
+  });
   assertOpenAiError(await complete({}, { model: "codestral" }), 404, { code: "model_not_found" });
   assertOpenAiError(await complete({}, { scope: "word" }), 400, { param: "scope" });
   const error = new EngineUnavailableError("The device was lost", "device_lost");
