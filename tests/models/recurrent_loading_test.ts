@@ -21,9 +21,9 @@ Deno.test("stepLimits() takes a state for every sequence out of the memory for k
     "half of 10000 - 4 * 500 - 3 * 1000 are five states",
   );
   equal(stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }).numBlocks, 10);
-  const few = stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 6 });
+  const few = stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 6, keepsWithin: false });
   deepStrictEqual([few.numBlocks, few.numStateSlots], [7, 6], "a device can bind no more");
-  equal(stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 3 }).numStateSlots, 4);
+  equal(stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 3, keepsWithin: false }).numStateSlots, 4);
   const small = stepLimits(SIZES, { ...HYBRID, stateBytes: 1 });
   deepStrictEqual([small.numBlocks, small.numStateSlots], [9, 4 + 17], "more would be of no use");
   equal(stepLimits({ ...SIZES, kvBytes: 5000 }, HYBRID).numBlocks, 3);
