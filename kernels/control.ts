@@ -1,12 +1,12 @@
 // The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
 // A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
+import { MOST_TRANSFORMS, type OnlineShape, type OnlineStep } from "./convolution_history/online_sums.ts";
 import {
-  MOST_TRANSFORMS,
-  type OnlineShape,
-  type OnlineStep,
-  type OnlineSum,
-  positionsOf,
-} from "./convolution_history/online_sums.ts";
+  ONLINE_TILE_WORDS,
+  packSums,
+  packTransforms,
+  TRANSFORM_WORDS,
+} from "./convolution_history/pack_sums.ts";
 import { MAX_MASKS } from "./sampling/token_mask.ts";
 import {
   BLOCK_SIZE,
@@ -27,7 +27,7 @@ export const NO_MASK = 0xffffffff;
 /** Most logit adjustments in one step, all samples together. */
 export const MAX_ADJUSTMENTS = 4096;
 
-const ONLINE_TILE_WORDS = 4, TRANSFORM_WORDS = 8, KEPT_STATE_WORDS = 2;
+const KEPT_STATE_WORDS = 2;
 
 const HEADER_WORDS = 16;
 
@@ -258,33 +258,6 @@ export function packControl(
   }
   if (numAdjustments > 0) used.push({ first: layout.adjustments, count: numAdjustments * 4 });
   return { shape, used };
-}
-
-/** A record for each block of outputs. Returns how many there are. */
-function packSums(words: Uint32Array, at: number, sums: readonly OnlineSum[]): number {
-  let count = 0;
-  for (const { sequence, firstInput, endInput, firstOutput, endOutput, adds } of sums) {
-    for (let output = firstOutput; output < endOutput; output += BLOCK_SIZE) {
-      const record = [firstInput, endInput, output, 2 * sequence + (adds ? 1 : 0)];
-      words.set(record, at + count++ * ONLINE_TILE_WORDS);
-    }
-  }
-  return count;
-}
-
-/** Returns the positions of the longest. */
-function packTransforms(words: Uint32Array, layout: ControlLayout, sums: readonly OnlineSum[]): number {
-  let start = 0, longest = 0;
-  sums.forEach((sum, i) => {
-    const { sequence, firstInput, endInput, firstOutput, endOutput, adds } = sum;
-    const record = [firstInput, endInput, firstOutput, endOutput, 2 * sequence + (adds ? 1 : 0)];
-    words.set(record, layout.transforms + i * TRANSFORM_WORDS);
-    words[layout.transformStarts + i] = start;
-    start += positionsOf(sum);
-    longest = Math.max(longest, positionsOf(sum));
-  });
-  if (sums.length > 0) words[layout.transformStarts + sums.length] = start;
-  return longest;
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */
