@@ -44,6 +44,14 @@ Deno.test("stepLimits() has blocks for all sequences where no layer attends, and
   equal("numStateSlots" in stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }), false);
 });
 
+Deno.test("stepLimits() lets a step keep all states that are wanted within its rows, where the device can", () => {
+  const room = { maxBlocks: 100, maxStateSlots: 100, keepsWithin: true };
+  const sizes = { ...SIZES, maxBatchTokens: 2048 };
+  equal(stepLimits(sizes, HYBRID, room).maxKeptStates, 2048 / 256 + 3 * 4);
+  equal("maxKeptStates" in stepLimits(sizes, HYBRID, { ...room, keepsWithin: false }), false);
+  equal("maxKeptStates" in stepLimits(sizes, { ...HYBRID, stateBytes: 0 }, room), false);
+});
+
 Deno.test("stepLimits() leaves host memory alone where blocks have nothing in them", () => {
   const sizes = { ...SIZES, hostBytes: 50_000 };
   equal(stepLimits(sizes, HYBRID).numHostBlocks, 50);
@@ -63,6 +71,7 @@ for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
     equal(runner.stateBytes, stateBytes);
     // Others for what is kept: one for every 256 tokens that five sequences may have, and four for each of these.
     equal(runner.limits.numStateSlots, 5 + 5 * 2048 / 256 + 4 * 5);
+    equal((runner.limits.maxKeptStates ?? 0) > 0, device !== "cpu");
   });
 }
 
