@@ -52,15 +52,18 @@ export class SequenceStates {
     });
   }
 
+  /** Where there is not room for all, the last: whoever goes on with a text goes on at its end. */
   #keepWithin(held: HeldState, start: number, most: number): KeptWithin[] {
+    const wanted: number[] = [];
+    for (let at = nextKept(held, start); at < held.reached; at = nextKept(held, at)) wanted.push(at);
     const kept: KeptWithin[] = [];
-    let numTokens = start;
-    while (kept.length < most && (numTokens = nextKept(held, numTokens)) < held.reached) {
+    for (const numTokens of wanted.slice(Math.max(0, wanted.length - most)).reverse()) {
       const slot = this.#states.allocate();
       if (slot === undefined) break;
-      kept.push({ numRows: numTokens - start, slot });
-      held.unrecorded = [...held.unrecorded, { slot, numTokens }];
+      kept.unshift({ numRows: numTokens - start, slot });
     }
+    const unrecorded = kept.map(({ numRows, slot }) => ({ numTokens: start + numRows, slot }));
+    held.unrecorded = [...held.unrecorded, ...unrecorded];
     return kept;
   }
 

@@ -85,14 +85,21 @@ Deno.test("Scheduler cuts no rows where a step keeps states within them, and as 
   assert.deepEqual(read(variant(152)), { found: 96, rows: [64] });
 });
 
-Deno.test("Scheduler keeps as many states within a step's rows as it may and as there are slots for", () => {
-  for (
-    const [limits, kept] of [[{ maxKeptStates: 2 }, 2], [{ maxKeptStates: 9, numStateSlots: 4 }, 3]] as const
-  ) {
+Deno.test("Scheduler keeps the last states within a step's rows where it may not keep all, or has too few slots", () => {
+  const cases = [
+    { limits: { maxKeptStates: 2 }, kept: 2, found: 0 },
+    { limits: { maxKeptStates: 9, numStateSlots: 4 }, kept: 3, found: 512 },
+  ];
+  for (const { limits, kept, found } of cases) {
     const { read, runner, scheduler } = serve({ ...limits, maxTokens: 1024 });
     assert.deepEqual(read(text(1000)), { found: 0, rows: [1000] });
     assert.equal(runner.keptStates, kept);
-    assert.equal(scheduler.places.numFreeStateSlots, limits.numStateSlots ?? 16);
+    const { places } = scheduler;
+    assert.deepEqual(
+      [999, 800, 700].map((length) => places.countCached("", [...text(length), 201])),
+      [999, 768, found],
+    );
+    assert.equal(places.numFreeStateSlots, limits.numStateSlots ?? 16);
   }
 });
 
