@@ -12,9 +12,7 @@ import { RECURRENT_CASES, type RecurrentProblem } from "./recurrent_cases.ts";
 import { relativeError } from "./relative_error.ts";
 
 const TOLERANCE = 1e-5;
-const MIXERS = RECURRENT_CASES.filter(({ name }) =>
-  /H3 mixer.*mixed|short convolution of 33/.test(name)
-);
+const MIXERS = RECURRENT_CASES.filter(({ name }) => /H3 mixer.*mixed|short convolution of 33/.test(name));
 
 /** Rows of a sequence in a step, and after how many of them its state goes to which slot. */
 interface Part {
