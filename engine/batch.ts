@@ -42,6 +42,9 @@ export function packBatch(
     row += scheduled.numTokens;
   });
   batch.queryStart[step.length] = row;
+  const keptStates = step.flatMap(({ keptStates = [] }, sequence) =>
+    keptStates.map((kept) => ({ sequence, ...kept }))
+  );
   const slots = step.flatMap(({ sequence: { heldState } }) => heldState?.slot ?? []);
   return {
     ...batch,
@@ -49,6 +52,7 @@ export function packBatch(
     ...(parks.length + unparks.length > 0 && { moves: { parks, unparks } }),
     ...(copies.length > 0 && { copies }),
     ...(stateCopies.length > 0 && { stateCopies }),
+    ...(keptStates.length > 0 && { keptStates }),
   };
 }
 

@@ -1,5 +1,5 @@
-// What a running sequence holds of the state slots where the model has recurrent layers, and where its rows are cut so that
-// states can be kept: a step leaves the state after the last of a sequence's rows, and no other. Pure.
+// What a running sequence holds of the state slots where the model has recurrent layers, and after which of its tokens states
+// are kept. Where a step leaves the state after the last of a sequence's rows and no other, its rows are cut there. Pure.
 import { BLOCK_SIZE } from "../kernels/step.ts";
 import type { Sequence } from "./sequence.ts";
 
@@ -12,16 +12,23 @@ export interface HeldState {
   slot: number;
   /** The slot with the state before the drafts of the step under way. */
   beforeDrafts: number | undefined;
-  /** A state that is kept after tokens which the cache knows when the step under way is done. */
-  unrecorded: { readonly slot: number; readonly numTokens: number } | undefined;
+  /** States that are kept after tokens which the cache knows when the steps under way are done, in order. */
+  unrecorded: readonly UnrecordedState[];
   /** Tokens after which the slot's state is, once all steps that have begun are done. */
   reached: number;
   /** Tokens from which it went on when it got its slot. */
   readonly found: number;
-  /** Rows are cut at every multiple of it, */
+  /** States are kept at every multiple of it, */
   readonly every: number;
   /** and here; undefined: nowhere at all, for nobody else may go on from its states. */
-  readonly cuts: readonly number[] | undefined;
+  readonly keptAfter: readonly number[] | undefined;
+  /** Whether rows have to end where a state is kept. */
+  readonly isCut: boolean;
+}
+
+interface UnrecordedState {
+  readonly slot: number;
+  readonly numTokens: number;
 }
 
 /**
@@ -31,7 +38,7 @@ export interface HeldState {
  * @param found tokens from which it goes on
  * @param matched tokens that are cached, though nobody can go on after them
  */
-export function cutsOf(
+export function wantedAfter(
   sequence: Sequence,
   found: number,
   matched: number,
@@ -39,23 +46,28 @@ export function cutsOf(
 ): number[] | undefined {
   const { promptLength, leads, cacheSpace } = sequence;
   if (!leads && typeof cacheSpace === "symbol") return undefined;
-  const cuts: number[] = [];
+  const wanted: number[] = [];
   const departure = Math.floor(matched / BLOCK_SIZE) * BLOCK_SIZE;
-  if (departure - found >= LEAST_SPARED && departure < promptLength) cuts.push(departure);
+  if (departure - found >= LEAST_SPARED && departure < promptLength) wanted.push(departure);
   const end = promptLength - 1, multiple = Math.floor(end / every) * every;
-  if (end - Math.max(found, multiple, ...cuts) >= (leads ? 1 : LEAST_SPARED)) cuts.push(end);
-  return cuts;
+  if (end - Math.max(found, multiple, ...wanted) >= (leads ? 1 : LEAST_SPARED)) wanted.push(end);
+  return wanted;
 }
 
 /** Whether a state is kept after so many tokens, where a step's rows begin there. */
-export function isKept({ cuts, found, every }: HeldState, numTokens: number): boolean {
-  if (!cuts || numTokens <= found) return false;
-  return numTokens % every === 0 || cuts.includes(numTokens);
+export function isKept({ keptAfter, found, every }: HeldState, numTokens: number): boolean {
+  if (!keptAfter || numTokens <= found) return false;
+  return numTokens % every === 0 || keptAfter.includes(numTokens);
+}
+
+/** The first number of tokens beyond `start` after which a state is kept. */
+export function nextKept({ keptAfter, every }: HeldState, start: number): number {
+  if (!keptAfter) return Infinity;
+  const multiple = (Math.floor(start / every) + 1) * every;
+  return Math.min(multiple, ...keptAfter.filter((numTokens) => numTokens > start));
 }
 
 /** Where rows from `start` on must end at the latest. */
-export function nextCut({ cuts, every }: HeldState, start: number): number {
-  if (!cuts) return Infinity;
-  const multiple = (Math.floor(start / every) + 1) * every;
-  return Math.min(multiple, ...cuts.filter((cut) => cut > start));
+export function nextCut(held: HeldState, start: number): number {
+  return held.isCut ? nextKept(held, start) : Infinity;
 }

@@ -51,7 +51,7 @@ export class Places {
    */
   constructor(limits: StepLimits, snapshotTokens?: number) {
     this.#limits = limits;
-    const { maxSequences, maxTokens, maxSamples, numStateSlots = 0 } = limits;
+    const { maxSequences, maxTokens, maxSamples, numStateSlots = 0, maxKeptStates = 0 } = limits;
     this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, numStateSlots || Infinity);
     if (this.maxRunning < 1) {
       throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
@@ -59,7 +59,8 @@ export class Places {
     this.#pool = new BlockPool(limits.numBlocks);
     const slots = limits.numHostBlocks ? new BlockPool(limits.numHostBlocks) : undefined;
     this.#cache = new PrefixCache(this.#pool, slots, numStateSlots);
-    this.#states = this.#cache.states && new SequenceStates(this.#cache, this.#cache.states, snapshotTokens);
+    this.#states = this.#cache.states &&
+      new SequenceStates(this.#cache, this.#cache.states, maxKeptStates, snapshotTokens);
   }
 
   get waiting(): readonly Sequence[] {
@@ -123,9 +124,9 @@ export class Places {
     return this.#cache.states?.numSnapshots ?? 0;
   }
 
-  /** A step is made: its rows will change the states of their sequences. */
-  begin(step: readonly ScheduledSequence[]) {
-    this.#states?.begin(step);
+  /** A step is made: its rows will change the states of their sequences. @returns it, with the states that it is to keep */
+  begin(step: ScheduledSequence[]): ScheduledSequence[] {
+    return this.#states?.begin(step) ?? step;
   }
 
   /** That step begins: what it has to move before its rows; `settleMoves` says that the first of those under way has run. */

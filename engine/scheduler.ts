@@ -143,8 +143,7 @@ export class Scheduler {
 
   #made(step: ScheduledSequence[]): ScheduledSequence[] {
     this.#keepFree(step);
-    this.#places.begin(step);
-    return step;
+    return this.#places.begin(step);
   }
 
   /** Whether a step may begin before `current` is complete, for the sake of those who wait and of those who come. */

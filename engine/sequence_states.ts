@@ -1,21 +1,26 @@
 // What becomes of the recurrent states of those who run: where a sequence begins, what is kept of its states on the way, how
 // it comes back from a draft that was wrong, and what it leaves. Pure: it says what to copy.
 import type { CachedStates } from "./cached_states.ts";
-import { cutsOf, type HeldState, isKept, nextCut, SNAPSHOT_TOKENS } from "./held_state.ts";
+import { type HeldState, isKept, nextKept, SNAPSHOT_TOKENS, wantedAfter } from "./held_state.ts";
 import type { PrefixCache } from "./prefix_cache.ts";
 import { type CacheHit, numTokensOf } from "./prefix_search.ts";
 import type { Sequence } from "./sequence.ts";
-import type { ScheduledSequence } from "./step_budget.ts";
+import type { KeptWithin, ScheduledSequence } from "./step_budget.ts";
 
 export class SequenceStates {
   readonly #cache: PrefixCache;
   readonly #states: CachedStates;
   readonly #every: number;
+  readonly #mostWithin: number;
 
-  /** @param every tokens after which a state is kept */
-  constructor(cache: PrefixCache, states: CachedStates, every = SNAPSHOT_TOKENS) {
+  /**
+   * @param mostWithin states that a step can keep within rows; 0: none, so that rows are cut where a state is kept
+   * @param every tokens after which a state is kept
+   */
+  constructor(cache: PrefixCache, states: CachedStates, mostWithin: number, every = SNAPSHOT_TOKENS) {
     this.#cache = cache;
     this.#states = states;
+    this.#mostWithin = mostWithin;
     this.#every = every;
   }
 
@@ -25,35 +30,58 @@ export class SequenceStates {
     const slot = this.#states.allocate()!;
     if (source !== undefined) this.#states.copy(source, slot);
     sequence.heldState = {
-      ...{ slot, found, reached: found, every: this.#every },
-      cuts: cutsOf(sequence, found, hit.numMatched, this.#every),
-      ...{ beforeDrafts: undefined, unrecorded: undefined },
+      ...{ slot, found, reached: found, every: this.#every, isCut: this.#mostWithin === 0 },
+      keptAfter: wantedAfter(sequence, found, hit.numMatched, this.#every),
+      ...{ beforeDrafts: undefined, unrecorded: [] },
     };
   }
 
-  /** A step begins: keeps states that its rows would change, and notes how far they get. */
-  begin(step: readonly ScheduledSequence[]) {
-    for (const { sequence, start, numTokens } of step) {
-      const held = sequence.heldState!;
-      if (!held.unrecorded && isKept(held, start)) this.#keep(sequence, held, start);
+  /**
+   * A step begins: keeps states that its rows would change, and notes how far they get.
+   * @returns the step with the states that it is to keep within its rows
+   */
+  begin(step: readonly ScheduledSequence[]): ScheduledSequence[] {
+    let left = this.#mostWithin;
+    return step.map((scheduled) => {
+      const { sequence, start, numTokens } = scheduled, held = sequence.heldState!;
+      if (isKept(held, start)) this.#keep(sequence, held, start);
       held.reached = start + numTokens;
+      const keptStates = this.#keepWithin(held, start, left);
+      left -= keptStates.length;
+      return keptStates.length > 0 ? { ...scheduled, keptStates } : scheduled;
+    });
+  }
+
+  /** Where there is not room for all, the last: whoever goes on with a text goes on at its end. */
+  #keepWithin(held: HeldState, start: number, most: number): KeptWithin[] {
+    const wanted: number[] = [];
+    for (let at = nextKept(held, start); at < held.reached; at = nextKept(held, at)) wanted.push(at);
+    const kept: KeptWithin[] = [];
+    for (const numTokens of wanted.slice(Math.max(0, wanted.length - most)).reverse()) {
+      const slot = this.#states.allocate();
+      if (slot === undefined) break;
+      kept.unshift({ numRows: numTokens - start, slot });
     }
+    const unrecorded = kept.map(({ numRows, slot }) => ({ numTokens: start + numRows, slot }));
+    held.unrecorded = [...held.unrecorded, ...unrecorded];
+    return kept;
   }
 
   #keep(sequence: Sequence, held: HeldState, numTokens: number) {
     const slot = this.#states.allocate();
     if (slot === undefined) return;
     this.#states.copy(held.slot, slot);
-    held.unrecorded = { slot, numTokens };
+    held.unrecorded = [...held.unrecorded, { slot, numTokens }];
     this.record(sequence);
   }
 
   /** The cache knows the sequence's computed tokens: hands it what was kept after them. */
   record(sequence: Sequence) {
-    const held = sequence.heldState!, { unrecorded } = held;
-    if (!unrecorded || unrecorded.numTokens > sequence.numComputed) return;
-    this.#cache.keepState(sequence.lastCached, unrecorded.numTokens, unrecorded.slot);
-    held.unrecorded = undefined;
+    const held = sequence.heldState!;
+    for (const { numTokens, slot } of held.unrecorded) {
+      if (numTokens <= sequence.numComputed) this.#cache.keepState(sequence.lastCached, numTokens, slot);
+    }
+    held.unrecorded = held.unrecorded.filter(({ numTokens }) => numTokens > sequence.numComputed);
   }
 
   /**
@@ -63,7 +91,7 @@ export class SequenceStates {
   prepareDrafts({ sequence, start, numTokens }: ScheduledSequence): number {
     const held = sequence.heldState!;
     // A wrong draft costs its sequence's rows once more: more than one are too many.
-    const most = numTokens === 1 ? nextCut(held, start) - start - 1 : 0;
+    const most = numTokens === 1 ? nextKept(held, start) - start - 1 : 0;
     if (most <= 0) return 0;
     held.beforeDrafts = this.#states.allocate();
     if (held.beforeDrafts === undefined) return 0;
@@ -93,7 +121,8 @@ export class SequenceStates {
     const isKnown = isTrusted && beforeDrafts === undefined && reached <= sequence.numTokens;
     if (isKnown && reached > sequence.numComputed) this.#recordUnderWay(sequence, reached);
     const { unrecorded } = heldState;
-    for (const other of [beforeDrafts, unrecorded?.slot]) if (other !== undefined) this.#states.free(other);
+    if (beforeDrafts !== undefined) this.#states.free(beforeDrafts);
+    for (const { slot } of unrecorded) this.#states.free(slot);
     if (isKnown && reached > 0) this.#cache.keepState(sequence.lastCached, reached, slot);
     else this.#states.free(slot);
     sequence.heldState = undefined;
@@ -109,7 +138,7 @@ export class SequenceStates {
   /** Of all who run. */
   slotsOf(sequences: readonly Sequence[]): number[] {
     return sequences.flatMap(({ heldState: held }) =>
-      held ? [held.slot, held.beforeDrafts ?? [], held.unrecorded?.slot ?? []].flat() : []
+      held ? [held.slot, held.beforeDrafts ?? [], held.unrecorded.map(({ slot }) => slot)].flat() : []
     );
   }
 }

@@ -1,5 +1,5 @@
 // The rows of a step, and what a sequence's next rows take of its limits. Pure; knows no other sequence.
-import type { BlockCopy } from "../kernels/step.ts";
+import type { BlockCopy, KeptState } from "../kernels/step.ts";
 import { nextCut } from "./held_state.ts";
 import type { Reached } from "./progress.ts";
 import type { LogitAdjustment, Sequence } from "./sequence.ts";
@@ -26,7 +26,12 @@ export interface ScheduledSequence {
   readonly adjustments: readonly LogitAdjustment[];
   /** What the draw may choose from, where that is not everything; then nothing is drafted. */
   readonly allowed?: Uint32Array;
+  /** States that the step keeps within these rows. */
+  readonly keptStates?: readonly KeptWithin[];
 }
+
+/** As `KeptState`, of one sequence. */
+export type KeptWithin = Omit<KeptState, "sequence">;
 
 export interface Draft {
   readonly id: number;

@@ -1,14 +1,20 @@
 // The control buffer: everything the host tells the GPU about a step, written by one copy and read by every kernel.
 // A `StepBatch` in u32 words at offsets that are fixed when the plan is made, so kernels have them as constants.
+import { MOST_TRANSFORMS, type OnlineShape, type OnlineStep } from "./convolution_history/online_sums.ts";
 import {
-  MOST_TRANSFORMS,
-  type OnlineShape,
-  type OnlineStep,
-  type OnlineSum,
-  positionsOf,
-} from "./convolution_history/online_sums.ts";
+  ONLINE_TILE_WORDS,
+  packSums,
+  packTransforms,
+  TRANSFORM_WORDS,
+} from "./convolution_history/pack_sums.ts";
 import { MAX_MASKS } from "./sampling/token_mask.ts";
-import { BLOCK_SIZE, type SampleRequest, type StepBatch, type StepLimits } from "./step.ts";
+import {
+  BLOCK_SIZE,
+  requireKeptWithin,
+  type SampleRequest,
+  type StepBatch,
+  type StepLimits,
+} from "./step.ts";
 
 /** Words per sample record; see `packSample`. */
 export const SAMPLE_WORDS = 16;
@@ -21,13 +27,13 @@ export const NO_MASK = 0xffffffff;
 /** Most logit adjustments in one step, all samples together. */
 export const MAX_ADJUSTMENTS = 4096;
 
-const ONLINE_TILE_WORDS = 4, TRANSFORM_WORDS = 8;
+const KEPT_STATE_WORDS = 2;
 
 const HEADER_WORDS = 16;
 
 /**
  * Word offsets into the control buffer. The header is [numTokens, numSequences, numSamples, numTiles, numAdjustments,
- * numOnlineTiles].
+ * numOnlineTiles, numKeptStates].
  */
 export interface ControlLayout {
   readonly limits: StepLimits;
@@ -42,6 +48,8 @@ export interface ControlLayout {
   readonly contextLengths: number;
   /** Slot of a sequence's recurrent state. */
   readonly stateSlots: number;
+  /** Records of 2 words by row: the last row before a state that is kept, and the slot that it goes to. */
+  readonly keptStates: number;
   readonly tiles: number;
   readonly samples: number;
   /** [numSequences][maxBlocksPerSequence] */
@@ -71,7 +79,7 @@ export function controlLayout(
     next += Math.ceil(words / 4) * 4;
     return offset;
   };
-  const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence } = limits;
+  const { maxTokens, maxSequences, maxSamples, maxBlocksPerSequence, maxKeptStates = 0 } = limits;
   return {
     limits,
     tileTokens,
@@ -82,6 +90,7 @@ export function controlLayout(
     queryStart: take(maxSequences + 1),
     contextLengths: take(maxSequences),
     stateSlots: take(maxSequences),
+    keptStates: take(maxKeptStates * KEPT_STATE_WORDS),
     onlinePlaces: take(online ? maxSequences : 0),
     transformStarts: take(online?.transforms ? MOST_TRANSFORMS + 1 : 0),
     transforms: take(online?.transforms ? MOST_TRANSFORMS * TRANSFORM_WORDS : 0),
@@ -110,6 +119,9 @@ export function controlConstants(layout: ControlLayout): Record<string, number> 
     QUERY_START: layout.queryStart,
     CONTEXT_LENGTHS: layout.contextLengths,
     STATE_SLOTS: layout.stateSlots,
+    NUM_KEPT_STATES: 6,
+    KEPT_STATES: layout.keptStates,
+    KEPT_STATE_WORDS,
     TILES: layout.tiles,
     TILE_WORDS,
     SAMPLES: layout.samples,
@@ -144,6 +156,8 @@ export interface StepShape {
   readonly numAdjustments: number;
   /** Blocks of outputs that long convolutions are summed for before the step's rows. */
   readonly numOnlineTiles: number;
+  /** States that are kept within a sequence's rows. */
+  readonly numKeptStates: number;
   /** Sums that long convolutions make by transforms, and the positions of the longest, up to a power of two. */
   readonly numTransforms: number;
   readonly longestTransform: number;
@@ -175,12 +189,18 @@ export function packControl(
   const numSamples = batch.samples.length;
   const numMasked = batch.samples.filter(({ allowed }) => allowed).length;
   checkLimits(layout.limits, numTokens, numSequences, numSamples, numMasked);
+  requireKeptWithin(layout.limits, batch);
   words.set(batch.tokenIds, layout.tokenIds);
   words.set(batch.positions, layout.positions);
   words.set(batch.slotMapping, layout.slotMapping);
   words.set(batch.queryStart, layout.queryStart);
   words.set(batch.contextLengths, layout.contextLengths);
   if (batch.stateSlots) words.set(batch.stateSlots, layout.stateSlots);
+  const { keptStates = [] } = batch;
+  keptStates.forEach(({ sequence, numRows, slot }, index) => {
+    const lastRow = batch.queryStart[sequence] + numRows - 1;
+    words.set([lastRow, slot], layout.keptStates + index * KEPT_STATE_WORDS);
+  });
   let numTiles = 0, maxQueryLength = 0, maxContextLength = 0;
   for (let s = 0; s < numSequences; s++) {
     const start = batch.queryStart[s], end = batch.queryStart[s + 1];
@@ -205,7 +225,17 @@ export function packControl(
   if (online) words.set(online.places, layout.onlinePlaces);
   const longestTransform = online ? packTransforms(words, layout, online.transforms) : 0;
   const numOnlineTiles = packSums(words, layout.onlineTiles, online?.sums ?? []);
-  words.set([numTokens, numSequences, numSamples, numTiles, numAdjustments, numOnlineTiles], 0);
+  const numKeptStates = keptStates.length;
+  const header = [
+    numTokens,
+    numSequences,
+    numSamples,
+    numTiles,
+    numAdjustments,
+    numOnlineTiles,
+    numKeptStates,
+  ];
+  words.set(header, 0);
   const shape: StepShape = {
     numTokens,
     numSequences,
@@ -216,6 +246,7 @@ export function packControl(
     hasLongContext: maxContextLength > SHORT_CONTEXT,
     numAdjustments,
     numOnlineTiles,
+    numKeptStates,
     numTransforms: online?.transforms.length ?? 0,
     longestTransform: longestTransform && 2 ** Math.ceil(Math.log2(longestTransform)),
     wantsScores: batch.samples.some((s) => s.topLogprobs >= 0),
@@ -227,33 +258,6 @@ export function packControl(
   }
   if (numAdjustments > 0) used.push({ first: layout.adjustments, count: numAdjustments * 4 });
   return { shape, used };
-}
-
-/** A record for each block of outputs. Returns how many there are. */
-function packSums(words: Uint32Array, at: number, sums: readonly OnlineSum[]): number {
-  let count = 0;
-  for (const { sequence, firstInput, endInput, firstOutput, endOutput, adds } of sums) {
-    for (let output = firstOutput; output < endOutput; output += BLOCK_SIZE) {
-      const record = [firstInput, endInput, output, 2 * sequence + (adds ? 1 : 0)];
-      words.set(record, at + count++ * ONLINE_TILE_WORDS);
-    }
-  }
-  return count;
-}
-
-/** Returns the positions of the longest. */
-function packTransforms(words: Uint32Array, layout: ControlLayout, sums: readonly OnlineSum[]): number {
-  let start = 0, longest = 0;
-  sums.forEach((sum, i) => {
-    const { sequence, firstInput, endInput, firstOutput, endOutput, adds } = sum;
-    const record = [firstInput, endInput, firstOutput, endOutput, 2 * sequence + (adds ? 1 : 0)];
-    words.set(record, layout.transforms + i * TRANSFORM_WORDS);
-    words[layout.transformStarts + i] = start;
-    start += positionsOf(sum);
-    longest = Math.max(longest, positionsOf(sum));
-  });
-  if (sums.length > 0) words[layout.transformStarts + sums.length] = start;
-  return longest;
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */

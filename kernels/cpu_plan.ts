@@ -36,6 +36,7 @@ import { lowerShortConvolution } from "./short_convolution/cpu.ts";
 import {
   BLOCK_SIZE,
   type BlockCopy,
+  requireKeptWithin,
   requireRoomForStates,
   requireStateSlots,
   type StateCopy,
@@ -155,6 +156,7 @@ export class CpuPlan implements HostPlan {
   // deno-lint-ignore require-await -- the interface of all plans
   async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
     if (this.#graph.stateLayers.length > 0 || this.#online) requireStateSlots(batch);
+    requireKeptWithin({}, batch); // Its kernels leave the state after a sequence's last row alone.
     try {
       this.#step.write(batch, this.#online?.before(batch));
     } catch (error) {

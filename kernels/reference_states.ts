@@ -10,6 +10,8 @@ export interface ReferenceSequence {
   readonly endRow: number;
   /** To be changed in place. */
   readonly state: Float64Array;
+  /** To be called after each row: keeps the state there if the step says so. */
+  keep(row: number): void;
 }
 
 /** @throws {RangeError} when slot `from` was never written */
@@ -26,6 +28,14 @@ export function sequencesOf(batch: StepBatch, states: ReferenceStates, floats: n
     if (batch.positions[firstRow] === 0) states.set(slot, new Float64Array(floats));
     const state = states.get(slot);
     if (!state) throw new RangeError(`Cannot go on: state slot ${slot} was never written`);
-    return { firstRow, endRow: batch.queryStart[s + 1], state };
+    const kept = (batch.keptStates ?? []).filter(({ sequence }) => sequence === s);
+    return {
+      ...{ firstRow, endRow: batch.queryStart[s + 1], state },
+      keep(row) {
+        for (const { numRows, slot } of kept) {
+          if (firstRow + numRows - 1 === row) states.set(slot, state.slice());
+        }
+      },
+    };
   });
 }

@@ -20,6 +20,8 @@ export interface StepLimits {
   readonly numHostBlocks?: number;
   /** Slots for what recurrent layers keep of a sequence; ids are 0 .. numStateSlots - 1. Without it there are none. */
   readonly numStateSlots?: number;
+  /** States that a step keeps within its sequences' rows (`keptStates`), at most; 0 without it. */
+  readonly maxKeptStates?: number;
 }
 
 /**
@@ -75,6 +77,15 @@ export interface StateCopy {
   readonly to: number;
 }
 
+/** After the first `numRows` of a sequence's rows in a step, but not after the last, its state goes to another slot, too. */
+export interface KeptState {
+  /** By its number in the step. */
+  readonly sequence: number;
+  readonly numRows: number;
+  /** Of no sequence of the step, nor of another kept state. */
+  readonly slot: number;
+}
+
 /** Moves K and V of all layers, all rows of a block, from the device to a slot in host memory or back. */
 export interface HostMove {
   readonly block: number;
@@ -110,6 +121,8 @@ export interface StepBatch {
   readonly copies?: readonly BlockCopy[];
   /** Done one after the other before any row is computed, whose sequences may go on from either. */
   readonly stateCopies?: readonly StateCopy[];
+  /** By sequence, and then by row. */
+  readonly keptStates?: readonly KeptState[];
   /** [numTokens]; some may be `drawnBefore`, where the runner takes several steps at once */
   readonly tokenIds: Uint32Array;
   /** [numTokens] position in its own sequence */
@@ -154,6 +167,23 @@ export function requireStateSlots({ stateSlots, contextLengths }: StepBatch): vo
   throw new TypeError(
     "Cannot run step: the model has recurrent layers, so every sequence needs a state slot",
   );
+}
+
+/** @throws {RangeError} when a step is to keep more states than it may, or one that is not within a sequence's rows */
+export function requireKeptWithin(limits: Pick<StepLimits, "maxKeptStates">, batch: StepBatch): void {
+  const { keptStates = [], queryStart } = batch, { maxKeptStates = 0 } = limits;
+  if (keptStates.length > maxKeptStates) {
+    throw new RangeError(
+      `Cannot run step: maxKeptStates must be at most ${maxKeptStates}, received ${keptStates.length}`,
+    );
+  }
+  for (const { sequence, numRows } of keptStates) {
+    const most = queryStart[sequence + 1] - queryStart[sequence] - 1;
+    if (numRows >= 1 && numRows <= most) continue;
+    throw new RangeError(
+      `Cannot run step: a state must be kept after 1 to ${most} rows of sequence ${sequence}, received ${numRows}`,
+    );
+  }
 }
 
 /** @throws {RangeError} when a model with recurrent layers has no slots for their states */

@@ -79,7 +79,7 @@ export class GpuRunner implements ModelRunner {
   ): Promise<GpuRunner> {
     try {
       const { blockBytes: kvBytesPerBlock, maxBlocks } = pagedSizes(gpu, graph, options.kvType);
-      const room = { maxBlocks, maxStateSlots: mostStateSlots(gpu, graph) };
+      const room = { maxBlocks, maxStateSlots: mostStateSlots(gpu, graph), keepsWithin: true };
       const model = {
         contextLength: options.contextLength,
         kvBytesPerBlock,

@@ -10,6 +10,8 @@ const KEPT_SHARE = 1 / 2;
 const KEPT_BLOCKS = 256 / BLOCK_SIZE;
 /** and for the ends of texts so many for each sequence that may run, would be of little use. */
 const KEPT_PER_SEQUENCE = 4;
+/** A step keeps at most one state for so many of its rows, and for each sequence so many more: whatever is wanted. */
+const KEPT_WITHIN_ROWS = 256, KEPT_WITHIN_PER_SEQUENCE = 3;
 
 export interface RunnerSizes {
   /** Bytes for the KV cache and the recurrent states of all sequences together. */
@@ -34,7 +36,11 @@ export interface ModelSizes {
 export interface DeviceRoom {
   readonly maxBlocks: number;
   readonly maxStateSlots: number;
+  /** Whether states can be kept within a step's rows; else a step leaves those after the last ones alone. */
+  readonly keepsWithin: boolean;
 }
+
+const ENDLESS: DeviceRoom = { maxBlocks: Infinity, maxStateSlots: Infinity, keepsWithin: false };
 
 /** Bytes that the graph's recurrent layers keep of a sequence: f32 on every backend. */
 export function stateBytesOf({ stateLayers }: Graph): number {
@@ -58,7 +64,7 @@ export function leastBytes(
 export function stepLimits(
   sizes: RunnerSizes,
   model: ModelSizes,
-  { maxBlocks, maxStateSlots }: DeviceRoom = { maxBlocks: Infinity, maxStateSlots: Infinity },
+  { maxBlocks, maxStateSlots, keepsWithin }: DeviceRoom = ENDLESS,
 ): StepLimits {
   const maxBlocksPerSequence = Math.ceil(model.contextLength / BLOCK_SIZE);
   const { kvBytesPerBlock, stateBytes } = model, allStates = stateBytes * sizes.maxSequences;
@@ -88,13 +94,17 @@ export function stepLimits(
       maxStateSlots - sizes.maxSequences,
     ),
   );
+  const maxTokens = Math.max(sizes.maxBatchTokens, sizes.maxSequences);
   return {
-    maxTokens: Math.max(sizes.maxBatchTokens, sizes.maxSequences),
+    maxTokens,
     maxSequences: sizes.maxSequences,
     maxSamples: Math.max(sizes.maxSequences, MIN_SAMPLES),
     maxBlocksPerSequence,
     numBlocks: numBlocksIn(forBlocks - kept * stateBytes),
     numHostBlocks: kvBytesPerBlock > 0 ? Math.floor((sizes.hostBytes ?? 0) / kvBytesPerBlock) : 0,
     ...(stateBytes > 0 && { numStateSlots: sizes.maxSequences + kept }),
+    ...(stateBytes > 0 && keepsWithin && {
+      maxKeptStates: Math.ceil(maxTokens / KEPT_WITHIN_ROWS) + KEPT_WITHIN_PER_SEQUENCE * sizes.maxSequences,
+    }),
   };
 }

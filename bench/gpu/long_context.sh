@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Models of long contexts on a machine without network, in one run: operators of attention, Hyena and H3 by length, ours
 # and PyTorch's; then generation of an H3 hybrid, Hyena in its forms, and transformers of the same width and depth, by
-# context and batch, and from which length exact Hyena's convolution is faster online. Whatever is done when it is cut short is in OUT, as JSON lines; tables and a plot come last, and after
+# context and batch, and from which length exact Hyena's convolution is faster online. What keeping states costs comes after. Whatever is done when it is cut short is in OUT, as JSON lines; tables and a plot come last, and after
 # every part.
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/long_context.sh
@@ -47,6 +47,8 @@ for family in ${FAMILIES:-h3 multi-head hyena-modal hyena-online hyena-direct mu
 done
 part online-convolution "${deno[@]}" bench/gpu/online_convolution.ts --device "${PROVIDER:-dawn}" --width "$width" \
   --contexts "${online_contexts// /,}" --batches "${batches// /,}" --json "$out/ours.jsonl"
+part kept-states "${deno[@]}" bench/gpu/kept_states.ts --device "${PROVIDER:-dawn}" --width "$width" \
+  --layers "${LAYERS:-24}" --json "$out/ours.jsonl"
 echo "=== $gpu, commit $HYADES_COMMIT"
 tables | tee "$out/table.md"
 exit $failed

@@ -95,11 +95,15 @@ export class OnlineSums {
 
   /**
    * Steps must be asked about in the order in which they run. A sequence that goes on in another slot, or in one that
-   * another had, brings its state there (`stateCopies`), or begins at position 0.
+   * another had, brings its state there (`stateCopies`), has a copy of one that was kept there, or begins at position 0.
    */
   before(batch: StepBatch): OnlineStep {
-    const { stateCopies = [], stateSlots, positions, queryStart, contextLengths } = batch;
+    const { stateCopies = [], keptStates = [], stateSlots, positions, queryStart, contextLengths } = batch;
     for (const copy of stateCopies) this.#copy(copy);
+    for (const { slot } of keptStates) {
+      this.#forget(slot);
+      this.#copied.delete(slot);
+    }
     const singles: { readonly sequence: number; readonly slot: number; readonly position: number }[] = [];
     contextLengths.forEach((next, sequence) => {
       const rows = queryStart[sequence + 1] - queryStart[sequence];

@@ -49,6 +49,28 @@ export function lowerDiagonalSsm(node: DiagonalSsmNode, context: GpuContext): Ke
  */
 const FIRST_CHUNK = "fn firstChunk(sequenceRow: u32) -> u32 { return 2u * (sequenceRow / CHUNK); }";
 
+/** WGSL: the first record of a state that is kept after `firstRow` or a later row, and the row after which one is. */
+const KEPT_ROWS = `fn keptRow(kept: u32) -> u32 {
+  if (kept >= control[NUM_KEPT_STATES]) { return 0xffffffffu; }
+  return control[KEPT_STATES + kept * KEPT_STATE_WORDS];
+}
+fn firstKept(firstRow: u32) -> u32 {
+  var kept = 0u;
+  while (keptRow(kept) < firstRow) { kept++; }
+  return kept;
+}`;
+
+/** WGSL that keeps the state after token `i` of a tile, where it is wanted. */
+function keepCode(i: number): string {
+  return `
+  if (token + ${i}u == keptToken) {
+    let slot = control[KEPT_STATES + kept * KEPT_STATE_WORDS + 1u];
+    if (present) { states[slot * WIDTH * MODES + mode] = s; }
+    kept++;
+    keptToken = keptRow(kept) - firstRow;
+  }`;
+}
+
 function constantsOf(node: DiagonalSsmNode, context: GpuContext, chunk: number): Record<string, number> {
   const team = Math.max(SMALLEST_TEAM, 2 ** Math.ceil(Math.log2(node.modes)));
   return {
@@ -102,6 +124,7 @@ function scanCall(
   const operands = operandsOf(node, context, chunkStates ? 5 : 4);
   const constants = constantsOf(node, context, chunk), { CHANNELS, TEAM, WIDTH } = constants;
   const turns = Math.ceil(TILE * CHANNELS / THREADS);
+  const keepsStates = (context.layout.limits.maxKeptStates ?? 0) > 0;
   const input = (i: number, token: string) =>
     `inputOf(thread + ${i * THREADS}u, ${token}, numTokens, firstRow, firstChannel)`;
   const chunkBinding =
@@ -109,7 +132,10 @@ function scanCall(
   return {
     label: `diagonalSsm ${node.poles.name}, scan`,
     code: specialise(scanCode, constants, {
-      operands: `${complexCode}\n${chunkStates ? chunkBinding : ""}${operands.code}`,
+      operands: [complexCode, keepsStates ? KEPT_ROWS : "", chunkStates ? chunkBinding : "", operands.code]
+        .join(
+          "\n",
+        ),
       chunkState: chunkStates
         ? "s = chunkStates[(firstChunk(sequenceRow) + group.y) * WIDTH * MODES + mode];"
         : "",
@@ -119,9 +145,12 @@ function scanCall(
         (i) => `if (thread + ${i * THREADS}u < OUTPUTS) { inputs[thread + ${i * THREADS}u] = next${i}; }`,
       ),
       nextInputs: unroll(turns, (i) => `next${i} = ${input(i, "token + TILE")};`),
+      firstKept: keepsStates
+        ? "var kept = firstKept(firstRow);\nvar keptToken = keptRow(kept) - firstRow;"
+        : "",
       advance: unroll(TILE, (i) =>
         `if (token + ${i}u < numTokens) {
-  s = times(pole, s) + vec2<f32>(inputs[${i * CHANNELS}u + team], 0.0);
+  s = times(pole, s) + vec2<f32>(inputs[${i * CHANNELS}u + team], 0.0);${keepsStates ? keepCode(i) : ""}
 }
 contributions[(${i * CHANNELS}u + team) * ${TEAM + 1}u + lane] = times(residue, s).x;`),
       outputs: unroll(turns, (i) =>

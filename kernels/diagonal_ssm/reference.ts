@@ -20,7 +20,7 @@ export function diagonalSsmReference(
 ): Float64Array {
   const floats = poles.length / width;
   const output = new Float64Array(input.length);
-  for (const { firstRow, endRow, state } of sequencesOf(batch, states, poles.length)) {
+  for (const { firstRow, endRow, state, keep } of sequencesOf(batch, states, poles.length)) {
     for (let row = firstRow; row < endRow; row++) {
       for (let channel = 0; channel < width; channel++) {
         const at = row * width + channel, x = input[at];
@@ -33,6 +33,7 @@ export function diagonalSsmReference(
         }
         output[at] = sum * (gate?.[at] ?? 1);
       }
+      keep(row);
     }
   }
   return output;

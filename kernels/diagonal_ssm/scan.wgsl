@@ -3,7 +3,7 @@
 // summed, so that there is a barrier for every few tokens only.
 // x, gate, y f32 [tokens][stride of each]; modes [WIDTH][MODES] of [pole, residue], complex; states complex [slots][WIDTH][MODES];
 // skip f32 [WIDTH]. A sequence of more than CHUNK tokens gets the states that its chunks begin with from chunkStates
-// (combine.wgsl); its last chunk leaves the state that it ends with.
+// (combine.wgsl); its last chunk leaves the state that it ends with, and any chunk those that are kept on the way.
 // Grid: x = ceil(WIDTH / CHANNELS), y = chunks, z = sequences; THREADS threads. Reference: diagonalSsmReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channel = firstChannel + team;
     let present = channel < WIDTH && lane < MODES;
     let mode = channel * MODES + lane;
-    let kept = control[STATE_SLOTS + group.z] * WIDTH * MODES + mode;
+    let ownState = control[STATE_SLOTS + group.z] * WIDTH * MODES + mode;
     var pole = vec2<f32>();
     var residue = vec2<f32>();
     var s = vec2<f32>();
@@ -50,10 +50,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (length > CHUNK) {
             //#chunkState
         } else if (control[POSITIONS + sequenceRow] > 0u) {
-            s = states[kept];
+            s = states[ownState];
         }
     }
     //#firstInputs
+    //#firstKept
     for (var token = 0u; token < numTokens; token += TILE) {
         //#shareInputs
         workgroupBarrier();
@@ -62,5 +63,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         //#outputs
     }
-    if (present && firstToken + numTokens == length) { states[kept] = s; }
+    if (present && firstToken + numTokens == length) { states[ownState] = s; }
 }

@@ -1,4 +1,5 @@
-// Lowers short causal convolutions: one dispatch that computes a step's rows by tiles, and one that keeps the last inputs.
+// Lowers short causal convolutions: one dispatch that computes a step's rows by tiles, and one that keeps the last inputs;
+// before it another where inputs are to be kept as they were within the rows.
 // In the fast profile steps of single tokens do both in one, since there a thread reads what it then overwrites.
 import { controlConstants } from "../control.ts";
 import { type GpuContext, type KernelCall, rowStride, type Work } from "../gpu_op.ts";
@@ -6,6 +7,7 @@ import type { ShortConvolutionNode } from "../graph.ts";
 import { readOperands } from "../operands.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import keepCode from "./keep.wgsl" with { type: "text" };
+import keepWithinCode from "./keep_within.wgsl" with { type: "text" };
 import rowsCode from "./rows.wgsl" with { type: "text" };
 
 /** Lags that a turn of the loop over them takes; filters of no more are written out without a loop. */
@@ -14,6 +16,7 @@ const LAGS_PER_TURN = 8;
 export function lowerShortConvolution(node: ShortConvolutionNode, context: GpuContext): KernelCall[] {
   const calls = [
     rowsCall(node, context, context.layout.tileTokens, false),
+    ...((context.layout.limits.maxKeptStates ?? 0) > 0 ? [keepWithinCall(node, context)] : []),
     keepCall(node, context),
   ];
   if (context.profile === "safe") return calls;
@@ -101,21 +104,23 @@ ${unroll(LAGS_PER_TURN, (i) => lines(`lag + ${i}u`, false))}
   return [head, loop, rest].join("\n");
 }
 
+function keepWithinCall(node: ShortConvolutionNode, context: GpuContext): KernelCall {
+  const { width } = node.input, kept = node.filter.shape[0] - 1;
+  return {
+    ...keptInputs(node, context, "keep within", keepWithinCode),
+    work: ({ keptStates = [] }): Work => ({
+      bytes: 8 * width * kept * keptStates.length,
+      flop: 0,
+      units: "f32",
+    }),
+    grid: ({ numKeptStates }) => numKeptStates > 0 ? [Math.ceil(width / 64), kept, numKeptStates] : undefined,
+  };
+}
+
 function keepCall(node: ShortConvolutionNode, context: GpuContext): KernelCall {
   const { width } = node.input, kept = node.filter.shape[0] - 1;
-  const operands = readOperands({ x: node.input }, context, 2);
   return {
-    label: `shortConvolution ${node.filter.name}, keep`,
-    code: specialise(
-      keepCode,
-      { ...controlConstants(context.layout), TAPS: kept + 1, WIDTH: width },
-      { operands: operands.code },
-    ),
-    bindings: [
-      { buffer: context.control, access: "read" },
-      { buffer: context.recurrentState(node.state), access: "readWrite" },
-      ...operands.bindings,
-    ],
+    ...keptInputs(node, context, "keep", keepCode),
     work: ({ queryStart, contextLengths }): Work => ({
       bytes: 8 * width * contextLengths.reduce(
         (sum, _, s) => sum + Math.min(kept, queryStart[s + 1] - queryStart[s]),
@@ -125,5 +130,23 @@ function keepCall(node: ShortConvolutionNode, context: GpuContext): KernelCall {
       units: "f32",
     }),
     grid: ({ numSequences }) => numSequences > 0 ? [Math.ceil(width / 64), kept, numSequences] : undefined,
+  };
+}
+
+function keptInputs(node: ShortConvolutionNode, context: GpuContext, what: string, code: string) {
+  const operands = readOperands({ x: node.input }, context, 2);
+  const constants = {
+    ...controlConstants(context.layout),
+    TAPS: node.filter.shape[0],
+    WIDTH: node.input.width,
+  };
+  return {
+    label: `shortConvolution ${node.filter.name}, ${what}`,
+    code: specialise(code, constants, { operands: operands.code }),
+    bindings: [
+      { buffer: context.control, access: "read" as const },
+      { buffer: context.recurrentState(node.state), access: "readWrite" as const },
+      ...operands.bindings,
+    ],
   };
 }

@@ -17,7 +17,7 @@ export function shortConvolutionReference(
 ): Float64Array {
   const width = input.length / batch.tokenIds.length;
   const output = new Float64Array(input.length);
-  for (const { firstRow, endRow, state } of sequencesOf(batch, states, filter.length - width)) {
+  for (const { firstRow, endRow, state, keep } of sequencesOf(batch, states, filter.length - width)) {
     for (let row = firstRow; row < endRow; row++) {
       for (let channel = 0; channel < width; channel++) {
         const at = row * width + channel;
@@ -27,6 +27,7 @@ export function shortConvolutionReference(
       }
       state.copyWithin(width, 0);
       state.set(input.subarray(row * width, row * width + Math.min(width, state.length)));
+      keep(row);
     }
   }
   return output;

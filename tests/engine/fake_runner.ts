@@ -12,7 +12,9 @@ import {
   type TokenScore,
 } from "../../kernels/step.ts";
 import { hasToken } from "../../kernels/sampling/token_mask.ts";
+import type { OnlineShape } from "../../kernels/convolution_history/online_sums.ts";
 import { DeviceLostError } from "../../device/device_lost_error.ts";
+import { KeptSums } from "./kept_sums.ts";
 
 interface Slot {
   readonly id: number;
@@ -32,6 +34,8 @@ export interface FakeRunnerOptions {
   readonly beforeStep?: (batch: StepBatch) => Promise<void> | void;
   /** Default: 2; tests that count steps, or hold them one by one, say 1. */
   readonly stepsInFlight?: number;
+  /** Also checks what long convolutions would keep. */
+  readonly online?: OnlineShape;
 }
 
 export const FAKE_LIMITS: StepLimits = {
@@ -55,10 +59,13 @@ export class FakeRunner implements ModelRunner {
   copiedRows = 0;
   /** Copies of states over all steps. */
   stateCopies = 0;
+  /** States kept within rows over all steps. */
+  keptStates = 0;
   /** Blocks parked, and brought back, over all steps. */
   parks = 0;
   unparks = 0;
   disposed = false;
+  readonly keptSums: KeptSums | undefined;
   readonly #vocabSize: number;
   readonly #options: FakeRunnerOptions;
   readonly #slots: (Slot | undefined)[];
@@ -81,6 +88,7 @@ export class FakeRunner implements ModelRunner {
     this.#options = options;
     this.stepsInFlight = options.stepsInFlight ?? 2;
     this.stateBytes = this.limits.numStateSlots ? 512 : 0;
+    if (options.online) this.keptSums = new KeptSums(options.online, this.limits);
     this.#slots = new Array(this.limits.numBlocks * BLOCK_SIZE);
     const { promise, resolve } = Promise.withResolvers<string>();
     this.lost = promise;
@@ -120,6 +128,7 @@ export class FakeRunner implements ModelRunner {
     this.#copyStates(batch);
     const sequenceOfRow = this.#write(batch);
     this.#writeStates(batch);
+    this.keptSums?.step(batch, (sequence, end) => this.#read(batch, sequence, end).reduce(hash, 0));
     const scores: (TokenScore | undefined)[] = [];
     const tokenIds = batch.samples.map((sample) => {
       const sequence = sequenceOfRow[sample.row];
@@ -211,8 +220,29 @@ export class FakeRunner implements ModelRunner {
     return sequenceOfRow;
   }
 
+  /** @returns of a sequence's row, the slots that the state after it goes to as well */
+  #keptAfter({ keptStates = [], queryStart, stateSlots }: StepBatch): Map<number, number> {
+    const { maxKeptStates = 0, numStateSlots = 0 } = this.limits;
+    if (keptStates.length > maxKeptStates) throw new RangeError(`${keptStates.length} states are to be kept`);
+    const kept = new Map<number, number>(), slots = new Set(stateSlots);
+    for (const { sequence, numRows, slot } of keptStates) {
+      const rows = queryStart[sequence + 1] - queryStart[sequence];
+      if (!(numRows >= 1 && numRows < rows)) throw new RangeError(`A state after ${numRows} of ${rows} rows`);
+      if (!(slot < numStateSlots) || slots.has(slot)) throw new Error(`State slot ${slot} is not free`);
+      slots.add(slot);
+      kept.set(queryStart[sequence] + numRows - 1, slot);
+    }
+    this.keptStates += keptStates.length;
+    if (kept.size < keptStates.length) throw new Error("A state is kept twice");
+    if ([...kept.keys()].some((row, i, all) => row < all[i - 1])) {
+      throw new Error("Kept states are out of order");
+    }
+    return kept;
+  }
+
   /** Each sequence's rows go on from what its state slot holds, or from nothing at position 0. */
-  #writeStates({ stateSlots, queryStart, positions, tokenIds, contextLengths }: StepBatch) {
+  #writeStates(batch: StepBatch) {
+    const { stateSlots, queryStart, positions, tokenIds, contextLengths } = batch;
     const { numStateSlots = 0 } = this.limits;
     if (numStateSlots === 0) {
       if (stateSlots) throw new Error("State slots for a model without recurrent layers");
@@ -220,6 +250,7 @@ export class FakeRunner implements ModelRunner {
     }
     if (stateSlots?.length !== contextLengths.length) throw new Error("A sequence has no state slot");
     if (new Set(stateSlots).size < stateSlots.length) throw new Error("A state slot has two sequences");
+    const keptAfter = this.#keptAfter(batch);
     for (const [s, slot] of stateSlots.entries()) {
       if (slot >= numStateSlots) throw new RangeError(`There is no state slot ${slot}`);
       for (let row = queryStart[s]; row < queryStart[s + 1]; row++) {
@@ -227,6 +258,8 @@ export class FakeRunner implements ModelRunner {
         const before = position === 0 ? { position: -1, chain: 0 } : this.#states[slot];
         if (before?.position !== position - 1) throw new Error(`Row ${row} does not follow its state`);
         this.#states[slot] = { id, position, chain: hash(before.chain, id) };
+        const kept = keptAfter.get(row);
+        if (kept !== undefined) this.#states[kept] = this.#states[slot];
       }
     }
   }

@@ -71,6 +71,49 @@ Deno.test("Scheduler keeps a state every 256 tokens and before a prompt's last, 
   assert.deepEqual(read([...long, ...text(5, 90)]), { found: 700, rows: [5] }, "a step more would not pay");
 });
 
+Deno.test("Scheduler cuts no rows where a step keeps states within them, and as much is found again", () => {
+  const { read, scheduler, runner } = serve({ maxKeptStates: 16 });
+  const long = text(700);
+  assert.deepEqual(read(long), { found: 0, rows: [700] });
+  assert.deepEqual([scheduler.places.numStateSnapshots, runner.keptStates], [4, 3], "and where it ended");
+  assert.deepEqual(read(long), { found: 699, rows: [1] });
+  assert.equal(read([...long.slice(0, 690), 201]).found, 512);
+  assert.equal(read([...long.slice(0, 511), 201]).found, 256);
+  const variant = (from: number) => [...text(100, 3), ...text(60, from)];
+  assert.deepEqual(read(variant(150)), { found: 0, rows: [160] });
+  assert.deepEqual(read(variant(151)), { found: 0, rows: [160] });
+  assert.deepEqual(read(variant(152)), { found: 96, rows: [64] });
+});
+
+Deno.test("Scheduler keeps the last states within a step's rows where it may not keep all, or has too few slots", () => {
+  const cases = [
+    { limits: { maxKeptStates: 2 }, kept: 2, found: 0 },
+    { limits: { maxKeptStates: 9, numStateSlots: 4 }, kept: 3, found: 512 },
+  ];
+  for (const { limits, kept, found } of cases) {
+    const { read, runner, scheduler } = serve({ ...limits, maxTokens: 1024 });
+    assert.deepEqual(read(text(1000)), { found: 0, rows: [1000] });
+    assert.equal(runner.keptStates, kept);
+    const { places } = scheduler;
+    assert.deepEqual(
+      [999, 800, 700].map((length) => places.countCached("", [...text(length), 201])),
+      [999, 768, found],
+    );
+    assert.equal(places.numFreeStateSlots, limits.numStateSlots ?? 16);
+  }
+});
+
+Deno.test("Scheduler keeps what a step under way has kept within its rows when their sequence leaves", () => {
+  const { scheduler, runner, add, read } = serve({ maxKeptStates: 16 });
+  const leaving = add(text(700)), step = scheduler.schedule();
+  runner.stepSync(packBatch(step, scheduler.beginMoves()));
+  scheduler.finish(leaving);
+  scheduler.places.checkIntegrity();
+  scheduler.complete(step, [[]], 1);
+  scheduler.places.checkIntegrity();
+  assert.deepEqual(read([...text(600), 201]), { found: 512, rows: [89] });
+});
+
 Deno.test("Scheduler keeps a state where texts depart from each other, from the second on", () => {
   const { read } = serve();
   const variant = (from: number) => [...text(100), ...text(60, from)];

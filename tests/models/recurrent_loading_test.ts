@@ -21,9 +21,9 @@ Deno.test("stepLimits() takes a state for every sequence out of the memory for k
     "half of 10000 - 4 * 500 - 3 * 1000 are five states",
   );
   equal(stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }).numBlocks, 10);
-  const few = stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 6 });
+  const few = stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 6, keepsWithin: false });
   deepStrictEqual([few.numBlocks, few.numStateSlots], [7, 6], "a device can bind no more");
-  equal(stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 3 }).numStateSlots, 4);
+  equal(stepLimits(SIZES, HYBRID, { maxBlocks: 100, maxStateSlots: 3, keepsWithin: false }).numStateSlots, 4);
   const small = stepLimits(SIZES, { ...HYBRID, stateBytes: 1 });
   deepStrictEqual([small.numBlocks, small.numStateSlots], [9, 4 + 17], "more would be of no use");
   equal(stepLimits({ ...SIZES, kvBytes: 5000 }, HYBRID).numBlocks, 3);
@@ -42,6 +42,14 @@ Deno.test("stepLimits() has blocks for all sequences where no layer attends, and
     /at least 2000 bytes/,
   );
   equal("numStateSlots" in stepLimits(SIZES, { ...HYBRID, stateBytes: 0 }), false);
+});
+
+Deno.test("stepLimits() lets a step keep all states that are wanted within its rows, where the device can", () => {
+  const room = { maxBlocks: 100, maxStateSlots: 100, keepsWithin: true };
+  const sizes = { ...SIZES, maxBatchTokens: 2048 };
+  equal(stepLimits(sizes, HYBRID, room).maxKeptStates, 2048 / 256 + 3 * 4);
+  equal("maxKeptStates" in stepLimits(sizes, HYBRID, { ...room, keepsWithin: false }), false);
+  equal("maxKeptStates" in stepLimits(sizes, { ...HYBRID, stateBytes: 0 }, room), false);
 });
 
 Deno.test("stepLimits() leaves host memory alone where blocks have nothing in them", () => {
@@ -63,6 +71,7 @@ for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
     equal(runner.stateBytes, stateBytes);
     // Others for what is kept: one for every 256 tokens that five sequences may have, and four for each of these.
     equal(runner.limits.numStateSlots, 5 + 5 * 2048 / 256 + 4 * 5);
+    equal((runner.limits.maxKeptStates ?? 0) > 0, device !== "cpu");
   });
 }
 

@@ -8,6 +8,7 @@ import type { LoadOptions } from "../../models/loaded_model.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
+import { safetensorsFile, withFolder } from "./safetensors_bytes.ts";
 import {
   EXACT_CASE,
   RECURRENT_CASES,
@@ -16,7 +17,7 @@ import {
   withModel,
 } from "./recurrent_cases.ts";
 
-type Backend = Pick<LoadOptions, "device" | "profile">;
+type Backend = Pick<LoadOptions, "device" | "profile" | "longConvolutions">;
 
 /** Set where a GPU runs the tests (bench/gpu/suites.sh). */
 const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
@@ -25,6 +26,10 @@ const FIRST_ID = 5, NUM_IDS = 250;
 const MAX_TOKENS = 24;
 /** Requests, where steps take little: among so many are drafts that are wrong. */
 const MANY = 40;
+/** Windows of sums that are made online have 128 positions, and several of them an end. */
+const LONGER_CONTEXT = 1024;
+/** As little as windows of that size are made for: blocks for some sequences of that context. */
+const SCARCE_BYTES = 265_000;
 /** Where rounding may differ. */
 const LEAST_TIE = 1e-3;
 
@@ -46,9 +51,20 @@ async function openEngine(load: LoadOptions, options: Partial<LocalEngineOptions
 
 type Token = Extract<GenerationEvent, { kind: "token" }>;
 
-async function run(engine: LocalEngine, request: GenerationRequest): Promise<Token[]> {
-  const events = await Array.fromAsync(engine.submit(request));
+/** @param place every other one is batch work at once, whose place those take that come later */
+async function run(engine: LocalEngine, request: GenerationRequest, place = 1): Promise<Token[]> {
+  const priority = place % 2 === 0 ? "batch" : "live";
+  for (let turn = 1; turn < place && priority === "live"; turn++) {
+    await new Promise((done) => setTimeout(done));
+  }
+  const events = await Array.fromAsync(engine.submit({ ...request, priority }));
   return events.filter((event) => event.kind === "token").sort((a, b) => a.sample - b.sample);
+}
+
+/** Goes away after some tokens. */
+async function leave(engine: LocalEngine, request: GenerationRequest, numEvents: number): Promise<void> {
+  let events = 0;
+  for await (const _ of engine.submit(request)) if (events++ === numEvents) break;
 }
 
 /** Texts that go on, come back to an earlier place, and repeat themselves; greedy, sampled, and several samples at once. */
@@ -93,13 +109,25 @@ function assertSame(actual: readonly Token[], expected: readonly Token[], tie: n
   ok(best.logprob - second.logprob < tie || expected[first].id !== best.id || actual[first].id !== best.id);
 }
 
-async function checkReuse(backend: Backend, modelDir: string, tie: number, count: number): Promise<void> {
+/** @param kvBytes of the engine that reuses; undefined: more than it needs */
+async function checkReuse(
+  backend: Backend,
+  modelDir: string,
+  tie: number,
+  count: number,
+  kvBytes?: number,
+): Promise<void> {
   const seed = testSeed();
   // The pacer's clock: every step seems to take as long, so that drafts are run wherever they may be right.
   let steps = 0;
   const load = { ...backend, modelDir, maxSequences: 4, maxBatchTokens: 96, numThreads: 1 };
-  await using warm = await openEngine(load, { now: () => steps++ });
-  await using cold = await openEngine(load, { cachePrompts: false, speculation: false });
+  await using warm = await openEngine({ ...load, ...(kvBytes && { kvBytes }) }, { now: () => steps++ });
+  const direct: Partial<Backend> = backend.longConvolutions ? { longConvolutions: "direct" } : {};
+  await using cold = await openEngine({ ...load, ...direct }, { cachePrompts: false, speculation: false });
+  strictEqual(
+    warm.model.longConvolutions?.form,
+    backend.longConvolutions ?? cold.model.longConvolutions?.form,
+  );
   const requests = askedInTurns(new Random(seed), warm.model.contextLength, count);
   const expected: Token[][] = [];
   for (const request of requests) {
@@ -115,7 +143,10 @@ async function checkReuse(backend: Backend, modelDir: string, tie: number, count
       }
     }
   }
-  const together = await Promise.all(requests.map((request) => run(warm, request)));
+  const [together] = await Promise.all([
+    Promise.all(requests.map((request, i) => run(warm, request, i))),
+    ...requests.map((request, i) => leave(warm, request, i % MAX_TOKENS)),
+  ]);
   for (const [i, tokens] of together.entries()) {
     assertSame(tokens.filter(({ sample }) => sample === 0), expected[i], tie);
   }
@@ -157,6 +188,44 @@ for (const backend of BACKENDS) {
       },
     });
   }
+}
+
+for (const device of ["cpu", ...GPU_PROVIDERS] as const) {
+  const backend: Backend = { device, profile: "fast", longConvolutions: "online" };
+  Deno.test({
+    name: `sums made online stay a sequence's own where states are kept, shared and taken back [${device}]`,
+    ignore: device === "webgpu" && !EVERY_CASE,
+    async fn() {
+      if (!await isAvailable(backend)) return;
+      await withModel(EXACT_CASE, async ({ modelDir, tie }) => {
+        const count = device === "cpu" ? MANY : 8;
+        await withContext(
+          modelDir,
+          LONGER_CONTEXT,
+          (folder) => checkReuse(backend, folder, Math.max(tie, LEAST_TIE), count, SCARCE_BYTES),
+        );
+      });
+    },
+  });
+}
+
+/** The same weights with another context: filters are functions of the position, whose features are not stored then. */
+async function withContext(
+  modelDir: string,
+  contextLength: number,
+  body: (folder: string) => Promise<void>,
+): Promise<void> {
+  const read = (name: string) => Deno.readTextFile(`${modelDir}/${name}`);
+  const weights = await Deno.readFile(`${modelDir}/model.safetensors`);
+  const headerEnd = 8 + Number(new DataView(weights.buffer).getBigUint64(0, true));
+  // Nobody asks for a tensor of such a name; without it there would be a gap.
+  const header = new TextDecoder().decode(weights.subarray(8, headerEnd)).replaceAll(".pos_emb.z", ".unused");
+  await withFolder({
+    "config.json": JSON.stringify({ ...JSON.parse(await read("config.json")), max_seq_len: contextLength }),
+    "model.safetensors": safetensorsFile(header, weights.length - headerEnd, weights.subarray(headerEnd)),
+    "tokenizer.json": await read("tokenizer.json"),
+    "tokenizer_config.json": await read("tokenizer_config.json"),
+  }, body);
 }
 
 /** On every software GPU; the others where a real one runs the tests. */
