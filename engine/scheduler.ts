@@ -104,6 +104,7 @@ export class Scheduler {
     const { step } = plan;
     const elderServed = this.#serveLive(plan, pace);
     this.#serveBackground(plan, elderServed, pace.backgroundRows);
+    if (step.length === 0) this.#serveWhoRuns(plan);
     this.#addDrafts(plan, pace.backgroundRows);
     return this.#made(step);
   }
@@ -226,6 +227,14 @@ export class Scheduler {
    */
   get #isBackgroundTurn(): boolean {
     return this.#steps % BACKGROUND_EVERY === 0;
+  }
+
+  /**
+   * Whoever came in took the samples of those behind it, and then gave way to somebody for whom there is no room all the
+   * same: the step would be empty, and so would all that follow.
+   */
+  #serveWhoRuns(plan: Plan) {
+    for (const one of this.#places.running) this.#take(one, plan, this.#chunkTokens);
   }
 
   /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
