@@ -21,8 +21,7 @@ browserTest("serve has the playground, and the default model completes in it", a
   const said = await page.locator("#request").innerText();
   assert.match(said, /Layout\s+(PSM, prefix first|SPM, suffix first)/);
   assert.match(said, /Prompt of \d+ tokens/);
-  await page.locator("canvas[aria-label*=' cached, ']").waitFor();
-  const map = await page.locator("canvas[role=img]").getAttribute("aria-label");
-  assert.ok(Number(/ (\d+) cached/.exec(map!)![1]) > 0, map!);
+  // Read once a second: the first map may be of the time before any request.
+  await page.locator("canvas[aria-label*=' cached, ']:not([aria-label*=' 0 cached, '])").waitFor();
   opened.assertQuiet();
 });
