@@ -2,15 +2,13 @@
 // MLP. Yang et al., "Qwen2 Technical Report" (2024), section 2.2; Hui et al., "Qwen2.5-Coder Technical Report" (2024).
 import { z } from "zod";
 import { columnsOf } from "../kernels/columns.ts";
-import { GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { GraphBuilder, Value } from "../kernels/graph.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
-import { DerivedSource } from "./derived_source.ts";
 import type { Architecture, Network } from "./network.ts";
-import { rotaryTurns } from "./rotary.ts";
 import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
-import { StackedRefs, stackQkv } from "./stacked_refs.ts";
-import { StackedSource } from "./stacked_source.ts";
+import { buildRotaryDecoder, type RotaryDecoderConfig } from "./rotary_decoder.ts";
+import { type StackedRefs, stackQkv } from "./stacked_refs.ts";
 
 export const qwen2: Architecture = {
   modelType: "qwen2",
@@ -47,19 +45,7 @@ const configSchema = z.object({
   error: "must give heads of even size, for rotary positions",
 });
 
-export interface Qwen2Config {
-  readonly vocabSize: number;
-  readonly contextLength: number;
-  readonly width: number;
-  readonly innerWidth: number;
-  readonly numLayers: number;
-  readonly numHeads: number;
-  readonly numKvHeads: number;
-  readonly headSize: number;
-  readonly rotaryBase: number;
-  readonly epsilon: number;
-  readonly tiedHead: boolean;
-}
+export type Qwen2Config = RotaryDecoderConfig;
 
 /** @throws {TypeError} naming the field at fault */
 export function parseQwen2Config(json: unknown): Qwen2Config {
@@ -81,25 +67,11 @@ export function parseQwen2Config(json: unknown): Qwen2Config {
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
 export function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
-  const { vocabSize, contextLength, width, numLayers, epsilon, tiedHead } = config;
-  // Files saved from the bare model, without its language-model head, lack the prefix.
-  const prefix = source.find("embed_tokens.weight") ? "" : "model.";
-  const stacks = new StackedRefs(source), b = new GraphBuilder();
-  const turns = rotaryTurns("rotary_turns", {
-    dims: config.headSize,
-    base: config.rotaryBase,
-    numPositions: contextLength,
+  const { width, epsilon } = config;
+  return buildRotaryDecoder(config, source, {
+    block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),
+    lastNorm: (b, name, x) => b.rmsNorm(x, { name: `${name}.weight`, shape: [width] }, epsilon),
   });
-  const table: WeightRef = { name: `${prefix}embed_tokens.weight`, shape: [vocabSize, width] };
-  let x = b.embedding(table);
-  for (let layer = 0; layer < numLayers; layer++) {
-    x = block(b, config, `${prefix}layers.${layer}`, x, turns, stacks);
-  }
-  // Only rows that are sampled pay for the last norm and the head.
-  x = b.rmsNorm(b.gatherRows(x), { name: `${prefix}norm.weight`, shape: [width] }, epsilon);
-  const graph = b.build(b.linear(x, tiedHead ? table : { ...table, name: "lm_head.weight" }));
-  const tensors = new DerivedSource(new StackedSource(source, stacks.parts), [turns]);
-  return { graph, tensors, contextLength, vocabSize };
 }
 
 function block(

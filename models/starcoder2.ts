@@ -1,15 +1,13 @@
 // StarCoder2: pre-LayerNorm decoders with rotary positions, grouped-query attention over a sliding window and a plain MLP,
 // biased throughout. Lozhkov et al., "StarCoder 2 and The Stack v2" (2024), section 6.
 import { z } from "zod";
-import { type Activation, GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { Activation, GraphBuilder, Value } from "../kernels/graph.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
-import { DerivedSource } from "./derived_source.ts";
 import type { Architecture, Network } from "./network.ts";
-import { rotaryTurns } from "./rotary.ts";
 import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
-import { StackedRefs, stackQkv } from "./stacked_refs.ts";
-import { StackedSource } from "./stacked_source.ts";
+import { buildRotaryDecoder, type RotaryDecoderConfig } from "./rotary_decoder.ts";
+import { type StackedRefs, stackQkv } from "./stacked_refs.ts";
 
 export const starcoder2: Architecture = {
   modelType: "starcoder2",
@@ -53,22 +51,11 @@ const configSchema = z.object({
   error: "must give heads of even size, for rotary positions",
 });
 
-export interface Starcoder2Config {
-  readonly vocabSize: number;
-  readonly contextLength: number;
-  readonly width: number;
-  readonly innerWidth: number;
-  readonly numLayers: number;
-  readonly numHeads: number;
-  readonly numKvHeads: number;
-  readonly headSize: number;
+export interface Starcoder2Config extends RotaryDecoderConfig {
   /** Positions that one attends to, its own included; undefined: all. */
   readonly window: number | undefined;
   readonly activation: Activation;
-  readonly rotaryBase: number;
-  readonly epsilon: number;
   readonly biased: boolean;
-  readonly tiedHead: boolean;
 }
 
 /** @throws {TypeError} naming the field at fault */
@@ -94,25 +81,10 @@ export function parseStarcoder2Config(json: unknown): Starcoder2Config {
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
 export function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
-  const { vocabSize, contextLength, width, numLayers, headSize, rotaryBase, tiedHead } = config;
-  // Files saved from the bare model, without its language-model head, lack the prefix.
-  const prefix = source.find("embed_tokens.weight") ? "" : "model.";
-  const stacks = new StackedRefs(source), b = new GraphBuilder();
-  const turns = rotaryTurns("rotary_turns", {
-    dims: headSize,
-    base: rotaryBase,
-    numPositions: contextLength,
+  return buildRotaryDecoder(config, source, {
+    block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),
+    lastNorm: (b, name, x) => layerNorm(b, config, name, x),
   });
-  const table: WeightRef = { name: `${prefix}embed_tokens.weight`, shape: [vocabSize, width] };
-  let x = b.embedding(table);
-  for (let layer = 0; layer < numLayers; layer++) {
-    x = block(b, config, `${prefix}layers.${layer}`, x, turns, stacks);
-  }
-  // Only rows that are sampled pay for the last norm and the head.
-  x = layerNorm(b, config, `${prefix}norm`, b.gatherRows(x));
-  const graph = b.build(b.linear(x, tiedHead ? table : { ...table, name: "lm_head.weight" }));
-  const tensors = new DerivedSource(new StackedSource(source, stacks.parts), [turns]);
-  return { graph, tensors, contextLength, vocabSize };
 }
 
 function block(
