@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import axe from "../axe.ts";
 import { until } from "../routes/delay.ts";
 import { browserTests } from "./browser_tests.ts";
-import { type OpenPage, openPage, startEmpty, untilGhost } from "./open_page.ts";
+import { type OpenPage, openPage, startEmpty, textOf, untilGhost } from "./open_page.ts";
 import { KNOWN, serveScripted } from "./scripted_server.ts";
 
 const browserTest = browserTests();
@@ -173,9 +173,15 @@ browserTest("the playground waits for a model that is being loaded", async (brow
   await using opened = await openPage(browser, server.url);
   const { page } = opened;
   await page.getByText("Loading the model: 40 %").waitFor();
+  assert.match(await textOf(page), /^class Point:/);
+  await startEmpty(page);
+  await page.keyboard.type("early");
+  await page.waitForTimeout(400);
+  assert.equal(server.asked(), 0);
   server.engine.state = { phase: "ready" };
   await page.getByText("fake/model-1 · 31 M parameters · 2048 tokens").waitFor();
   await untilGhost(page, KNOWN);
+  assert.equal(await textOf(page), "early", "what was typed meanwhile is kept");
   opened.assertQuiet({ except: /status of 503/ });
 });
 

@@ -28,7 +28,13 @@ const KEYS = [
 const connection = new Connection(askForKey);
 const panel = new RequestPanel(byId("request", HTMLElement), byId("request-outcome", HTMLElement));
 const automatic = byId("automatic", HTMLInputElement);
-const suggester = new Suggester({ connection, automatic: () => automatic.checked, onRecord: show });
+/** The server takes requests. One can read and write before. */
+let ready = false;
+const suggester = new Suggester({
+  connection,
+  automatic: () => ready && automatic.checked,
+  onRecord: show,
+});
 const editor = new Editor({
   parent: byId("editor", HTMLElement),
   label: "Code. Tab takes a suggestion; Escape, then Tab leaves the editor",
@@ -86,6 +92,8 @@ function offerKey(button: HTMLButtonElement): void {
 offerThemes(byId("theme-button", HTMLButtonElement), () => dashboard.restyle());
 nameKeys(byId("keys", HTMLElement));
 offerSamples(byId("sample", HTMLSelectElement));
+editor.open(SAMPLES[0]!);
 await showServer(connection, byId("model", HTMLElement));
 offerKey(byId("key-button", HTMLButtonElement));
-editor.open(SAMPLES[0]!);
+ready = true;
+suggester.suggest();

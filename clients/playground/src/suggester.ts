@@ -66,7 +66,7 @@ export class Suggester {
     this.#stop();
     this.#recent.clear();
     this.#dismissed = undefined;
-    this.#schedule(0);
+    this.suggest();
   }
 
   #typed(): void {
@@ -95,6 +95,11 @@ export class Suggester {
     if (!this.#options.automatic() || !context || composing || !isPlaceForSuggestion(context)) return;
     if (this.#dismissed && equal(this.#dismissed, context)) return;
     this.#ask(context);
+  }
+
+  /** Suggests at the cursor, if the user wants suggestions there. */
+  suggest(): void {
+    this.#schedule(0);
   }
 
   /** The user asks, wherever the cursor is. */
