@@ -1,6 +1,7 @@
 // `deno task test`: makes sure that both WebGPU providers have an adapter (software Vulkan where there is no better
 // one for tests), runs `deno test` with the arguments given, and then the tests of kernels on matrix units in a process
-// of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone.
+// of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone. Without
+// arguments the whole suite runs as two processes side by side.
 import { mesaVersion, softwareVulkan } from "./software_vulkan.ts";
 import { MIN_MATRIX_MESA, unpackedMesa } from "./unpacked_mesa.ts";
 
@@ -10,15 +11,24 @@ interface Surroundings {
   readonly env: Readonly<Record<string, string>>;
 }
 
+const KERNELS = "tests/kernels";
+
 const shared = {
   XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync(),
   // Else the built-in provider loads libEGL as well, under which threads that end with the process crash now and then.
   ...(Deno.build.os === "linux" && { DENO_WEBGPU_BACKEND: "vulkan" }),
 };
 const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
-const code = await denoTest(usual, Deno.args);
+const code = await (Deno.args.length > 0 ? denoTest(usual, Deno.args) : testAll());
 const matrixCode = Deno.args.some((arg) => arg.startsWith("-")) ? 0 : await testMatrixUnits(Deno.args);
 Deno.exit(code || matrixCode);
+
+/** The kernels' tests, which compute, and the rest, which mostly waits. What the latter prints comes after the former. */
+async function testAll(): Promise<number> {
+  const kernels = denoTest(usual, [KERNELS]);
+  const codes = await Promise.all([kernels, denoTest(usual, [`--ignore=${KERNELS}`], kernels)]);
+  return Math.max(...codes);
+}
 
 /** The exit code; with CI=true it is a failure when they cannot be run, which is else said on stderr. */
 async function testMatrixUnits(paths: readonly string[]): Promise<number> {
@@ -49,11 +59,38 @@ async function matrixUnits(): Promise<Surroundings | undefined> {
   }
 }
 
-async function denoTest({ launcher, env }: Surroundings, args: readonly string[]): Promise<number> {
+/** The exit code. @param after what is printed waits for it */
+async function denoTest(
+  { launcher, env }: Surroundings,
+  args: readonly string[],
+  after?: Promise<unknown>,
+): Promise<number> {
   const [program, ...before] = [...launcher, Deno.execPath()];
-  const command = new Deno.Command(program, {
+  const output = after ? "piped" : "inherit";
+  const process = new Deno.Command(program, {
     args: [...before, "test", "--allow-all", "--no-check", ...args],
     env,
-  });
-  return (await command.spawn().status).code;
+    stdout: output,
+    stderr: output,
+  }).spawn();
+  if (after) {
+    await Promise.all([
+      printAfter(after, process.stdout, Deno.stdout),
+      printAfter(after, process.stderr, Deno.stderr),
+    ]);
+  }
+  return (await process.status).code;
+}
+
+/** Keeps what is read until then: a full pipe would stop who writes. */
+async function printAfter(
+  after: Promise<unknown>,
+  from: ReadableStream<Uint8Array>,
+  to: { readonly writable: WritableStream<Uint8Array> },
+): Promise<void> {
+  const kept = new TransformStream<Uint8Array, Uint8Array>({}, undefined, { highWaterMark: Infinity });
+  const read = from.pipeTo(kept.writable);
+  await after;
+  await kept.readable.pipeTo(to.writable, { preventClose: true });
+  await read;
 }
