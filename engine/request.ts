@@ -10,8 +10,17 @@ import type { Priority } from "./priority.ts";
 export type FimLayout = "psm" | "spm";
 
 export type Prompt =
-  /** `parseSpecial`: text such as "<fim_prefix>" becomes its control token (clients that build FIM prompts). */
-  | { readonly kind: "text"; readonly text: string; readonly parseSpecial: boolean }
+  /**
+   * `parseSpecial`: text such as "<fim_prefix>" becomes its control token (clients that build FIM prompts). `before` are
+   * tokens that stand before the text; `keep` cuts both together to so many of their last tokens.
+   */
+  | {
+    readonly kind: "text";
+    readonly text: string;
+    readonly parseSpecial: boolean;
+    readonly before?: readonly number[];
+    readonly keep?: number;
+  }
   | { readonly kind: "tokens"; readonly ids: readonly number[] }
   /**
    * Fill in between prefix and suffix; neither is parsed for special tokens. `lineStart` is text of the current line
@@ -129,7 +138,7 @@ export type GenerationEvent =
     readonly tokenIds: readonly number[];
     /** Layout used, for infill. */
     readonly layout?: FimLayout;
-    /** True when an infill prompt was cut to the context. */
+    /** True when an infill prompt was cut to the context, or a text to what it was to keep. */
     readonly truncated: boolean;
     /** Bytes of the text before the cursor that the model did not read but drew again, as parts of longer tokens. */
     readonly healed?: number;

@@ -59,7 +59,7 @@ const NAMES: Readonly<Record<Dialect, Readonly<Record<string, string>>>> = {
   openai: {},
   llama: { maxTokens: "n_predict", n: "n_cmpl", logprobs: "n_probs" },
   tgi: { prompt: "inputs", maxTokens: "max_new_tokens", n: "best_of", logprobs: "top_n_tokens" },
-  ollama: { maxTokens: "num_predict", logprobs: "top_logprobs" },
+  ollama: { before: "context", maxTokens: "num_predict", logprobs: "top_logprobs" },
   tabby: { prompt: "segments" },
 };
 

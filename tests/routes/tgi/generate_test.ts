@@ -60,7 +60,7 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   }],
   ["best_of", { parameters: { best_of: 3, do_sample: true } }, { n: 3, temperature: 1, logprobs: 0 }],
   ["truncate, from the end", { inputs: "abcd", parameters: { truncate: 2 } }, {
-    prompt: { kind: "tokens", ids: [99, 100] },
+    prompt: { kind: "text", text: "abcd", parseSpecial: true, keep: 2 },
   }],
   ["a regular expression", { parameters: { grammar: { type: "regex", value: "a+" } } }, {
     grammar: { field: "parameters.grammar", kind: "regex", pattern: "a+" },
