@@ -81,6 +81,8 @@ export interface GenerationRequest {
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
+  /** Tell of each sample how likely it is (`meanLogprob`), for who will choose among them. */
+  readonly rankSamples?: boolean;
   /** False: take nothing from the prefix cache nor from earlier completions, and leave nothing in either. */
   readonly cachePrompt?: boolean;
   /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
@@ -169,6 +171,11 @@ export type GenerationEvent =
     readonly rules?: readonly OutputRuleName[];
     /** Token events of this sample: an end token is neither delivered nor counted, nor is one that only healed. */
     readonly completionTokens: number;
+    /**
+     * With `rankSamples`: mean log-probability of the tokens drawn, those that only healed included, for without them no
+     * two samples stand for the same text; the end token is none of them. Absent where nothing was drawn.
+     */
+    readonly meanLogprob?: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
     /** Absent when nothing was drafted. */

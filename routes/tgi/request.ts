@@ -22,6 +22,7 @@ export function toGeneration({ inputs, parameters }: TgiRequest, stream: boolean
     outputRules: toOutputRules(parameters),
     tokenHealing: parameters.token_healing,
     grammar: grammarOf(parameters.grammar),
+    rankSamples: (parameters.best_of ?? 1) > 1 || undefined,
     logprobs: scoresWanted(parameters) ? parameters.top_n_tokens ?? 0 : undefined,
     echoPrompt: parameters.decoder_input_details || undefined,
     cacheSalt: parameters.cache_salt,
@@ -29,11 +30,11 @@ export function toGeneration({ inputs, parameters }: TgiRequest, stream: boolean
 }
 
 /**
- * Whether the reply has log-probabilities, or is chosen by them. Streams have them only where details are asked for, too:
- * with them no prompt is healed, and one that ends within a word is completed much worse.
+ * Whether the reply has log-probabilities. Streams have them only where details are asked for, too: with them no prompt
+ * is healed, and one that ends within a word is completed much worse.
  */
-function scoresWanted({ details, top_n_tokens, best_of = 1 }: TgiParameters): boolean {
-  return details || top_n_tokens !== undefined || best_of > 1;
+function scoresWanted({ details, top_n_tokens }: TgiParameters): boolean {
+  return details || top_n_tokens !== undefined;
 }
 
 function samplingSettings(parameters: TgiParameters): Pick<GenerationRequest, "temperature"> {

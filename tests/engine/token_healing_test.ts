@@ -164,6 +164,38 @@ Deno.test("LocalEngine heals a text of which it keeps the last tokens, and one t
   }
 });
 
+Deno.test("LocalEngine ranks healed samples by all that was drawn, what only spells the prompt included", async () => {
+  const ret = TINY.idOf("ret")!;
+  const cases: [runner: FakeRunnerOptions, prompt: string, read: string, drawn: number[], shown: number][] = [
+    [longestThen("z"), "a = r", "a = ", [ret, ...byteIds("z")], 2],
+    [shortestThen("z"), "f\n  ", "f", byteIds("\n  z"), 1],
+  ];
+  for (const [runner, prompt, read, drawn, shown] of cases) {
+    await using healing = await openFakeEngine(runner, HEALED);
+    const healed = await complete(healing.engine, { ...wanted(prompt), rankSamples: true });
+    assert.equal(healed.finish.completionTokens, shown);
+    // The same tokens, drawn by whoever has the shorter prompt, with their scores shown.
+    await using plain = await openFakeEngine({ next: (_, { counter }) => drawn[counter] ?? 0 });
+    const tokens = { kind: "tokens", ids: byteIds(read) } as const;
+    const events = await Array.fromAsync(plain.engine.submit({ ...wanted(""), prompt: tokens, logprobs: 0 }));
+    const scores = events.flatMap((event) => event.kind === "token" ? event.logprob!.logprob! : []);
+    assert.equal(scores.length, drawn.length);
+    const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+    assert.ok(Math.abs(healed.finish.meanLogprob! - mean) < 1e-9, `${healed.finish.meanLogprob} for ${mean}`);
+  }
+});
+
+Deno.test("LocalEngine shows no scores to whoever has samples ranked, and no rank to whoever does not", async () => {
+  await using fake = await openFakeEngine();
+  const request = { ...wanted("abc"), n: 2, temperature: 1, ignoreEos: true };
+  const ranked = await Array.fromAsync(fake.engine.submit({ ...request, rankSamples: true }));
+  assert.ok(ranked.every((event) => event.kind !== "token" || event.logprob === undefined));
+  const means = ranked.flatMap((event) => event.kind === "finish" ? event.meanLogprob! : []);
+  assert.ok(means.length === 2 && means.every((mean) => mean < 0), `${means}`);
+  const plain = await Array.fromAsync(fake.engine.submit(request));
+  assert.ok(plain.every((event) => event.kind !== "finish" || event.meanLogprob === undefined));
+});
+
 Deno.test("LocalEngine refuses what text is to follow where it is no token, and too much of a text", async () => {
   await using fake = await openFakeEngine();
   const refused: [prompt: Partial<GenerationRequest["prompt"]>, field: string][] = [

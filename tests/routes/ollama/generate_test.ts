@@ -27,7 +27,7 @@ function lines({ text }: Reply): any[] {
 /** The context less what Ollama's default may write, a quarter of it. */
 const KEEP = 1536;
 
-function text(text: string, keep: number | undefined = KEEP): Prompt {
+function text(text: string, keep = KEEP): Extract<Prompt, { kind: "text" }> {
   return { kind: "text", text, parseSpecial: true, keep };
 }
 
@@ -109,7 +109,7 @@ for (const [name, body, expected] of ACCEPTED) {
 Deno.test("/api/generate has a prompt cut to its end, with room for what is asked, and not without", async () => {
   const options = { num_predict: 48 }, prompt = "a".repeat(3000);
   assert.deepEqual((await submitted({ prompt, options })).prompt, text(prompt, 2000));
-  const { keep: _, ...uncut } = text(prompt) as Prompt & { kind: "text" };
+  const { keep: _, ...uncut } = text(prompt);
   assert.deepEqual((await submitted({ prompt, options, truncate: false })).prompt, uncut);
   assert.deepEqual(
     (await submitted({ prompt, options: { num_predict: 5000 } })).prompt,
