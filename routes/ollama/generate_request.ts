@@ -7,6 +7,7 @@ import { type GrammarFields, toGrammar } from "../grammar_fields.ts";
 import { HttpProblem } from "../http_problem.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
+import { beginningOf } from "../shown_text.ts";
 import type { GenerateRequest, OllamaOptions } from "./generate_schema.ts";
 import { isApplied } from "./template.ts";
 
@@ -79,7 +80,7 @@ function grammarFields(format: GenerateRequest["format"]): GrammarFields {
   if (typeof format === "object") return { guided_json: format };
   throw new HttpProblem(
     "invalid",
-    `"format" must be "json" or a JSON schema, received ${JSON.stringify(format.slice(0, 60))}`,
+    `"format" must be "json" or a JSON schema, received ${JSON.stringify(beginningOf(format, 60))}`,
     {
       param: "format",
     },
