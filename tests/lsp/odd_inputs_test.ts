@@ -1,6 +1,9 @@
 // Odd inputs in the language server: what an editor shows of a file is what the engine is asked about, columns count UTF-16
 // units whatever stands before them, and an accepted completion stands where the cursor was. The model is a script.
 import assert from "node:assert/strict";
+import { createApp } from "../../routes/app.ts";
+import { byteIds } from "../engine/tiny_tokenizer.ts";
+import { openFakeEngine } from "../engine/fake_model.ts";
 import { FakeEngine } from "../routes/fake_engine.ts";
 import { ODD_HOLES } from "../routes/odd_holes.ts";
 import { openApp } from "../routes/requests.ts";
@@ -61,4 +64,40 @@ Deno.test("LanguageServer completes nothing between the two units of a character
   editor.cursor--;
   assert.deepEqual(await editor.ask({ invoked: true }), []);
   assert.equal(engine.requests.length, 0);
+});
+
+/** Documents, what the model writes there, and what is inserted. */
+const CLEANED: readonly [document: string, written: readonly number[], inserted: string][] = [
+  ["f(▮)\n", byteIds("a)"), "a"],
+  ["f(▮)\n", byteIds("g())"), "g()"],
+  ["print(len(x▮)\n", byteIds("))"), ")"],
+  ["a = [\n  ▮\n]\n", byteIds("1\n]\n"), "1"],
+  ["if a:\n\tb = ▮\n\tc()\n", byteIds("1\n\tc()\n"), "1"],
+  ["a = {\r\n  ▮\r\n}\r\n", byteIds("1: 2,\n  3: 4\n}"), "1: 2,\r\n  3: 4"],
+  ["x = '🙂▮'\n", byteIds("漢'"), "漢"],
+  // Control tokens, of which the vocabulary has these, end the text or have none.
+  ...Array.from(
+    { length: 19 },
+    (_, id) => ["x = ▮\n", [...byteIds("a"), id], "a"] as [string, number[], string],
+  ),
+];
+
+Deno.test("LanguageServer inserts nothing that stands there already, no other line breaks, and no control token", async () => {
+  let written: readonly number[] = [];
+  await using model = await openFakeEngine({
+    limits: { maxBlocksPerSequence: 8 },
+    next: (_, { counter }) => written[counter] ?? 0,
+  });
+  const app = createApp(model.engine, { apiKeys: [] });
+  const fetch = async (request: Request) => await app.fetch(request);
+  await using editor = await editorBefore({ fetch }, { settings: { ...SETTINGS, maxTokens: 24 } });
+  for (const [index, [document, ids, inserted]] of CLEANED.entries()) {
+    written = ids;
+    // The same text again would be answered from what was given for it.
+    await editor.open(`file:///odd/${index}.py`, document.replace("x =", `x${index} =`));
+    const [item] = await editor.ask({ invoked: true });
+    assert.equal(item?.insertText, inserted, `${JSON.stringify(document)}: ${ids}`);
+    await editor.accept(item!);
+    if (document.includes("\r\n")) assert.doesNotMatch(editor.text, /\r\r|(?<!\r)\n|\r(?!\n)/);
+  }
 });

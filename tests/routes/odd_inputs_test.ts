@@ -11,6 +11,8 @@ import {
   type Hole,
   laidOut,
 } from "./dialect_bodies.ts";
+import { openFakeEngine } from "../engine/fake_model.ts";
+import { byteIds } from "../engine/tiny_tokenizer.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { ODD_HOLES } from "./odd_holes.ts";
 import { get, openApp, post, type Reply } from "./requests.ts";
@@ -79,6 +81,30 @@ for (const [name, dialect] of ALL) {
     }
   });
 }
+
+Deno.test("no dialect shows a control token that the model writes, whole or streamed", async () => {
+  let id = 0;
+  const [a, b] = byteIds("ab");
+  await using model = await openFakeEngine({
+    limits: { maxBlocksPerSequence: 8 },
+    next: (_, { counter }) => [a, id, b][counter] ?? 0,
+  });
+  const app = createApp(model.engine, { apiKeys: [] });
+  for (const [name, dialect] of ALL) {
+    const { path, stream } = dialect, body = { ...dialect.body({ prefix: "p", suffix: "s" }, 4), seed: 1 };
+    const ended: string[] = [];
+    // The vocabulary's control tokens: end of text, infill tokens, separators, and those that mean nothing here.
+    for (id = 0; id < 19; id++) {
+      const text = wholeText(await post(app, path, { ...body, cache_prompt: false }), dialect);
+      assert.ok(text === "a" || text === "ab", `${name}: ${JSON.stringify(text)} of token ${id}`);
+      if (text === "a") ended.push(`${id}`);
+      if (!stream) continue;
+      const { text: frames } = await post(app, stream.path ?? path, { ...body, ...stream.body });
+      assert.equal(framesOf(frames, stream).map(stream.part).join(""), text, `${name}: token ${id}`);
+    }
+    assert.deepEqual(ended.slice(0, 6), ["0", "1", "2", "3", "4", "5"], `${name}: these end the text`);
+  }
+});
 
 Deno.test("errors of every dialect repeat no more than the beginning of a value, and no half of a character", async () => {
   const long = "a" + "🙂".repeat(5000), app = openApp(new FakeEngine());
