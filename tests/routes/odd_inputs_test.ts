@@ -13,16 +13,17 @@ import {
 } from "./dialect_bodies.ts";
 import { openFakeEngine } from "../engine/fake_model.ts";
 import { byteIds } from "../engine/tiny_tokenizer.ts";
-import { FakeEngine } from "./fake_engine.ts";
+import { FakeEngine, type Script } from "./fake_engine.ts";
 import { ODD_HOLES } from "./odd_holes.ts";
 import { get, openApp, post, type Reply } from "./requests.ts";
 
 /** More than any of the texts has. */
 const MAX_TOKENS = 64;
 
-/** Of a few characters each, none of them in two. */
-function tokensOf(text: string): string[] {
-  return text.match(/.{1,4}/gsu) ?? [];
+/** Has the engine write a text in tokens of a few characters, none of them in two; the end is held back to the last. */
+function writing(text: string): Script & { readonly tokens: readonly string[] } {
+  const parts = text.match(/.{1,4}/gsu)!;
+  return { tokens: parts.slice(0, -1), heldBack: parts.at(-1)! };
 }
 
 const ALL = Object.entries(DIALECTS) as [DialectName, DialectBodies][];
@@ -49,7 +50,7 @@ for (const [name, dialect] of ALL) {
   Deno.test(`${name}: what is odd in a file reaches the engine as it is, and so does the text the client`, async () => {
     const engine = new FakeEngine(), app = openApp(engine);
     for (const [kind, { prefix, suffix, text }] of Object.entries(ODD_HOLES)) {
-      engine.script = { tokens: tokensOf(text) };
+      engine.script = writing(text);
       engine.requests.length = 0;
       const hole = { prefix, suffix }, reply = await post(app, dialect.path, dialect.body(hole, MAX_TOKENS));
       if (isNoRequest(name, hole)) {
@@ -70,14 +71,14 @@ for (const [name, dialect] of ALL) {
     const engine = new FakeEngine(), app = openApp(engine);
     for (const [kind, { text, ...hole }] of Object.entries(ODD_HOLES)) {
       if (isNoRequest(name, hole)) continue;
-      engine.script = { tokens: tokensOf(text) };
+      engine.script = writing(text);
       const body = { ...dialect.body(hole, MAX_TOKENS), ...stream.body };
       const reply = await post(app, stream.path ?? dialect.path, body);
       assert.equal(reply.headers.get("content-type"), stream.contentType);
       const parts: string[] = framesOf(reply.text, stream).map(stream.part);
       assert.equal(parts.join(""), text, kind);
       assert.ok(parts.every((part) => part.isWellFormed()), kind);
-      assert.ok(parts.length >= tokensOf(text).length, `${kind}: ${parts.length} parts`);
+      assert.ok(parts.length >= writing(text).tokens.length, `${kind}: ${parts.length} parts`);
     }
   });
 }
