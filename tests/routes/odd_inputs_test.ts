@@ -84,7 +84,7 @@ for (const [name, dialect] of ALL) {
 }
 
 Deno.test("no dialect shows a control token that the model writes, whole or streamed", async () => {
-  let id = 0;
+  let id: number;
   const [a, b] = byteIds("ab");
   await using model = await openFakeEngine({
     limits: { maxBlocksPerSequence: 8 },
@@ -92,20 +92,24 @@ Deno.test("no dialect shows a control token that the model writes, whole or stre
   });
   const app = createApp(model.engine, { apiKeys: [] });
   for (const [name, dialect] of ALL) {
-    const { path, stream } = dialect, body = { ...dialect.body({ prefix: "p", suffix: "s" }, 4), seed: 1 };
-    const ended: string[] = [];
-    // The vocabulary's control tokens: end of text, infill tokens, separators, and those that mean nothing here.
-    for (id = 0; id < 19; id++) {
-      const text = wholeText(await post(app, path, { ...body, cache_prompt: false }), dialect);
-      assert.ok(text === "a" || text === "ab", `${name}: ${JSON.stringify(text)} of token ${id}`);
-      if (text === "a") ended.push(`${id}`);
-      if (!stream) continue;
-      const { text: frames } = await post(app, stream.path ?? path, { ...body, ...stream.body });
-      assert.equal(framesOf(frames, stream).map(stream.part).join(""), text, `${name}: token ${id}`);
+    const { path, stream } = dialect, body = dialect.body({ prefix: "p", suffix: "s" }, 4);
+    // The end of the text, infill tokens and separators end it; who goes on past them has nothing in their place.
+    const ways = /^openai$|^llama/.test(name) ? [[{}, "a"], [{ ignore_eos: true }, "ab"]] : [[{}, "a"]];
+    for (const [more, expected] of ways as [Record<string, unknown>, string][]) {
+      for (id of CONTROL_TOKENS) {
+        const asked = { ...body, ...more };
+        const text = wholeText(await post(app, path, asked), dialect);
+        assert.equal(text, expected, `${name}: token ${id}`);
+        if (!stream) continue;
+        const { text: frames } = await post(app, stream.path ?? path, { ...asked, ...stream.body });
+        assert.equal(framesOf(frames, stream).map(stream.part).join(""), expected, `${name}: token ${id}`);
+      }
     }
-    assert.deepEqual(ended.slice(0, 6), ["0", "1", "2", "3", "4", "5"], `${name}: these end the text`);
   }
 });
+
+/** Of the tiny vocabulary, which has StarCoder's: the end of the text, infill tokens, a file's separator, and the last. */
+const CONTROL_TOKENS = [0, 1, 2, 3, 4, 5, 18];
 
 Deno.test("errors of every dialect repeat no more than the beginning of a value, and no half of a character", async () => {
   const long = "a" + "🙂".repeat(5000), app = openApp(new FakeEngine());
