@@ -1,8 +1,9 @@
-// What is refused before anybody looks into it, in every dialect, to the byte: keys, methods, routes, and bodies that do not
-// come, are too large or are none.
+// What is refused before the engine is asked, in every dialect: to the byte keys, methods, routes, and bodies that do not
+// come, are too large or are none; and fields that pass the limits that a dialect has.
 import assert from "node:assert/strict";
 import { bareKeys } from "../../routes/api_keys.ts";
 import { createApp } from "../../routes/app.ts";
+import { type DialectName, DIALECTS } from "./dialect_bodies.ts";
 import { ALL_DIALECTS, assertError, expected, type Family, type Wording } from "./dialect_wording.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { get, openApp, post } from "./requests.ts";
@@ -135,6 +136,102 @@ Deno.test("every dialect has its own words for a body that does not come, is too
       const response = await app.request(path, { method: "POST", headers, body: body() });
       const wanted = expected(told, wording, message, null);
       assert.deepEqual([response.status, await response.text()], wanted, `${name}: ${message}`);
+    }
+  }
+});
+
+/** Fields at the limit, one step past it, and what is said of that. */
+type Limit = readonly [within: Record<string, unknown>, beyond: Record<string, unknown>, said: RegExp];
+
+const parameters = (fields: Record<string, unknown>) => ({ parameters: fields });
+const segments = (fields: Record<string, unknown>) => ({ segments: { prefix: "p", ...fields } });
+const times = <T>(count: number, item: T) => Array<T>(count).fill(item);
+const snippet = { filepath: "a.py", body: "a" };
+
+const LIMITS: Readonly<Partial<Record<DialectName, readonly Limit[]>>> = {
+  openai: [
+    [{ n: 128 }, { n: 129 }, /^"n" must be at most 128, received 129$/],
+    [{ best_of: 20 }, { best_of: 21 }, /^"best_of" must be at most 20, received 21$/],
+    [{ logprobs: 20 }, { logprobs: 21 }, /^"logprobs" must be at most 20, received 21$/],
+    [
+      { stop: times(128, "a") },
+      { stop: times(129, "a") },
+      /^"stop" must be .* at most 128 strings, received /,
+    ],
+    [{ temperature: 2 }, { temperature: 2.5 }, /^"temperature" must be at most 2, received 2.5$/],
+  ],
+  "llama infill": [
+    [{ n_cmpl: 128 }, { n_cmpl: 129 }, /^"n_cmpl" must be at most 128, received 129$/],
+    [{ n_probs: 20 }, { n_probs: 21 }, /^"n_probs" must be at most 20, received 21$/],
+    [{ filename: "a".repeat(4096) }, { filename: "a".repeat(4097) }, /^"filename" must be at most 4096 char/],
+    [
+      { input_extra: times(4096, { text: "" }) },
+      { input_extra: times(4097, { text: "" }) },
+      /^"input_extra" must have at most 4096 items, received 4097$/,
+    ],
+  ],
+  "llama completion": [
+    [{ n_cmpl: 128 }, { n_cmpl: 129 }, /^"n_cmpl" must be at most 128, received 129$/],
+    [{ n_predict: -2 }, { n_predict: -3 }, /^"n_predict" must be at least -2, received -3$/],
+  ],
+  tgi: [
+    [
+      parameters({ best_of: 8, do_sample: true }),
+      parameters({ best_of: 9, do_sample: true }),
+      /^"parameters.best_of" must be at most 8, received 9$/,
+    ],
+    [
+      parameters({ stop: times(4, "a") }),
+      parameters({ stop: times(5, "a") }),
+      /^"parameters.stop" must be .* 4 /,
+    ],
+    [
+      parameters({ top_n_tokens: 5 }),
+      parameters({ top_n_tokens: 6 }),
+      /^"parameters.top_n_tokens" must be at mo/,
+    ],
+    [parameters({ truncate: 1 }), parameters({ truncate: 0 }), /^"parameters.truncate" must be at least 1, /],
+  ],
+  ollama: [
+    [
+      { logprobs: true, top_logprobs: 20 },
+      { logprobs: true, top_logprobs: 21 },
+      /^"top_logprobs" must be at most 20, received 21$/,
+    ],
+  ],
+  tabby: [
+    [
+      segments({ filepath: "a".repeat(4096) }),
+      segments({ filepath: "a".repeat(4097) }),
+      /^"segments.filepath" must be at most 4096 characters long, /,
+    ],
+    [
+      segments({ declarations: times(4096, snippet) }),
+      segments({ declarations: times(4097, snippet) }),
+      /^"segments.declarations" must have at most 4096 items, received 4097$/,
+    ],
+  ],
+};
+
+Deno.test("every dialect takes what is at its limits, and refuses what is beyond by its name", async () => {
+  const engine = new FakeEngine(), app = openApp(engine);
+  for (const { name, family, path, body } of ALL_DIALECTS) {
+    const { rules } = DIALECTS[name],
+      session = (count: number) => rules({ session_id: "a".repeat(count) }, 8);
+    const prefix = family === "tgi" ? "parameters." : "";
+    const everybody = [
+      session(256),
+      session(257),
+      RegExp(`^"${prefix}session_id" must be at most 256 `),
+    ] as const;
+    for (const [within, beyond, said] of [everybody, ...LIMITS[name] ?? []]) {
+      const taken = await post(app, path, { ...body, ...within });
+      assert.equal(taken.status, 200, `${name}: ${said}: ${taken.text.slice(0, 300)}`);
+      const asked = engine.requests.length, refused = await post(app, path, { ...body, ...beyond });
+      assert.equal(refused.status, family === "tgi" ? 422 : 400, `${name}: ${said}`);
+      const { error } = refused.json ?? { error: refused.text };
+      assert.match(error.message ?? error, said);
+      assert.equal(engine.requests.length, asked, `${name}: ${said}: the engine was asked`);
     }
   }
 });
