@@ -139,7 +139,7 @@ Deno.test("LanguageServer shows open and edited files beside the one at the curs
     await using editor = await editorBefore({
       fetch: async (request) => await app.fetch(request),
       clock,
-    }, { settings: PROMPT_SETTINGS, folder: toFileUrl(root).href });
+    }, { settings: { ...PROMPT_SETTINGS, contextChunks: 16 }, folder: toFileUrl(root).href });
     for (const name of ["shapes.py", "ignored/made.py", ".env", "keys.py", "main.py"]) {
       await editor.open(uriOf(name), FILES[name]);
     }
