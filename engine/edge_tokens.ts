@@ -6,11 +6,16 @@ import type { Tokenizer } from "./tokenizer.ts";
 const BYTES_PER_TOKEN = 6;
 
 /** The tokens of the end of `text`, at least `count` of them where there are as many. */
-export function lastTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
+export function lastTokens(
+  tokenizer: Tokenizer,
+  text: string,
+  count: number,
+  options: { readonly parseSpecial?: boolean } = {},
+): Cut {
   for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
-    if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
+    if (length >= text.length) return { ids: tokenizer.encode(text, options), truncated: false };
     const start = afterLineBreak(text, text.length - length);
-    const ids = tokenizer.encode(text.slice(start));
+    const ids = tokenizer.encode(text.slice(start), options);
     if (ids.length > count) return { ids, truncated: true };
   }
 }

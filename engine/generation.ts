@@ -1,14 +1,13 @@
 // One request in flight: turns the tokens and scores that steps deliver into the request's events. Knows no
 // scheduler and no runner.
 import type { TokenScore } from "../kernels/step.ts";
-import { Detokenizer } from "./detokenizer.ts";
 import { verdictAt } from "./deadlines.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { OutputCleaner } from "./output_rules.ts";
 import type { FimLayout, FinishReason, GenerationEvent, GenerationRequest, TokenLogprob } from "./request.ts";
+import { SampleText } from "./sample_text.ts";
 import type { LogitAdjuster } from "./sampling.ts";
 import type { Sequence } from "./sequence.ts";
-import { StopMatcher } from "./stop.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import type { GivenCompletion } from "./type_through.ts";
 
@@ -51,28 +50,6 @@ export interface GenerationOptions {
   readonly onCancel: (generation: Generation) => void;
   /** Told of every sample that ends by itself. */
   readonly onFinished?: ((given: GivenCompletion) => void) | undefined;
-}
-
-/** The text of one sample as it grows. */
-class SampleText {
-  readonly sample: Sample;
-  readonly stop: StopMatcher;
-  readonly detokenizer: Detokenizer;
-  readonly cleaner: OutputCleaner;
-  /** As delivered, where somebody is to be told of them in the end. */
-  readonly events: Extract<GenerationEvent, { kind: "token" }>[] = [];
-  numTokens = 0;
-  /** Tokens drawn, also those that only spell what was typed. */
-  numDrawn = 0;
-  firstTokenAt: number | undefined;
-  ended = false;
-
-  constructor(sample: Sample, options: GenerationOptions) {
-    this.sample = sample;
-    this.stop = new StopMatcher(options.request.stop ?? []);
-    this.detokenizer = new Detokenizer(options.tokenizer, options.prompt.healing?.bytes.length);
-    this.cleaner = options.newCleaner();
-  }
 }
 
 export class Generation {
@@ -189,6 +166,7 @@ export class Generation {
     text.numDrawn++;
     if (text.detokenizer.isTyped(id)) {
       text.detokenizer.push(id);
+      text.addScore(score);
       return this.#finishAtLimit(text, sequence, now);
     }
     text.firstTokenAt ??= now;
@@ -196,10 +174,12 @@ export class Generation {
       return this.#finish(text, "eos", now);
     }
     text.numTokens++;
+    text.addScore(score);
     const { text: piece, stop } = text.stop.push(text.detokenizer.push(id));
     const cleaned = text.cleaner.push(piece);
     const event = { kind: "token" as const, sample: text.sample.index, id, text: cleaned };
-    this.events.push(score ? { ...event, logprob: this.#tokenLogprob(id, score) } : event);
+    const shown = this.#options.request.logprobs !== undefined && score;
+    this.events.push(shown ? { ...event, logprob: this.#tokenLogprob(id, shown) } : event);
     if (this.#options.onFinished) text.events.push(event);
     if (text.cleaner.ended) return this.#finish(text, "rule", now);
     if (stop !== undefined) return this.#finish(text, "stop", now, stop);
@@ -248,7 +228,7 @@ export class Generation {
     const startedAt = this.#startedAt ?? now, firstTokenAt = text.firstTokenAt ?? now;
     const heldMs = this.#heldUntil(now);
     const rest = text.cleaner.push(text.stop.flush()) + text.cleaner.flush();
-    const rules = text.cleaner.acted;
+    const rules = text.cleaner.acted, { request } = this.#options;
     const { numDrafted: drafted, numAccepted: accepted } = text.sample.sequence;
     const finish = {
       kind: "finish" as const,
@@ -258,6 +238,7 @@ export class Generation {
       text: rest,
       ...(rules.length > 0 && { rules }),
       completionTokens: text.numTokens,
+      ...(request.rankSamples && text.meanLogprob),
       cachedTokens: this.#options.samples[0].sequence.numCachedTokens ?? 0,
       ...(drafted > 0 && { drafts: { drafted, accepted } }),
       timings: {

@@ -10,8 +10,17 @@ import type { Priority } from "./priority.ts";
 export type FimLayout = "psm" | "spm";
 
 export type Prompt =
-  /** `parseSpecial`: text such as "<fim_prefix>" becomes its control token (clients that build FIM prompts). */
-  | { readonly kind: "text"; readonly text: string; readonly parseSpecial: boolean }
+  /**
+   * `parseSpecial`: text such as "<fim_prefix>" becomes its control token (clients that build FIM prompts). `before` are
+   * tokens that stand before the text; `keep` cuts both together to so many of their last tokens.
+   */
+  | {
+    readonly kind: "text";
+    readonly text: string;
+    readonly parseSpecial: boolean;
+    readonly before?: readonly number[];
+    readonly keep?: number;
+  }
   | { readonly kind: "tokens"; readonly ids: readonly number[] }
   /**
    * Fill in between prefix and suffix; neither is parsed for special tokens. `lineStart` is text of the current line
@@ -72,6 +81,8 @@ export interface GenerationRequest {
   readonly ignoreEos?: boolean;
   /** Report each token's log-probability and this many alternatives; undefined = none. */
   readonly logprobs?: number;
+  /** Tell of each sample how likely it is (`meanLogprob`), for who will choose among them. */
+  readonly rankSamples?: boolean;
   /** False: take nothing from the prefix cache nor from earlier completions, and leave nothing in either. */
   readonly cachePrompt?: boolean;
   /** Cached tokens are shared only among requests that have the same salt, or none; for callers who may not know of each other. */
@@ -129,7 +140,7 @@ export type GenerationEvent =
     readonly tokenIds: readonly number[];
     /** Layout used, for infill. */
     readonly layout?: FimLayout;
-    /** True when an infill prompt was cut to the context. */
+    /** True when an infill prompt was cut to the context, or a text to what it was to keep. */
     readonly truncated: boolean;
     /** Bytes of the text before the cursor that the model did not read but drew again, as parts of longer tokens. */
     readonly healed?: number;
@@ -160,6 +171,11 @@ export type GenerationEvent =
     readonly rules?: readonly OutputRuleName[];
     /** Token events of this sample: an end token is neither delivered nor counted, nor is one that only healed. */
     readonly completionTokens: number;
+    /**
+     * With `rankSamples`: mean log-probability of the tokens drawn, those that only healed included, for without them no
+     * two samples stand for the same text; the end token is none of them. Absent where nothing was drawn.
+     */
+    readonly meanLogprob?: number;
     /** Tokens of the prompt that the cache had, so that they did not go through the model for this request. */
     readonly cachedTokens: number;
     /** Absent when nothing was drafted. */

@@ -50,7 +50,7 @@ export function makeSamples(
       // Tokens that only spell what was typed are none of the completion's.
       maxTokens: Math.min((request.maxTokens ?? room) + (healing?.bytes.length ?? 0), room),
       params: samplingParams(request, seed, index),
-      topLogprobs: request.logprobs ?? -1,
+      topLogprobs: request.logprobs ?? (request.rankSamples ? 0 : -1),
       priority: request.priority ?? "live",
       flow: flowOf(request),
       scorePrompt: !leader && request.echoPrompt === true && request.logprobs !== undefined,

@@ -5,11 +5,12 @@ import type { ModelRunner } from "../models/runner.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { EngineOptions } from "./engine_options.ts";
 import { InvalidRequestError } from "./errors.ts";
+import { lastTokens } from "./edge_tokens.ts";
 import { describeFim, endTokenIds, type FimSupport, steadyPart } from "./fim.ts";
 import { type EncodedPrompt, wholePromptIds } from "./generation.ts";
 import type { GrammarVocabulary } from "./grammar.ts";
 import { buildInfillPrompt, type ComputedTokens, type InfillRoom } from "./infill_prompt.ts";
-import type { FimLayout, GenerationRequest } from "./request.ts";
+import type { FimLayout, GenerationRequest, Prompt } from "./request.ts";
 import { maxSequenceTokens } from "./sequence.ts";
 import { byteLevelAlphabet } from "./token_bytes.ts";
 import { backupOf } from "./token_healing.ts";
@@ -162,9 +163,7 @@ export class ServedModel {
       case "tokens":
         return { ids: [...prompt.ids], truncated: false };
       case "text": {
-        this.#requireShort(prompt.text, numNew);
-        const ids = this.tokenizer.encode(prompt.text, { parseSpecial: prompt.parseSpecial });
-        const encoded = { ids, truncated: false, text: prompt.text };
+        const encoded = this.#encodeText(prompt, numNew), { ids } = encoded;
         const isInfill = this.#fim.tokens !== undefined && ids.includes(this.#fim.tokens.middle);
         // One token has to be left to follow on.
         const backup = this.#heals(request, isInfill) && this.#backupOf(ids.slice(1));
@@ -184,6 +183,15 @@ export class ServedModel {
           this.#heals(request, true) ? (ids) => this.#backupOf(ids) : undefined,
         );
     }
+  }
+
+  #encodeText(prompt: Extract<Prompt, { kind: "text" }>, numNew: number): EncodedPrompt & { ids: number[] } {
+    const { text, parseSpecial, before = [], keep = Infinity } = prompt;
+    if (keep > this.info.contextLength - numNew) this.#requireShort(text, numNew);
+    const end = lastTokens(this.tokenizer, text, keep, { parseSpecial });
+    const all = [...before, ...end.ids], ids = all.slice(Math.max(0, all.length - keep));
+    const truncated = end.truncated || ids.length < all.length;
+    return { ids, truncated, ...(!truncated && before.length === 0 && { text }) };
   }
 
   #heals(request: GenerationRequest, isInfill: boolean): boolean {

@@ -4,7 +4,7 @@ import { InvalidRequestError } from "./errors.ts";
 import type { Grammar } from "./grammar.ts";
 import { unsupportedInSchema } from "./json_schema_support.ts";
 import { type OutputRules, SCOPES } from "./output_rules.ts";
-import type { GenerationRequest } from "./request.ts";
+import type { GenerationRequest, Prompt } from "./request.ts";
 
 /** @throws {InvalidRequestError} */
 export function validateRequest(
@@ -37,9 +37,18 @@ export function validateRequest(
   }
   validateRules(request.outputRules ?? {});
   if (request.grammar) validateGrammar(request.grammar);
-  if (request.prompt.kind === "tokens") {
-    const wrong = request.prompt.ids.find((id) => !isTokenId(id, vocabSize));
-    if (wrong !== undefined) throw invalid("prompt", `token ids from 0 to ${vocabSize - 1}`, wrong);
+  validatePrompt(request.prompt, vocabSize);
+}
+
+function validatePrompt(prompt: Prompt, vocabSize: number) {
+  const tokens = prompt.kind === "tokens" ? prompt.ids : prompt.kind === "text" ? prompt.before : undefined;
+  const wrong = tokens?.find((id) => !isTokenId(id, vocabSize));
+  if (wrong !== undefined) {
+    const field = prompt.kind === "tokens" ? "prompt" : "before";
+    throw invalid(field, `token ids from 0 to ${vocabSize - 1}`, wrong);
+  }
+  if (prompt.kind === "text" && prompt.keep !== undefined && !(prompt.keep >= 1)) {
+    throw invalid("keep", "a number of at least 1", prompt.keep);
   }
 }
 

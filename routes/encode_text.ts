@@ -40,27 +40,6 @@ export async function encodeParts(
   return ids;
 }
 
-/** More characters than most tokens have. */
-const USUAL_CHARACTERS_PER_TOKEN = 8;
-
-/**
- * The last tokens of a text, `most` where there are as many. No more of the text is encoded than that takes, and no more
- * than a request may have encoded.
- */
-export async function lastTokensOf(engine: Engine, text: string, most: number): Promise<number[]> {
-  for (let length = most * USUAL_CHARACTERS_PER_TOKEN;; length *= 2) {
-    const end = endOf(text, Math.min(length, MAX_ENCODED_CHARACTERS));
-    const ids = await engine.tokenize(end, { parseSpecial: true });
-    const isEnough = ids.length > most || end.length === text.length || length >= MAX_ENCODED_CHARACTERS;
-    if (isEnough) return ids.slice(Math.max(0, ids.length - most));
-  }
-}
-
-/** At most so many code units, and no half of a character. */
-function endOf(text: string, length: number): string {
-  return text.slice(Math.max(0, text.length - length)).replace(/^[\udc00-\udfff]/, "");
-}
-
 function requireEncodable(characters: number, field: string): void {
   if (characters <= MAX_ENCODED_CHARACTERS) return;
   throw new HttpProblem(

@@ -7,6 +7,13 @@ import { type Dialect, dialectOf } from "./dialects.ts";
 import { ERROR_SHAPES, statusIn } from "./error_shapes.ts";
 import { HttpProblem } from "./http_problem.ts";
 
+declare module "hono" {
+  interface ContextVariableMap {
+    /** The client's word for its prompt; set by a route whose dialect has another for it as well. */
+    promptName: string;
+  }
+}
+
 /** Told of errors that are bugs; the client reads only "Internal server error". */
 export type ReportError = (
   error: unknown,
@@ -16,21 +23,25 @@ export type ReportError = (
 /** Translates whatever a request's handler, or its stream, has thrown. */
 export function explain(error: unknown, c: Context, report: ReportError): HttpProblem {
   const { method, path } = c.req;
-  const problem = toProblem(error, dialectOf(c));
+  const problem = toProblem(error, dialectOf(c), c.get("promptName"));
   if (problem.kind === "internal") report(error, { method, path });
   return problem;
 }
 
-function toProblem(error: unknown, dialect: Dialect): HttpProblem {
+function toProblem(error: unknown, dialect: Dialect, promptName: string | undefined): HttpProblem {
   if (error instanceof HttpProblem) return error;
-  if (error instanceof InvalidRequestError) return invalidRequestProblem(error, dialect);
+  if (error instanceof InvalidRequestError) return invalidRequestProblem(error, dialect, promptName);
   if (error instanceof EngineUnavailableError) return unavailableProblem(error, dialect);
   return new HttpProblem("internal", "Internal server error", { code: "internal_error" });
 }
 
-function invalidRequestProblem(error: InvalidRequestError, dialect: Dialect): HttpProblem {
+function invalidRequestProblem(
+  error: InvalidRequestError,
+  dialect: Dialect,
+  promptName: string | undefined,
+): HttpProblem {
   const { reason, tokens } = error;
-  const param = wireName(error.field, dialect);
+  const param = error.field === "prompt" && promptName || wireName(error.field, dialect);
   const message = inWireNames(error.message, error.field, param);
   switch (reason) {
     case "context_length_exceeded":
@@ -58,10 +69,27 @@ function unavailableProblem(error: EngineUnavailableError, dialect: Dialect): Ht
 const NAMES: Readonly<Record<Dialect, Readonly<Record<string, string>>>> = {
   openai: {},
   llama: { maxTokens: "n_predict", n: "n_cmpl", logprobs: "n_probs" },
-  tgi: { prompt: "inputs", maxTokens: "max_new_tokens", n: "best_of", logprobs: "top_n_tokens" },
-  ollama: { maxTokens: "num_predict", logprobs: "top_logprobs" },
+  tgi: {
+    ...within("parameters", ["temperature", "topK", "topP", "frequencyPenalty", "seed", "stop", "cacheSalt"]),
+    prompt: "inputs",
+    keep: "parameters.truncate",
+    maxTokens: "parameters.max_new_tokens",
+    n: "parameters.best_of",
+    logprobs: "parameters.top_n_tokens",
+  },
+  ollama: {
+    ...within("options", ["temperature", "topK", "topP", "minP", "seed", "stop"]),
+    ...within("options", ["presencePenalty", "frequencyPenalty"]),
+    before: "context",
+    maxTokens: "options.num_predict",
+    logprobs: "top_logprobs",
+  },
   tabby: { prompt: "segments" },
 };
+
+function within(object: string, fields: readonly string[]): Record<string, string> {
+  return Object.fromEntries(fields.map((field) => [field, `${object}.${toSnakeCase(field)}`]));
+}
 
 const SUFFIX_NAMES: Readonly<Record<Dialect, string>> = {
   openai: "suffix",
@@ -74,7 +102,11 @@ const SUFFIX_NAMES: Readonly<Record<Dialect, string>> = {
 /** The client's word for a part of the GenerationRequest: "maxTokens" is max_tokens, and n_predict to llama.cpp. */
 function wireName(field: string, dialect: Dialect): string {
   const [head = field] = field.split(/[.[]/, 1);
-  return NAMES[dialect][head] ?? head.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return NAMES[dialect][head] ?? toSnakeCase(head);
+}
+
+function toSnakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** The engine's messages call a field as the engine does. */

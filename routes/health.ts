@@ -1,7 +1,9 @@
 // Probes: /healthz (the process answers), /readyz (the model does), /health as llama.cpp has it, and /v1/health, which
-// llama.cpp and Tabby have: one reply that is both.
+// llama.cpp and Tabby have: one reply that is both. All are open to everybody; where the server has keys, whoever shows none
+// learns how it stands, and neither what it serves nor what went wrong on the machine.
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Engine, EngineState } from "../engine/engine.ts";
+import type { Context } from "hono";
+import type { EngineState } from "../engine/engine.ts";
 import type { ModelChoice } from "../engine/model_choice.ts";
 import { type Drain, drainingProblem } from "./drain.ts";
 import { HttpProblem } from "./http_problem.ts";
@@ -20,7 +22,7 @@ const modelStatus = z.object({
 });
 const ready = z.object({
   status: z.literal("ready"),
-  model: z.string().describe("The model of requests that name none."),
+  model: z.string().optional().describe("The model of requests that name none."),
   models: z.array(modelStatus).optional().describe("All of them, where there are several."),
 }).openapi("Ready");
 const notReady = z.object({
@@ -41,21 +43,22 @@ export interface HealthOptions {
 
 export function health(models: ModelChoice, { drain, version, secured }: HealthOptions): OpenAPIHono {
   const engine = models.primary, app = new OpenAPIHono();
+  const mayKnow = (c: Context) => !secured || c.get("exchange").keyName !== undefined;
+  const shownState = (c: Context) => mayKnow(c) ? engine.state : withoutReason(engine.state);
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
-    const { state } = engine;
+    const state = shownState(c);
     if (drain.draining) return c.json(DRAINING, 503);
-    if (state.phase === "ready") return c.json(describeReady(models));
+    if (state.phase === "ready") return c.json(mayKnow(c) ? describeReady(models) : { status: "ready" });
     return c.json(describeState(state), 503, { "Retry-After": `${RETRY_AFTER_SECONDS}` });
   });
   app.get("/health", (c) => {
-    requireServing(engine, drain);
+    requireServing(shownState(c), drain);
     return c.json({ status: "ok" });
   });
   app.on(["GET", "POST"], "/v1/health", (c) => {
-    requireServing(engine, drain);
-    const mayKnow = !secured || c.get("exchange").keyName !== undefined;
-    return c.json({ status: "ok", ...(mayKnow && toHealthState(engine.model, version)) });
+    requireServing(shownState(c), drain);
+    return c.json({ status: "ok", ...(mayKnow(c) && toHealthState(engine.model, version)) });
   });
   documentProbes(app);
   return app;
@@ -73,6 +76,7 @@ function documentProbes(app: OpenAPIHono): void {
     method: "get",
     path: "/readyz",
     summary: "Does the server take requests?",
+    description: "Where the server has keys, a client that shows none learns the status alone.",
     reply: ready,
     probe: { notReady },
   });
@@ -95,9 +99,21 @@ function documentProbes(app: OpenAPIHono): void {
   }
 }
 
-function requireServing(engine: Engine, drain: Drain): void {
+function requireServing(state: EngineState, drain: Drain): void {
   if (drain.draining) throw drainingProblem();
-  requireReady(engine.state);
+  requireReady(state);
+}
+
+/** A reason names the machine's files and devices. */
+function withoutReason(state: EngineState): EngineState {
+  switch (state.phase) {
+    case "failed":
+      return { ...state, reason: "The model could not be opened: the server's log says why" };
+    case "rebuilding":
+      return { ...state, reason: "The model is being opened anew" };
+    default:
+      return state;
+  }
 }
 
 function describeReady(models: ModelChoice): z.output<typeof ready> {

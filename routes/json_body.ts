@@ -3,6 +3,7 @@
 import type { Context } from "hono";
 import { z } from "@hono/zod-openapi";
 import { HttpProblem } from "./http_problem.ts";
+import { beginningOf } from "./shown_text.ts";
 
 /**
  * Most items in any list or map of a request, its texts as token ids excepted. A schema reports every wrong item, so an
@@ -135,7 +136,7 @@ function requireJsonContentType(contentType: string | undefined): void {
   if (contentType === undefined || /^application\/([\w.+-]+\+)?json\b/i.test(contentType)) return;
   throw new HttpProblem(
     "mediaType",
-    `Content-Type must be application/json, received ${contentType.slice(0, 80)}`,
+    `Content-Type must be application/json, received ${beginningOf(contentType, 80)}`,
     { code: "unsupported_media_type" },
   );
 }
@@ -151,7 +152,10 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new HttpProblem("invalid", `The body must be valid JSON: ${(error as SyntaxError).message}`);
+    throw new HttpProblem(
+      "invalid",
+      `The body must be valid JSON: ${(error as SyntaxError).message.toWellFormed()}`,
+    );
   }
 }
 
@@ -222,12 +226,15 @@ function size(bound: string, count: number | bigint, origin: string): string {
   return `${bound} ${count}`;
 }
 
+/** Characters of a name that is the client's own, as the keys of `logit_bias` are. */
+const MAX_NAME = 60;
+
 /** `stop[1]`, `stream_options.include_usage`. */
 export function fieldName(path: readonly PropertyKey[]): string {
-  return path.map((part, i) => typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${String(part)}`)
-    .join(
-      "",
-    );
+  const parts = path.map((part, i) =>
+    typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${beginningOf(String(part), MAX_NAME)}`
+  );
+  return parts.join("");
 }
 
 /** A value in few words: never more than a line, never walked to its depth. */
@@ -236,5 +243,5 @@ export function describeValue(value: unknown): string {
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === "object") return "an object";
   const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  return beginningOf(text, 60);
 }

@@ -5,6 +5,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { ListedModel, ModelChoice } from "../engine/model_choice.ts";
 import { type Dialect, dialectOf } from "./dialects.ts";
 import { HttpProblem } from "./http_problem.ts";
+import { beginningOf } from "./shown_text.ts";
 
 /** For routes that only look. */
 export const modelQuery = z.object({
@@ -67,7 +68,7 @@ function servedName(c: Context, models: ModelChoice, name: string): string {
 }
 
 function unknownModel(c: Context, models: ModelChoice, name: string): never {
-  const shown = name.slice(0, 200), details = { param: "model", code: "model_not_found" };
+  const shown = beginningOf(name, 200), details = { param: "model", code: "model_not_found" };
   if (dialectOf(c) === "ollama") {
     throw new HttpProblem("notFound", `model "${shown}" not found, try pulling it first`, details);
   }

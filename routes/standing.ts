@@ -5,6 +5,7 @@ import type { Context } from "hono";
 import { PRIORITIES, type Priority } from "../engine/priority.ts";
 import type { Requester } from "../engine/request.ts";
 import { HttpProblem } from "./http_problem.ts";
+import { beginningOf } from "./shown_text.ts";
 
 const MAX_SESSION_CHARACTERS = 256;
 /** More new tokens than these, all wanted at once, are nobody's next line. */
@@ -89,7 +90,7 @@ function parsePriority(text: string): Priority | number {
   if (/^[+-]?\d+$/.test(text)) return Number(text);
   throw new HttpProblem(
     "invalid",
-    `The header X-Priority must be ${PRIORITY_FORMS}, received "${text.slice(0, 50)}"`,
+    `The header X-Priority must be ${PRIORITY_FORMS}, received "${beginningOf(text, 50)}"`,
     { param: "priority", code: "invalid_value" },
   );
 }

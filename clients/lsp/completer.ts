@@ -17,6 +17,8 @@ export interface Wish {
   readonly settings: Settings;
   /** Pieces of other files to show beside the text around a cursor. */
   readonly chunksBeside: (text: string, uri: string) => readonly ContextChunk[];
+  /** What the model is told that a document is called; undefined for one that is no file. */
+  readonly filenameOf: (uri: string) => string | undefined;
 }
 
 /** A request to the server that nobody waits for any more goes on for so long: the next key may be the one it wrote. */
@@ -160,7 +162,7 @@ export class Completer {
 function queryAt(
   cursor: Cursor,
   scope: Scope = "auto",
-  { settings: { maxTokens, maxPredictMs }, chunksBeside }: Pick<Wish, "settings" | "chunksBeside">,
+  { settings: { maxTokens, maxPredictMs }, chunksBeside, filenameOf }: Wish,
 ): InfillQuery {
   const window = windowAround(cursor);
   return {
@@ -169,6 +171,7 @@ function queryAt(
     maxTokens,
     maxPredictMs,
     chunks: chunksBeside(window.prefix + window.suffix, cursor.uri),
+    filename: filenameOf(cursor.uri),
   };
 }
 

@@ -21,6 +21,8 @@ export interface ClientOptions {
 export interface InfillQuery {
   readonly window: Window;
   readonly chunks: readonly ContextChunk[];
+  /** The file's own, as the chunks have theirs; undefined for what is no file. */
+  readonly filename: string | undefined;
   readonly scope: Scope;
   /** 0 only has the server read the prompt. */
   readonly maxTokens: number;
@@ -145,7 +147,7 @@ export class CompletionClient {
 
 /** Rules of the server's end and trim the text; llama.cpp's server leaves them out. */
 function infillBody(query: InfillQuery, session: string): object {
-  const { window, chunks, scope, maxTokens, maxPredictMs, draws, priority } = query;
+  const { window, chunks, filename, scope, maxTokens, maxPredictMs, draws, priority } = query;
   const sampling = draws === undefined
     ? { temperature: 0 }
     : { n_cmpl: draws, temperature: DRAW_TEMPERATURE, top_p: 0.95 };
@@ -153,6 +155,8 @@ function infillBody(query: InfillQuery, session: string): object {
     input_prefix: window.prefix,
     input_suffix: window.suffix,
     input_extra: chunks.map(({ filename, text }) => ({ filename, text })),
+    // Ours: llama.cpp's server leaves it out, and so does a model that was not trained with names.
+    ...(filename !== undefined && { filename }),
     n_predict: maxTokens,
     t_max_predict_ms: maxPredictMs,
     ...sampling,

@@ -196,8 +196,12 @@ export class LanguageServer {
     return { ...this.#surroundings(), cursor, scope, invoked };
   }
 
-  #surroundings(): Pick<Wish, "settings" | "chunksBeside"> {
-    return { settings: this.#settings, chunksBeside: (text, uri) => this.#context.ring.beside(text, uri) };
+  #surroundings(): Pick<Wish, "settings" | "chunksBeside" | "filenameOf"> {
+    return {
+      settings: this.#settings,
+      chunksBeside: (text, uri) => this.#context.ring.beside(text, uri),
+      filenameOf: (uri) => this.#context.filenameOf(uri),
+    };
   }
 
   async #visit(document: TextDocument, { line }: Position): Promise<void> {

@@ -71,11 +71,16 @@ export class WorkspaceContext {
     this.ring.offer(chunk);
   }
 
+  /** Its path within the workspace, or its bare name outside of one; undefined for what is no file. */
+  filenameOf(uri: string): string | undefined {
+    const path = pathOf(uri);
+    return path === undefined ? undefined : relative(this.#folderOf(path), path).replaceAll("\\", "/");
+  }
+
   /** Undefined for what is no file. */
   #chunkOf(document: TextDocument, line: number): ContextChunk | undefined {
-    const path = pathOf(document.uri);
-    if (path === undefined) return undefined;
-    const filename = relative(this.#folderOf(path), path).replaceAll("\\", "/");
+    const filename = this.filenameOf(document.uri);
+    if (filename === undefined) return undefined;
     const text = linesAround(document.getText().replaceAll("\r\n", "\n"), line);
     return { uri: document.uri, filename, text };
   }

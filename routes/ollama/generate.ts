@@ -24,7 +24,7 @@ export function ollamaGenerate(models: ModelChoice, options: RouteOptions): Open
     const engine = await namedModel(c, models, body.model);
     const model = body.model || engine.model.id;
     if (body.prompt === "" && body.suffix === "") return c.json(loaded(model, body));
-    const request = await toGeneration(engine, body);
+    const request = toGeneration(engine, body);
     const job: GenerationJob = {
       c,
       engine,

@@ -1,23 +1,22 @@
 // From the checked body of POST /api/generate to the engine's request.
-import { Buffer } from "node:buffer";
 import type { Engine } from "../../engine/engine.ts";
 import type { Grammar } from "../../engine/grammar.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
-import { encodeText, lastTokensOf } from "../encode_text.ts";
 import { type GrammarFields, toGrammar } from "../grammar_fields.ts";
 import { HttpProblem } from "../http_problem.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
+import { beginningOf } from "../shown_text.ts";
 import type { GenerateRequest, OllamaOptions } from "./generate_schema.ts";
 import { isApplied } from "./template.ts";
 
 /** @throws {HttpProblem} `template` is another than the model's, `format` is neither "json" nor a schema, or the model does not fill in */
-export async function toGeneration(engine: Engine, body: GenerateRequest): Promise<GenerationRequest> {
+export function toGeneration(engine: Engine, body: GenerateRequest): GenerationRequest {
   const { options, template } = body;
   if (!isApplied(template, engine.model)) throw foreignTemplate();
   return defined<GenerationRequest>({
-    prompt: await toPrompt(engine, body),
+    prompt: toPrompt(engine, body),
     maxTokens: maxTokensOf(options),
     temperature: Math.max(0, options.temperature),
     topK: options.top_k > 0 ? options.top_k : undefined,
@@ -40,20 +39,16 @@ export function maxTokensOf({ num_predict }: OllamaOptions): number | undefined 
   return num_predict < 0 ? undefined : num_predict;
 }
 
-async function toPrompt(engine: Engine, body: GenerateRequest): Promise<Prompt> {
+function toPrompt(engine: Engine, body: GenerateRequest): Prompt {
   const { prompt, suffix, context = [], truncate } = body;
   if (suffix !== "") return infillPrompt(engine, prompt, suffix);
-  const room = promptRoom(engine, body);
-  // A token is a byte at least.
-  const fits = !truncate || Buffer.byteLength(prompt) <= room;
-  // As text a prompt is healed at its end, as ids it is not.
-  if (context.length === 0 && fits) return { kind: "text", text: prompt, parseSpecial: true };
-  const ids = truncate
-    ? await lastTokensOf(engine, prompt, room + 1)
-    : await encodeText(engine, prompt, "prompt");
-  if (context.length === 0 && ids.length <= room) return { kind: "text", text: prompt, parseSpecial: true };
-  const all = [...context, ...ids];
-  return { kind: "tokens", ids: truncate ? all.slice(Math.max(0, all.length - room)) : all };
+  return {
+    kind: "text",
+    text: prompt,
+    parseSpecial: true,
+    ...(context.length > 0 && { before: context }),
+    ...(truncate && { keep: promptRoom(engine, body) }),
+  };
 }
 
 function foreignTemplate(): HttpProblem {
@@ -85,7 +80,7 @@ function grammarFields(format: GenerateRequest["format"]): GrammarFields {
   if (typeof format === "object") return { guided_json: format };
   throw new HttpProblem(
     "invalid",
-    `"format" must be "json" or a JSON schema, received ${JSON.stringify(format.slice(0, 60))}`,
+    `"format" must be "json" or a JSON schema, received ${JSON.stringify(beginningOf(format, 60))}`,
     {
       param: "format",
     },

@@ -8,7 +8,7 @@ import type {
   GenerationTimings,
   TokenLogprob,
 } from "../../engine/request.ts";
-import type { SampleScores } from "../best_of.ts";
+import type { SampleRanks } from "../best_of.ts";
 import type { PromptEvent } from "../generation.ts";
 import type {
   CompletionChoice,
@@ -183,13 +183,13 @@ export function sumOfDeltas(
 /** Of the choices drawn for each prompt the `n` best, numbered anew. */
 export function bestChoices(
   choices: readonly CompletionChoice[],
-  scores: SampleScores,
+  ranks: SampleRanks,
   { drawn, n }: { readonly drawn: number; readonly n: number },
 ): CompletionChoice[] {
   return Array.from(
     { length: choices.length / drawn },
     (_, prompt) =>
-      scores.best(prompt, drawn).slice(0, n).map((sample, place) => ({
+      ranks.best(prompt, drawn).slice(0, n).map((sample, place) => ({
         ...choices[prompt * drawn + sample]!,
         index: prompt * n + place,
       })),

@@ -70,8 +70,9 @@ function samplingSettings(body: CompletionRequest): Omit<GenerationRequest, "pro
     ignoreEos: body.ignore_eos,
     cachePrompt: body.cache_prompt,
     cacheSalt: body.cache_salt,
-    // Who is to choose needs to know how likely each was.
-    logprobs: body.logprobs ?? (choosesBest(body) ? 0 : undefined),
+    logprobs: body.logprobs,
+    // Who is to choose needs to know how likely each is.
+    rankSamples: choosesBest(body) || undefined,
     echoPrompt: body.echo,
     speculation: body.speculation,
   });

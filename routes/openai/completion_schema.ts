@@ -178,8 +178,8 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
         "send several requests",
     );
   }
-  if (body.token_healing && (body.logprobs !== undefined || choosesBest(body))) {
-    reject("token_healing", healingWithScores(body.logprobs === undefined ? "best_of" : "logprobs"));
+  if (body.token_healing && body.logprobs !== undefined) {
+    reject("token_healing", healingWithScores("logprobs"));
   }
   const rule = firstOutputRule(body), raw = body.echo ? "echo" : "logprobs";
   if (rule && (body.echo || body.logprobs !== undefined)) {

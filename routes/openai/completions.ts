@@ -3,7 +3,7 @@
 import type { Context } from "hono";
 import type { Engine } from "../../engine/engine.ts";
 import type { ModelChoice } from "../../engine/model_choice.ts";
-import { SampleScores } from "../best_of.ts";
+import { SampleRanks } from "../best_of.ts";
 import type { PromptEvent } from "../generation.ts";
 import { generationEvents, type GenerationJob, streamedReply } from "../generation_reply.ts";
 import { namedModel } from "../named_model.ts";
@@ -50,14 +50,14 @@ async function plainReply(
 ): Promise<Response> {
   const drawn = samplesDrawn(body);
   const shaper = new CompletionShaper(engine.model, drawn);
-  const scores = new SampleScores();
+  const ranks = new SampleRanks();
   const deltas: CompletionChoice[] = [];
   for await (const event of generationEvents(completionJob(c, engine, body, options))) {
-    scores.add(event);
+    ranks.add(event);
     deltas.push(...shaper.deltas(event));
   }
   const choices = sumOfDeltas(deltas, body.logprobs !== undefined);
-  return c.json(shaper.reply(drawn > body.n ? bestChoices(choices, scores, { drawn, n: body.n }) : choices));
+  return c.json(shaper.reply(drawn > body.n ? bestChoices(choices, ranks, { drawn, n: body.n }) : choices));
 }
 
 function streamReply(

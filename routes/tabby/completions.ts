@@ -14,6 +14,7 @@ export async function tabbyCompletion(
   body: TabbyRequest,
   options: RouteOptions,
 ): Promise<Response> {
+  if (body.debug_options.raw_prompt !== undefined) c.set("promptName", "debug_options.raw_prompt");
   const engine = await namedModel(c, models);
   const request = toGeneration(body);
   const { session_id, priority } = body;

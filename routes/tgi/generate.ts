@@ -42,7 +42,7 @@ interface Call {
 
 async function reply(call: Call): Promise<WholeReply> {
   const startedAt = performance.now();
-  const request = await toGeneration(call.engine, call.body, false);
+  const request = toGeneration(call.body, false);
   const whole = await wholeReply(generationEvents(jobOf(call, request, false)), call.body);
   setHeaders(call, whole, performance.now() - startedAt);
   return whole;
@@ -50,7 +50,7 @@ async function reply(call: Call): Promise<WholeReply> {
 
 async function stream(call: Call): Promise<Response> {
   const { engine, body } = call;
-  const request = await toGeneration(engine, body, true);
+  const request = toGeneration(body, true);
   const { eosTokenId } = engine.model;
   return await streamedReply(
     jobOf(call, request, true),

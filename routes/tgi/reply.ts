@@ -1,6 +1,6 @@
 // From the engine's events to TGI's objects: the events of a stream, and whole replies.
 import type { FinishReason, GenerationEvent, TokenLogprob } from "../../engine/request.ts";
-import { SampleScores } from "../best_of.ts";
+import { SampleRanks } from "../best_of.ts";
 import type { PromptEvent } from "../generation.ts";
 import type {
   TgiFinishReason,
@@ -99,14 +99,14 @@ export interface WholeReply {
 export async function wholeReply(events: AsyncIterable<PromptEvent>, body: TgiRequest): Promise<WholeReply> {
   const { best_of: count = 1, details } = body.parameters;
   const samples = Array.from({ length: count }, () => new Sample(body));
-  const scores = new SampleScores();
+  const ranks = new SampleRanks();
   let prompt: PromptRead | undefined;
   for await (const each of events) {
-    scores.add(each);
+    ranks.add(each);
     if (each.event.kind === "prompt") prompt = each.event;
     else samples[each.event.sample]!.add(each.event);
   }
-  const [best, ...others] = scores.best(0, count).map((index) => samples[index]!);
+  const [best, ...others] = ranks.best(0, count).map((index) => samples[index]!);
   const prefill = prompt?.tokens?.map(prefillToken) ?? [];
   const reply: TgiReply = {
     generated_text: best!.text,

@@ -1,9 +1,7 @@
 // From the checked body of a TGI request to the engine's.
-import type { Engine } from "../../engine/engine.ts";
 import type { Grammar } from "../../engine/grammar.ts";
 import type { GenerationRequest, Prompt } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
-import { lastTokensOf } from "../encode_text.ts";
 import { type GrammarFields, toGrammar } from "../grammar_fields.ts";
 import { HttpProblem } from "../http_problem.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
@@ -11,14 +9,10 @@ import { engineSeed } from "../seed.ts";
 import { isDrawn, type TgiParameters, type TgiRequest } from "./schema.ts";
 
 /** @throws {HttpProblem} a field that only whole replies have is asked of a stream */
-export async function toGeneration(
-  engine: Engine,
-  { inputs, parameters }: TgiRequest,
-  stream: boolean,
-): Promise<GenerationRequest> {
+export function toGeneration({ inputs, parameters }: TgiRequest, stream: boolean): GenerationRequest {
   if (stream) refuseInStreams(parameters);
   return defined<GenerationRequest>({
-    prompt: await toPrompt(engine, inputs, parameters.truncate),
+    prompt: toPrompt(inputs, parameters.truncate),
     maxTokens: parameters.max_new_tokens,
     n: parameters.best_of,
     ...samplingSettings(parameters),
@@ -28,6 +22,7 @@ export async function toGeneration(
     outputRules: toOutputRules(parameters),
     tokenHealing: parameters.token_healing,
     grammar: grammarOf(parameters.grammar),
+    rankSamples: (parameters.best_of ?? 1) > 1 || undefined,
     logprobs: scoresWanted(parameters) ? parameters.top_n_tokens ?? 0 : undefined,
     echoPrompt: parameters.decoder_input_details || undefined,
     cacheSalt: parameters.cache_salt,
@@ -35,11 +30,11 @@ export async function toGeneration(
 }
 
 /**
- * Whether the reply has log-probabilities, or is chosen by them. Streams have them only where details are asked for, too:
- * with them no prompt is healed, and one that ends within a word is completed much worse.
+ * Whether the reply has log-probabilities. Streams have them only where details are asked for, too: with them no prompt
+ * is healed, and one that ends within a word is completed much worse.
  */
-function scoresWanted({ details, top_n_tokens, best_of = 1 }: TgiParameters): boolean {
-  return details || top_n_tokens !== undefined || best_of > 1;
+function scoresWanted({ details, top_n_tokens }: TgiParameters): boolean {
+  return details || top_n_tokens !== undefined;
 }
 
 function samplingSettings(parameters: TgiParameters): Pick<GenerationRequest, "temperature"> {
@@ -48,10 +43,14 @@ function samplingSettings(parameters: TgiParameters): Pick<GenerationRequest, "t
   return { temperature, ...(topK && { topK }), ...(topP && { topP }) };
 }
 
-async function toPrompt(engine: Engine, inputs: string, truncate: number | undefined): Promise<Prompt> {
-  // Editors that lay out the FIM prompt themselves write its tokens as text.
-  if (truncate === undefined) return { kind: "text", text: inputs, parseSpecial: true };
-  return { kind: "tokens", ids: await lastTokensOf(engine, inputs, truncate) };
+/** Editors that lay out the FIM prompt themselves write its tokens as text. */
+function toPrompt(inputs: string, truncate: number | undefined): Prompt {
+  return {
+    kind: "text",
+    text: inputs,
+    parseSpecial: true,
+    ...(truncate !== undefined && { keep: truncate }),
+  };
 }
 
 function refuseInStreams({ best_of = 1, decoder_input_details }: TgiParameters): void {

@@ -94,8 +94,8 @@ function checkTogether({ parameters }: { parameters: TgiParameters }, context: z
   if (best_of > 1 && seed !== undefined) {
     reject("best_of", "above 1 cannot be combined with a seed: leave one out");
   }
-  if (!token_healing || !(best_of > 1 || details || top_n_tokens)) return;
-  const scores = best_of > 1 ? "best_of" : details ? "details" : "top_n_tokens";
+  if (!token_healing || !(details || top_n_tokens)) return;
+  const scores = details ? "details" : "top_n_tokens";
   context.addIssue({
     code: "custom",
     path: ["parameters", "token_healing"],

@@ -144,6 +144,73 @@ Deno.test("LocalEngine heals a prompt's end: the text goes on where it was typed
   assert.deepEqual([finish.completionTokens, finish.reason], [2, "eos"]);
 });
 
+Deno.test("LocalEngine heals a text of which it keeps the last tokens, and one that follows token ids", async () => {
+  await using fake = await openFakeEngine(longestThen("z"), HEALED);
+  const long = `${"x = 1\n".repeat(100)}a = r`;
+  const cases: [prompt: Partial<GenerationRequest["prompt"]>, ids: readonly number[]][] = [
+    [{ text: long, keep: 7 }, TINY.encode(long).slice(-7)],
+    [{ text: "a = r", before: [5, 6] }, [5, 6, ...byteIds("a = r")]],
+    [{ text: "= r", before: [5, 6, 7], keep: 4 }, [7, ...byteIds("= r")]],
+    [{ text: "= r", before: [5, 6, 7], keep: 2 }, byteIds(" r")],
+  ];
+  for (const [prompt, ids] of cases) {
+    const whole = { kind: "text", parseSpecial: true, ...prompt } as GenerationRequest["prompt"];
+    const read = await complete(fake.engine, { ...wanted(""), prompt: whole, promptText: true });
+    assert.deepEqual([read.prompt.tokenIds, read.prompt.healed, read.text], [ids, 1, "etz"]);
+    assert.equal(read.prompt.text, TINY.decode(ids), "the prompt as the model sees it");
+    assert.equal(read.prompt.truncated, "keep" in prompt);
+    const plain = await complete(fake.engine, { ...wanted(""), prompt: whole, tokenHealing: false });
+    assert.deepEqual([plain.prompt.tokenIds, plain.prompt.healed], [ids, undefined]);
+  }
+});
+
+Deno.test("LocalEngine ranks healed samples by all that was drawn, what only spells the prompt included", async () => {
+  const ret = TINY.idOf("ret")!;
+  const cases: [runner: FakeRunnerOptions, prompt: string, read: string, drawn: number[], shown: number][] = [
+    [longestThen("z"), "a = r", "a = ", [ret, ...byteIds("z")], 2],
+    [shortestThen("z"), "f\n  ", "f", byteIds("\n  z"), 1],
+  ];
+  for (const [runner, prompt, read, drawn, shown] of cases) {
+    await using healing = await openFakeEngine(runner, HEALED);
+    const healed = await complete(healing.engine, { ...wanted(prompt), rankSamples: true });
+    assert.equal(healed.finish.completionTokens, shown);
+    // The same tokens, drawn by whoever has the shorter prompt, with their scores shown.
+    await using plain = await openFakeEngine({ next: (_, { counter }) => drawn[counter] ?? 0 });
+    const tokens = { kind: "tokens", ids: byteIds(read) } as const;
+    const events = await Array.fromAsync(plain.engine.submit({ ...wanted(""), prompt: tokens, logprobs: 0 }));
+    const scores = events.flatMap((event) => event.kind === "token" ? event.logprob!.logprob! : []);
+    assert.equal(scores.length, drawn.length);
+    const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+    assert.ok(Math.abs(healed.finish.meanLogprob! - mean) < 1e-9, `${healed.finish.meanLogprob} for ${mean}`);
+  }
+});
+
+Deno.test("LocalEngine shows no scores to whoever has samples ranked, and no rank to whoever does not", async () => {
+  await using fake = await openFakeEngine();
+  const request = { ...wanted("abc"), n: 2, temperature: 1, ignoreEos: true };
+  const ranked = await Array.fromAsync(fake.engine.submit({ ...request, rankSamples: true }));
+  assert.ok(ranked.every((event) => event.kind !== "token" || event.logprob === undefined));
+  const means = ranked.flatMap((event) => event.kind === "finish" ? event.meanLogprob! : []);
+  assert.ok(means.length === 2 && means.every((mean) => mean < 0), `${means}`);
+  const plain = await Array.fromAsync(fake.engine.submit(request));
+  assert.ok(plain.every((event) => event.kind !== "finish" || event.meanLogprob === undefined));
+});
+
+Deno.test("LocalEngine refuses what text is to follow where it is no token, and too much of a text", async () => {
+  await using fake = await openFakeEngine();
+  const refused: [prompt: Partial<GenerationRequest["prompt"]>, field: string][] = [
+    [{ before: [VOCAB_SIZE] }, "before"],
+    [{ before: [1.5] }, "before"],
+    [{ keep: 0 }, "keep"],
+    [{ text: "x".repeat(500), keep: 400 }, "prompt"],
+    [{ before: Array(200).fill(5) }, "prompt"],
+  ];
+  for (const [prompt, field] of refused) {
+    const whole = { kind: "text", text: "x", parseSpecial: true, ...prompt } as GenerationRequest["prompt"];
+    await assert.rejects(complete(fake.engine, { ...wanted(""), prompt: whole }), { field });
+  }
+});
+
 Deno.test("LocalEngine counts no token that only spells what was typed, and gives it to nobody", async () => {
   await using fake = await openFakeEngine(shortestThen("z"), HEALED);
   for (const maxTokens of [1, 2, 8]) {

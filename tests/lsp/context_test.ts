@@ -4,6 +4,7 @@ import { join, toFileUrl } from "std/path/mod.js";
 import type { Clock } from "../../clients/lsp/clock.ts";
 import { linesAround, similarity } from "../../clients/lsp/context_chunk.ts";
 import { ContextRing } from "../../clients/lsp/context_ring.ts";
+import type { GenerationRequest } from "../../engine/request.ts";
 import { FakeEngine } from "../routes/fake_engine.ts";
 import { openApp } from "../routes/requests.ts";
 import { editorBefore, PROMPT_SETTINGS } from "./editor.ts";
@@ -63,6 +64,31 @@ Deno.test("ContextRing gives up what stands in the text itself", () => {
   assert.deepEqual(ring.beside("x = 1\ny = 22", "file:///c.py").map(({ filename }) => filename), ["b.py"]);
 });
 
+function nameIn({ prompt }: Pick<GenerationRequest, "prompt">): string | undefined {
+  return prompt.kind === "infill" ? prompt.filename : undefined;
+}
+
+Deno.test("LanguageServer names the file by its path in the workspace, and nothing that is no file", async () => {
+  const engine = new FakeEngine({ tokens: ["1"] }), app = openApp(engine);
+  const fetch = async (request: Request) => await app.fetch(request);
+  await using editor = await editorBefore({ fetch }, {
+    settings: PROMPT_SETTINGS,
+    folder: "file:///work/project",
+  });
+  const cases: [uri: string, name: string | undefined][] = [
+    ["file:///work/project/main.py", "main.py"],
+    ["file:///work/project/src/%E6%BC%A2%E5%AD%97%20a.py", "src/漢字 a.py"],
+    ["file:///elsewhere/notes.py", "notes.py"],
+    ["untitled:Untitled-1", undefined],
+  ];
+  for (const [uri, name] of cases) {
+    await editor.open(uri, "x = ▮\n");
+    await editor.ask();
+    assert.equal(nameIn(engine.requests.at(-1)!), name, uri);
+  }
+  assert.equal(engine.requests.length, cases.length);
+});
+
 /** Time that passes only when told to. */
 class StoppedClock implements Clock {
   #nowMs = 0;
@@ -113,7 +139,7 @@ Deno.test("LanguageServer shows open and edited files beside the one at the curs
     await using editor = await editorBefore({
       fetch: async (request) => await app.fetch(request),
       clock,
-    }, { settings: PROMPT_SETTINGS, folder: toFileUrl(root).href });
+    }, { settings: { ...PROMPT_SETTINGS, contextChunks: 16 }, folder: toFileUrl(root).href });
     for (const name of ["shapes.py", "ignored/made.py", ".env", "keys.py", "main.py"]) {
       await editor.open(uriOf(name), FILES[name]);
     }
@@ -139,6 +165,8 @@ Deno.test("LanguageServer shows open and edited files beside the one at the curs
       FILES["shapes.py"] + "    y = 0\n",
     ]);
     assert.deepEqual([engine.standings.at(-1)!.priority, engine.requests.at(-1)!.maxTokens], ["warm-up", 0]);
+    // What is read ahead of time begins as what is asked for later.
+    assert.deepEqual(engine.requests.map(nameIn), engine.requests.map(() => "main.py"));
 
     // Nothing at all is sent of a secret file.
     const asked = engine.requests.length;

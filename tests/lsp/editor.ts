@@ -15,8 +15,8 @@ import { LanguageServer, type LanguageServerOptions } from "../../clients/lsp/la
 import type { Status } from "../../clients/lsp/status.ts";
 import { connectStreams } from "../../clients/lsp/stdio.ts";
 
-/** What tests set unless they are about it: no waiting, nothing that is asked unasked. */
-export const PROMPT_SETTINGS = { debounce: 0, speculative: false, events: false };
+/** What tests set unless they are about it: no waiting, nothing that is asked unasked, as other files are. */
+export const PROMPT_SETTINGS = { debounce: 0, speculative: false, events: false, contextChunks: 0 };
 
 export interface EditorOptions {
   readonly settings?: Record<string, unknown>;

@@ -202,7 +202,7 @@ async function* tell(
     for (let sample = 0; sample < samples; sample++) yield tokenEvent(script, request, sample, tokens[i]!);
   }
   const reason = count === request.maxTokens ? "length" : script.reason ?? "eos";
-  for (let sample = 0; sample < samples; sample++) yield finishEvent(script, sample, reason, count);
+  for (let sample = 0; sample < samples; sample++) yield finishEvent(script, request, sample, reason, count);
 }
 
 function promptEvent(script: Script, request: GenerationRequest): GenerationEvent {
@@ -240,8 +240,8 @@ function tokenEvent(
   sample: number,
   text: string,
 ): GenerationEvent {
-  const { sampleLogprobs } = script, logprob = sampleLogprobs?.[sample] ?? script.logprob ?? -0.25;
-  if (sampleLogprobs) text += sample;
+  const logprob = logprobIn(script, sample);
+  if (script.sampleLogprobs) text += sample;
   return {
     kind: "token",
     sample,
@@ -249,6 +249,11 @@ function tokenEvent(
     text,
     ...(request.logprobs !== undefined && { logprob: logprobOf(text, logprob, request.logprobs) }),
   };
+}
+
+/** Of every token of the sample. */
+function logprobIn({ sampleLogprobs, logprob = -0.25 }: Script, sample: number): number {
+  return sampleLogprobs?.[sample] ?? logprob;
 }
 
 /** Alternatives are "A", "B", ...: the drawn token is never among them. */
@@ -260,7 +265,13 @@ function logprobOf(text: string, logprob: number | null, count: number): TokenLo
   return { id: text.codePointAt(0) ?? 0, text, logprob, top };
 }
 
-function finishEvent(script: Script, sample: number, reason: FinishReason, count: number): GenerationEvent {
+function finishEvent(
+  script: Script,
+  { rankSamples }: GenerationRequest,
+  sample: number,
+  reason: FinishReason,
+  count: number,
+): GenerationEvent {
   return {
     kind: "finish",
     sample,
@@ -271,6 +282,7 @@ function finishEvent(script: Script, sample: number, reason: FinishReason, count
     ...(script.cachedCompletion && { cachedCompletion: script.cachedCompletion }),
     ...(script.drafts && { drafts: script.drafts }),
     completionTokens: count,
+    ...(rankSamples && count > 0 && { meanLogprob: logprobIn(script, sample) }),
     cachedTokens: script.cachedTokens ?? 0,
     timings: { queueMs: 1, promptMs: 20, predictedMs: 50 },
   };

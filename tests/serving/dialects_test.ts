@@ -4,101 +4,21 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
+import { type DialectBodies, DIALECTS, framesOf, type Hole } from "../routes/dialect_bodies.ts";
+import { ODD_HOLES } from "../routes/odd_holes.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
 const MAX_TOKENS = 8;
 
-interface Hole {
-  readonly prefix: string;
-  readonly suffix: string;
-}
-
-interface Dialect {
-  readonly path: string;
-  readonly body: (hole: Hole) => Record<string, unknown>;
-  /** Fields that ask for rules of output. */
-  readonly rules: (fields: Record<string, unknown>) => Record<string, unknown>;
-  // deno-lint-ignore no-explicit-any
-  readonly text: (reply: any) => string;
-  readonly stream?: {
-    readonly path?: string;
-    readonly body: Record<string, unknown>;
-    // deno-lint-ignore no-explicit-any
-    readonly part: (event: any) => string;
-  };
-  /** Holds the completion to these characters, of which most tokens have only parts. */
-  readonly only?: (text: string) => Record<string, unknown>;
-}
-
-const atTop = (fields: Record<string, unknown>) => fields;
-/** As clients do that lay the prompt out themselves. */
-const laidOut = ({ prefix, suffix }: Hole) => `<fim_prefix>${prefix}<fim_suffix>${suffix}<fim_middle>`;
-
-const DIALECTS: Readonly<Record<string, Dialect>> = {
-  openai: {
-    path: "/v1/completions",
-    body: ({ prefix, suffix }) => ({ prompt: prefix, suffix, max_tokens: MAX_TOKENS, temperature: 0 }),
-    rules: atTop,
-    text: ({ choices }) => choices[0].text,
-    stream: { body: { stream: true }, part: ({ choices }) => choices[0].text },
-    only: (text) => ({ guided_choice: [text] }),
-  },
-  "llama infill": {
-    path: "/infill",
-    body: ({ prefix, suffix }) => ({
-      ...{ input_prefix: prefix, input_suffix: suffix },
-      ...{ n_predict: MAX_TOKENS, temperature: 0 },
-    }),
-    rules: atTop,
-    text: ({ content }) => content,
-    stream: { body: { stream: true }, part: ({ content }) => content },
-    only: (text) => ({ guided_choice: [text] }),
-  },
-  "llama completion": {
-    path: "/completion",
-    body: (hole) => ({ prompt: laidOut(hole), n_predict: MAX_TOKENS, temperature: 0 }),
-    rules: atTop,
-    text: ({ content }) => content,
-    stream: { body: { stream: true }, part: ({ content }) => content },
-    only: (text) => ({ guided_choice: [text] }),
-  },
-  tgi: {
-    path: "/generate",
-    body: (hole) => ({ inputs: laidOut(hole), parameters: { max_new_tokens: MAX_TOKENS } }),
-    rules: (fields) => ({ parameters: { max_new_tokens: MAX_TOKENS, ...fields } }),
-    text: ({ generated_text }) => generated_text,
-    stream: { path: "/generate_stream", body: {}, part: ({ token }) => token.text },
-    only: (text) => ({ parameters: { max_new_tokens: MAX_TOKENS, grammar: { type: "regex", value: text } } }),
-  },
-  ollama: {
-    path: "/api/generate",
-    body: ({ prefix, suffix }) => ({
-      ...{ prompt: prefix, suffix, stream: false },
-      options: { num_predict: MAX_TOKENS, temperature: 0 },
-    }),
-    rules: atTop,
-    text: ({ response }) => response,
-    stream: { body: { stream: true }, part: ({ response }) => response },
-    only: (text) => ({ format: { enum: [text] } }),
-  },
-  tabby: {
-    path: "/v1/completions",
-    body: ({ prefix, suffix }) => ({ segments: { prefix, suffix }, temperature: 0 }),
-    rules: atTop,
-    text: ({ choices }) => choices[0].text,
-  },
+/** One path each into the engine: the others' prompts and texts are these (routes/odd_inputs_test.ts). */
+const { openai, "llama infill": infill, "llama completion": completion, tgi, ollama, tabby } = DIALECTS;
+const SERVED: Readonly<Record<string, DialectBodies>> = {
+  ...{ openai, "llama infill": infill, "llama completion": completion, tgi, ollama, tabby },
 };
 
 const HOLES: Readonly<Record<string, Hole>> = {
-  "an empty prefix": { prefix: "", suffix: "\n\nprint(add(1, 2))\n" },
-  "an empty file": { prefix: "", suffix: "" },
-  "a line of 5,000 characters": { prefix: `total = ${"value_of_item + ".repeat(313)}`, suffix: "\n" },
-  "emoji and CJK at the cursor": { prefix: 'names = ["漢字", "🙂', suffix: '👍🏽", "かな"]\n' },
-  "half a character's worth of emoji": { prefix: 'flag = "🏳️‍🌈', suffix: '"\n' },
-  "CRLF": { prefix: "def add(a, b):\r\n    return ", suffix: "\r\n\r\nprint(add(1, 2))\r\n" },
-  "tabs": { prefix: "def add(a, b):\n\tif a:\n\t\treturn ", suffix: "\n\treturn b\n" },
-  "a suffix of )": { prefix: "def f(x):\n    print(len(x", suffix: ")" },
-  "control tokens as text": { prefix: 'token = "<fim_middle>', suffix: '<|endoftext|>"\n' },
+  ...ODD_HOLES,
+  "halves of a character": { prefix: 'face = "\ud83d', suffix: '\ude42"\n' },
 };
 
 interface Server extends AsyncDisposable {
@@ -122,7 +42,7 @@ async function open(): Promise<Server> {
 
 async function whole(
   server: Server,
-  { path, text }: Dialect,
+  { path, text }: DialectBodies,
   body: Record<string, unknown>,
 ): Promise<string> {
   const reply = await server.post(path, body);
@@ -132,15 +52,12 @@ async function whole(
 
 async function parts(
   server: Server,
-  { path, stream }: Dialect,
+  { path, stream }: DialectBodies,
   body: Record<string, unknown>,
 ): Promise<string[]> {
   const reply = await server.post(stream!.path ?? path, { ...body, ...stream!.body });
   assert.equal(reply.status, 200, reply.text);
-  const events = reply.text.split("\n").map((line) => line.replace(/^data: ?/, ""));
-  return events.filter((event) => event !== "" && event !== "[DONE]").map((event) =>
-    stream!.part(JSON.parse(event))
-  );
+  return framesOf(reply.text, stream!).map(stream!.part);
 }
 
 /** No character is cut in two, neither between code units nor between bytes. */
@@ -152,32 +69,29 @@ function assertWholeCharacters(texts: readonly string[]) {
 const TOO_LONG = "value = compute(value, 1)\n".repeat(1000);
 
 async function fillsHoles(server: Server) {
-  for (const [name, dialect] of Object.entries(DIALECTS)) {
+  for (const [name, dialect] of Object.entries(SERVED)) {
+    let filled = 0;
     for (const [kind, hole] of Object.entries(HOLES)) {
-      const body = dialect.body(hole);
+      const body = dialect.body(hole, MAX_TOKENS);
       const text = await whole(server, dialect, body);
       assert.ok(text.isWellFormed());
       assert.doesNotMatch(text, /<fim_|<\|endoftext|<filename>/, `${name}: ${kind}`);
-      if (!dialect.stream) continue;
+      if (text !== "") filled++;
+      // An empty text is a question of another kind to Ollama (routes/odd_inputs_test.ts).
+      if (!dialect.stream || hole.prefix + hole.suffix === "") continue;
       const all = await parts(server, dialect, body);
       assert.ok(all.every((part) => part.isWellFormed()));
       assert.equal(all.join(""), text, `${name}: ${kind}`);
     }
+    assert.ok(filled > Object.keys(HOLES).length / 2, `${name}: ${filled} holes were filled`);
   }
 }
 
 async function holdsBackParts(server: Server) {
   const wanted = "🙂漢字é";
-  for (const [name, dialect] of Object.entries(DIALECTS)) {
+  for (const [name, dialect] of Object.entries(SERVED)) {
     if (!dialect.only) continue;
-    const body = { ...dialect.body({ prefix: "x = ", suffix: "\n" }), ...dialect.only(wanted) };
-    const most = { max_tokens: 40, n_predict: 40, options: { num_predict: 40, temperature: 0 } };
-    const grammar = (body.parameters ?? {}) as Record<string, unknown>;
-    const longer = {
-      ...body,
-      ...most,
-      ...(name === "tgi" && { parameters: { ...grammar, max_new_tokens: 40 } }),
-    };
+    const longer = { ...dialect.body({ prefix: "x = ", suffix: "\n" }, 40), ...dialect.only(wanted, 40) };
     const all = await parts(server, dialect, longer);
     assertWholeCharacters(all);
     assert.equal(all.join("").replaceAll('"', ""), wanted, name);
@@ -186,12 +100,15 @@ async function holdsBackParts(server: Server) {
 }
 
 async function cleansOutput(server: Server) {
-  for (const [name, dialect] of Object.entries(DIALECTS)) {
+  for (const [name, dialect] of Object.entries(SERVED)) {
     const lines = { prefix: "def add(a, b):\r\n", suffix: "\r\n\r\nprint(add(1, 2))\r\n" };
-    const crlf = { ...dialect.body(lines), ...dialect.rules({ keep_crlf: true }) };
+    const crlf = { ...dialect.body(lines, MAX_TOKENS), ...dialect.rules({ keep_crlf: true }, MAX_TOKENS) };
     assert.doesNotMatch(await whole(server, dialect, crlf), /(?<!\r)\n|\r(?!\n)/, name);
     const call = { prefix: "def f(x):\n    print(len(x", suffix: "))\n" };
-    const cut = { ...dialect.body(call), ...dialect.rules({ scope: "line", trim_suffix: true }) };
+    const cut = {
+      ...dialect.body(call, MAX_TOKENS),
+      ...dialect.rules({ scope: "line", trim_suffix: true }, MAX_TOKENS),
+    };
     const line = "print(len(x" + await whole(server, dialect, cut) + "))";
     assert.equal(line.split("(").length, line.split(")").length, `${name}: ${line}`);
   }
@@ -227,9 +144,10 @@ async function cutsOrRefuses(server: Server) {
     assert.match(reply.text, message);
   }
   for (const name of ["openai", "llama infill", "ollama", "tabby"]) {
-    await whole(server, DIALECTS[name]!, DIALECTS[name]!.body({ prefix: TOO_LONG, suffix: TOO_LONG }));
+    const dialect = SERVED[name]!, hole = { prefix: TOO_LONG, suffix: TOO_LONG };
+    await whole(server, dialect, dialect.body(hole, MAX_TOKENS));
   }
-  await whole(server, DIALECTS.tgi!, { inputs: TOO_LONG, parameters: { truncate: 100, max_new_tokens: 2 } });
+  await whole(server, SERVED.tgi!, { inputs: TOO_LONG, parameters: { truncate: 100, max_new_tokens: 2 } });
   const options = { num_predict: 4, temperature: 0 };
   const { text } = await server.post("/api/generate", { prompt: TOO_LONG, stream: false, options });
   assert.equal(JSON.parse(text).prompt_eval_count, 2044);
@@ -272,6 +190,11 @@ async function showsOtherFiles(server: Server) {
 }
 
 async function tokenizes(server: Server) {
+  for (const [kind, { prefix, suffix, text }] of Object.entries(ODD_HOLES)) {
+    const content = prefix + text + suffix;
+    const { tokens } = JSON.parse((await server.post("/tokenize", { content })).text);
+    assert.deepEqual(JSON.parse((await server.post("/detokenize", { tokens })).text), { content }, kind);
+  }
   const content = 'def f(x):\r\n\tprint("漢字 🙂")\n';
   const { tokens } = JSON.parse((await server.post("/tokenize", { content, with_pieces: true })).text);
   const bytes = tokens.flatMap(({ piece }: { piece: string | number[] }) =>

@@ -24,7 +24,12 @@ function lines({ text }: Reply): any[] {
   return text.trimEnd().split("\n").map((line) => JSON.parse(line));
 }
 
-const text = (text: string): Prompt => ({ kind: "text", text, parseSpecial: true });
+/** The context less what Ollama's default may write, a quarter of it. */
+const KEEP = 1536;
+
+function text(text: string, keep = KEEP): Extract<Prompt, { kind: "text" }> {
+  return { kind: "text", text, parseSpecial: true, keep };
+}
 
 const DEFAULTS: GenerationRequest = {
   prompt: text("x"),
@@ -47,7 +52,7 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   [
     "llm-ls's parameters beside the options",
     { parameters: { temperature: 9 }, options: { num_predict: 5 } },
-    { ...DEFAULTS, maxTokens: 5 },
+    { ...DEFAULTS, prompt: text("x", 2043), maxTokens: 5 },
   ],
   ["what it ignores", {
     system: "You are",
@@ -68,10 +73,10 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["raw", { raw: true, prompt: "<fim_prefix>a" }, { ...DEFAULTS, prompt: text("<fim_prefix>a") }],
   ["an earlier context", { context: [1, 2], prompt: "ab" }, {
     ...DEFAULTS,
-    prompt: { kind: "tokens", ids: [1, 2, 97, 98] },
+    prompt: { ...text("ab"), before: [1, 2] },
   }],
   ["num_predict -1 as all that fits", { options: { num_predict: -1 } }, DEFAULTS],
-  ["num_predict 0", { options: { num_predict: 0 } }, { ...DEFAULTS, maxTokens: 0 }],
+  ["num_predict 0", { options: { num_predict: 0 } }, { ...DEFAULTS, prompt: text("x", 2047), maxTokens: 0 }],
   ["temperature 0", { options: { temperature: 0 } }, { ...DEFAULTS, temperature: 0 }],
   ["top_k 0 as off", { options: { top_k: 0 } }, without("topK")],
   ["top_p of any size", { options: { top_p: 3, min_p: -1 } }, { ...DEFAULTS, topP: 1, minP: 0 }],
@@ -101,20 +106,16 @@ for (const [name, body, expected] of ACCEPTED) {
   Deno.test(`/api/generate reads ${name}`, async () => assert.deepEqual(await submitted(body), expected));
 }
 
-Deno.test("/api/generate cuts a prompt that is too long to its end, with room for what is asked, and not without", async () => {
-  const prompt = "a".repeat(3000) + "b";
-  const cut = (await submitted({ prompt, options: { num_predict: 48 } })).prompt;
-  assert.ok(cut.kind === "tokens");
-  assert.deepEqual([cut.ids.length, cut.ids.at(-1)], [2000, 98]);
-  const uncut = (await submitted({ prompt, options: { num_predict: 48 }, truncate: false })).prompt;
-  assert.deepEqual(uncut, text(prompt));
-  // What has just room stays text, whose end can be healed.
-  const most = "é".repeat(2000);
-  assert.deepEqual((await submitted({ prompt: most, options: { num_predict: 48 } })).prompt, text(most));
-  const withContext =
-    (await submitted({ prompt: "ab", context: Array(2000).fill(5), options: { num_predict: 48 } })).prompt;
-  assert.ok(withContext.kind === "tokens");
-  assert.deepEqual([withContext.ids.length, withContext.ids.slice(-3)], [2000, [5, 97, 98]]);
+Deno.test("/api/generate has a prompt cut to its end, with room for what is asked, and not without", async () => {
+  const options = { num_predict: 48 }, prompt = "a".repeat(3000);
+  assert.deepEqual((await submitted({ prompt, options })).prompt, text(prompt, 2000));
+  const { keep: _, ...uncut } = text(prompt);
+  assert.deepEqual((await submitted({ prompt, options, truncate: false })).prompt, uncut);
+  assert.deepEqual(
+    (await submitted({ prompt, options: { num_predict: 5000 } })).prompt,
+    text(prompt, 1024),
+    "a completion gets half of the context at most",
+  );
 });
 
 const REJECTED: [body: Record<string, unknown>, status: number, message: string | RegExp][] = [

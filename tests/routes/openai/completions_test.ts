@@ -71,11 +71,12 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
   ["min_p", { min_p: 0.05 }, { minP: 0.05 }],
   ["n", { n: 3 }, { n: 3 }],
   ["best_of equal to n", { n: 2, best_of: 2 }, { n: 2 }],
-  ["best_of above n, which draws them and asks for their scores", { n: 2, best_of: 5 }, {
+  ["best_of above n, which draws them and has them ranked", { n: 2, best_of: 5, token_healing: true }, {
     n: 5,
-    logprobs: 0,
+    rankSamples: true,
+    tokenHealing: true,
   }],
-  ["best_of with logprobs", { best_of: 3, logprobs: 2 }, { n: 3, logprobs: 2 }],
+  ["best_of with logprobs", { best_of: 3, logprobs: 2 }, { n: 3, logprobs: 2, rankSamples: true }],
   ["best_of without new tokens", { best_of: 3, max_tokens: 0 }, { maxTokens: 0 }],
   ["other files, and its own name", {
     prompt: "p",
@@ -154,11 +155,6 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ best_of: 3, stream: true }, "best_of", /above "n" cannot be combined with "stream"/],
   [{ best_of: 21 }, "best_of", /at most 20/],
   [{ prompt: Array(100).fill("a"), best_of: 3 }, "prompt", /at most 256 completions together, received 300/],
-  [
-    { best_of: 3, token_healing: true },
-    "token_healing",
-    /^"token_healing" cannot be combined with "best_of"/,
-  ],
   [{ extra: [{ text: "a" }] }, "extra", /^"extra" needs "suffix": send "" where nothing follows/],
   [{ filename: "a.py" }, "filename", /^"filename" needs "suffix"/],
   [{ suffix: "", extra: [{ filename: "a" }] }, "extra[0].text", /must hold objects with a "text"/],
@@ -574,4 +570,6 @@ Deno.test("/v1/completions sends the best of what it drew, for each prompt, with
   );
   assert.equal(json.usage.completion_tokens, 8);
   completionReply.parse(json);
+  const shown = await complete(script, { best_of: 4, logprobs: 0 });
+  assert.deepEqual(shown.json.choices[0].logprobs.token_logprobs, [-0.5]);
 });

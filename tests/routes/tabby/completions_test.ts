@@ -144,6 +144,24 @@ Deno.test("Tabby's /v1/completions answers 501 for a model that does not fill in
   }
 });
 
+Deno.test("Tabby's /v1/completions names the field that the client sent", async () => {
+  const message = "Cannot admit request: prompt must be at most 2047 tokens, received 9001";
+  const tokens = { prompt: 9001, context: 2048 };
+  const error = new InvalidRequestError(message, {
+    field: "prompt",
+    reason: "context_length_exceeded",
+    tokens,
+  });
+  const cases = [
+    [{ debug_options: { raw_prompt: "x" } }, "debug_options.raw_prompt"],
+    [{ segments: SEGMENTS }, "segments"],
+  ] as const;
+  for (const [body, field] of cases) {
+    const reply = await complete({ failure: { at: 0, error } }, body);
+    assert.deepEqual([reply.status, reply.text], [400, message.replace("prompt", `"${field}"`)]);
+  }
+});
+
 Deno.test("/v1/completions is OpenAI's for a body that has a prompt, whatever else it has", async () => {
   const { json } = await complete({}, { prompt: "x", segments: SEGMENTS });
   assert.equal(json.object, "text_completion");

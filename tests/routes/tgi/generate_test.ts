@@ -58,9 +58,14 @@ const ACCEPTED: [name: string, body: Record<string, unknown>, expected: Partial<
     logprobs: 0,
     echoPrompt: true,
   }],
-  ["best_of", { parameters: { best_of: 3, do_sample: true } }, { n: 3, temperature: 1, logprobs: 0 }],
+  ["best_of", { parameters: { best_of: 3, do_sample: true, token_healing: true } }, {
+    n: 3,
+    temperature: 1,
+    rankSamples: true,
+    tokenHealing: true,
+  }],
   ["truncate, from the end", { inputs: "abcd", parameters: { truncate: 2 } }, {
-    prompt: { kind: "tokens", ids: [99, 100] },
+    prompt: { kind: "text", text: "abcd", parseSpecial: true, keep: 2 },
   }],
   ["a regular expression", { parameters: { grammar: { type: "regex", value: "a+" } } }, {
     grammar: { field: "parameters.grammar", kind: "regex", pattern: "a+" },
