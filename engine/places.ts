@@ -10,6 +10,7 @@ import { type CacheHit, numTokensOf } from "./prefix_search.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
 import { SequenceStates } from "./sequence_states.ts";
 import type { ScheduledSequence } from "./step_budget.ts";
+import { leastUrgent, victimOf } from "./victims.ts";
 
 /** What others than the scheduler may look at. */
 export type PlacesView = Pick<
@@ -204,9 +205,8 @@ export class Places {
 
   /** @throws {Error} when a block or a slot is lost or held twice, or a block cached and held by whom the cache does not know */
   checkIntegrity() {
-    const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
     const slots = this.#states?.slotsOf([...this.#running, ...this.#waiting]);
-    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied], slots);
+    this.#cache.checkIntegrity(this.#running.map(heldBlocks), slots);
   }
 
   /** A block for the next token of all that decode, the more urgent and the older first. */
@@ -222,7 +222,7 @@ export class Places {
     while (missing > 0 && sequence.state === "running") {
       const blocks = this.#cache.allocate(missing);
       if (blocks) return void sequence.blockTable.push(...blocks);
-      this.preempt(this.leastUrgent(elder)!);
+      this.preempt(leastUrgent(this.#running, elder)!);
     }
   }
 
@@ -247,25 +247,6 @@ export class Places {
     if (missing <= 0) return;
     const blocks = this.#cache.allocate(Math.min(count, this.#cache.numAvailable));
     this.#pool.free(blocks!);
-  }
-
-  /** Of the least urgent class that runs, the youngest. */
-  leastUrgent(except: Sequence | undefined): Sequence | undefined {
-    const others = this.#running.filter((one) => one !== except);
-    return others.reduce<Sequence | undefined>((a, b) => a && a.rank > b.rank ? a : b, undefined);
-  }
-
-  /** Who makes place for a sequence: a less urgent one, or the youngest of a key with at least two more that run. */
-  victimOf(sequence: Sequence, elder: Sequence | undefined): Sequence | undefined {
-    const least = this.leastUrgent(elder);
-    if (!least || least.rank > sequence.rank) return least;
-    const peers = Map.groupBy(
-      this.#running.filter(({ rank }) => rank === sequence.rank),
-      ({ flow }) => flow.key,
-    );
-    const own = peers.get(sequence.flow.key)?.length ?? 0;
-    const richest = [...peers.values()].reduce<Sequence[]>((a, b) => b.length > a.length ? b : a, []);
-    return richest.length >= own + 2 ? richest.findLast((one) => one !== elder) : undefined;
   }
 
   preempt(sequence: Sequence) {
@@ -304,13 +285,53 @@ export class Places {
 
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
-    if (this.#running.length >= this.maxRunning || this.#cache.states?.numAvailable === 0) return false;
-    const hit = this.#hits(sequence).find((hit) => this.#hasRoom(sequence, hit));
+    const hit = this.#hitWithRoom(sequence);
     if (!hit) return false;
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
     this.#start(sequence, hit);
     insertByArrival(this.#running, sequence);
     return true;
+  }
+
+  /**
+   * Who has to give way for a sequence that waits; undefined where all who may would not be enough, so that nobody loses
+   * a place for nothing.
+   * @param elder who may not
+   */
+  victimsFor(sequence: Sequence, elder: Sequence | undefined): readonly Sequence[] | undefined {
+    const victims: Sequence[] = [];
+    while (true) {
+      const victim = victimOf(this.#running.filter((one) => !victims.includes(one)), sequence, elder);
+      if (!victim) return undefined;
+      victims.push(victim);
+      if (this.#hitWithRoom(sequence, victims)) return victims;
+    }
+  }
+
+  /**
+   * The best of what is cached with which there is a place, a state slot and blocks for a sequence: one block spare for
+   * each that runs beside it, or the newcomer would be preempted as soon as they grow.
+   * @param victims who gives way to it
+   */
+  #hitWithRoom(sequence: Sequence, victims: readonly Sequence[] = []): CacheHit | undefined {
+    const numStaying = this.#running.length - victims.length;
+    const hasSlot = victims.length > 0 || this.#cache.states?.numAvailable !== 0;
+    if (numStaying >= this.maxRunning || !hasSlot) return undefined;
+    const freed = this.#blocksOnlyOf(victims);
+    const room = this.#cache.numAvailable + freed.size - numStaying;
+    return this.#hits(sequence).find((hit) => {
+      const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
+      return missing + this.#cache.numTakenBy(hit, freed) <= room;
+    });
+  }
+
+  /** Blocks that these hold, and nobody else who runs. */
+  #blocksOnlyOf(sequences: readonly Sequence[]): ReadonlySet<number> {
+    const blocks = new Set(sequences.flatMap(heldBlocks));
+    if (blocks.size === 0) return blocks;
+    const others = this.#running.filter((one) => !sequences.includes(one));
+    for (const block of others.flatMap(heldBlocks)) blocks.delete(block);
+    return blocks;
   }
 
   /** The best first. A copy needs a block more for as long as it takes, which may be the one that is missing. */
@@ -334,12 +355,6 @@ export class Places {
     return missing + all <= this.#cache.numAvailable;
   }
 
-  /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
-  #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
-    const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
-    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numTakenBy(hit);
-  }
-
   #start(sequence: Sequence, hit: CacheHit) {
     const { table, copy } = this.#cache.take(hit, blocksFor(sequence.numTokens));
     sequence.blockTable = table;
@@ -350,6 +365,11 @@ export class Places {
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";
   }
+}
+
+/** The block that it is yet to copy from, too. */
+function heldBlocks({ blockTable, pendingCopy }: Sequence): readonly number[] {
+  return pendingCopy ? [...blockTable, pendingCopy.from] : blockTable;
 }
 
 function insertByArrival(list: Sequence[], sequence: Sequence) {

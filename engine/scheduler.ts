@@ -11,6 +11,7 @@ import { PRIORITIES } from "./priority.ts";
 import { Progress } from "./progress.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
 import type { Speculation } from "./speculation.ts";
+import { leastUrgent } from "./victims.ts";
 import { giveBack, type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
 
 export type { ScheduledSequence };
@@ -104,7 +105,6 @@ export class Scheduler {
     const { step } = plan;
     const elderServed = this.#serveLive(plan, pace);
     this.#serveBackground(plan, elderServed, pace.backgroundRows);
-    if (step.length === 0) this.#serveWhoRuns(plan);
     this.#addDrafts(plan, pace.backgroundRows);
     return this.#made(step);
   }
@@ -227,14 +227,6 @@ export class Scheduler {
    */
   get #isBackgroundTurn(): boolean {
     return this.#steps % BACKGROUND_EVERY === 0;
-  }
-
-  /**
-   * Whoever came in took the samples of those behind it, and then gave way to somebody for whom there is no room all the
-   * same: the step would be empty, and so would all that follow.
-   */
-  #serveWhoRuns(plan: Plan) {
-    for (const one of this.#places.running) this.#take(one, plan, this.#chunkTokens);
   }
 
   /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
@@ -372,7 +364,7 @@ export class Scheduler {
   #placeElder(): Sequence | undefined {
     const elder = this.#elder();
     while (elder?.state === "waiting" && !this.#places.admit(elder)) {
-      this.#places.preempt(this.#places.leastUrgent(elder)!);
+      this.#places.preempt(leastUrgent(this.#places.running, elder)!);
     }
     return elder;
   }
@@ -388,14 +380,15 @@ export class Scheduler {
 
   /** Admits a sequence, if need be in the place of others, but not of those with rows under way. False: it has to wait. */
   #makePlace(sequence: Sequence, { step, budget, elder, progress }: Plan): boolean {
-    while (!this.#places.admit(sequence)) {
-      if (progress !== Progress.now) return false;
-      const victim = this.#places.victimOf(sequence, elder);
-      if (!victim) return false;
+    if (this.#places.admit(sequence)) return true;
+    if (progress !== Progress.now) return false;
+    const victims = this.#places.victimsFor(sequence, elder);
+    if (!victims) return false;
+    for (const victim of victims) {
       this.#places.preempt(victim);
       giveBack(victim, budget, step);
     }
-    return true;
+    return this.#places.admit(sequence);
   }
 
   /** Samples wait for the first of their request, to find its prompt in the cache. */

@@ -236,6 +236,8 @@ function checkRandomWork(limits: fc.Arbitrary<StepLimits>, examples: Work[] = []
             assert.ok(idle < BACKGROUND_EVERY, "the oldest made no progress");
           }
           steps++;
+          const isIdle = took.length === 0 && scheduler.places.running.length > 0;
+          assert.ok(!isIdle, "a step is empty while somebody runs");
           if (took.length === 0 && now > 25) break;
         }
         assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);
