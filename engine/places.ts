@@ -2,6 +2,7 @@
 // a block for every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who
 // gets rows of a step, and whose turn it is, is the scheduler's to say.
 import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
+import { heldBlocks, Room } from "./room.ts";
 import type { StepMoves } from "./batch.ts";
 import { BlockPool } from "./block_pool.ts";
 import { type CacheSpace, PrefixCache } from "./prefix_cache.ts";
@@ -10,7 +11,7 @@ import { type CacheHit, numTokensOf } from "./prefix_search.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
 import { SequenceStates } from "./sequence_states.ts";
 import type { ScheduledSequence } from "./step_budget.ts";
-import { leastUrgent, victimOf } from "./victims.ts";
+import { leastUrgent } from "./victims.ts";
 
 /** What others than the scheduler may look at. */
 export type PlacesView = Pick<
@@ -39,8 +40,7 @@ export class Places {
   /** Undefined for models without recurrent layers. */
   readonly #states: SequenceStates | undefined;
   readonly #limits: StepLimits;
-  /** Few enough that each running sequence gets a row and a sample in every step, and has a state slot where it needs one. */
-  readonly maxRunning: number;
+  readonly #room: Room;
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #arrivals = 0;
@@ -52,16 +52,13 @@ export class Places {
    */
   constructor(limits: StepLimits, snapshotTokens?: number) {
     this.#limits = limits;
-    const { maxSequences, maxTokens, maxSamples, numStateSlots = 0, maxKeptStates = 0 } = limits;
-    this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, numStateSlots || Infinity);
-    if (this.maxRunning < 1) {
-      throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
-    }
+    const { numStateSlots = 0, maxKeptStates = 0 } = limits;
     this.#pool = new BlockPool(limits.numBlocks);
     const slots = limits.numHostBlocks ? new BlockPool(limits.numHostBlocks) : undefined;
     this.#cache = new PrefixCache(this.#pool, slots, numStateSlots);
     this.#states = this.#cache.states &&
       new SequenceStates(this.#cache, this.#cache.states, maxKeptStates, snapshotTokens);
+    this.#room = new Room(limits, this.#cache);
   }
 
   get waiting(): readonly Sequence[] {
@@ -70,6 +67,11 @@ export class Places {
 
   get running(): readonly Sequence[] {
     return this.#running;
+  }
+
+  /** As `Room`. */
+  get maxRunning(): number {
+    return this.#room.maxRunning;
   }
 
   get numPreemptions(): number {
@@ -285,7 +287,7 @@ export class Places {
 
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
-    const hit = this.#hitWithRoom(sequence);
+    const hit = this.#room.hitFor(sequence, this.#running);
     if (!hit) return false;
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
     this.#start(sequence, hit);
@@ -293,66 +295,14 @@ export class Places {
     return true;
   }
 
-  /**
-   * Who has to give way for a sequence that waits; undefined where all who may would not be enough, so that nobody loses
-   * a place for nothing.
-   * @param elder who may not
-   */
+  /** As `Room.victimsFor`. */
   victimsFor(sequence: Sequence, elder: Sequence | undefined): readonly Sequence[] | undefined {
-    const victims: Sequence[] = [];
-    while (true) {
-      const victim = victimOf(this.#running.filter((one) => !victims.includes(one)), sequence, elder);
-      if (!victim) return undefined;
-      victims.push(victim);
-      if (this.#hitWithRoom(sequence, victims)) return victims;
-    }
+    return this.#room.victimsFor(sequence, this.#running, elder);
   }
 
-  /**
-   * The best of what is cached with which there is a place, a state slot and blocks for a sequence: one block spare for
-   * each that runs beside it, or the newcomer would be preempted as soon as they grow.
-   * @param victims who gives way to it
-   */
-  #hitWithRoom(sequence: Sequence, victims: readonly Sequence[] = []): CacheHit | undefined {
-    const numStaying = this.#running.length - victims.length;
-    const hasSlot = victims.length > 0 || this.#cache.states?.numAvailable !== 0;
-    if (numStaying >= this.maxRunning || !hasSlot) return undefined;
-    const freed = this.#blocksOnlyOf(victims);
-    const room = this.#cache.numAvailable + freed.size - numStaying;
-    return this.#hits(sequence).find((hit) => {
-      const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
-      return missing + this.#cache.numTakenBy(hit, freed) <= room;
-    });
-  }
-
-  /** Blocks that these hold, and nobody else who runs. */
-  #blocksOnlyOf(sequences: readonly Sequence[]): ReadonlySet<number> {
-    const blocks = new Set(sequences.flatMap(heldBlocks));
-    if (blocks.size === 0) return blocks;
-    const others = this.#running.filter((one) => !sequences.includes(one));
-    for (const block of others.flatMap(heldBlocks)) blocks.delete(block);
-    return blocks;
-  }
-
-  /** The best first. A copy needs a block more for as long as it takes, which may be the one that is missing. */
-  *#hits(sequence: Sequence): Generator<CacheHit> {
-    let hit = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
-    while (true) {
-      yield hit;
-      if (!hit.copy) return;
-      hit = this.#cache.find(sequence.cacheSpace, sequence, hit.numBlocks * BLOCK_SIZE);
-    }
-  }
-
-  /** Whether all who wait would be admitted, though nobody loses a place and the cache has nothing of them. */
+  /** As `Room.hasRoomForAll`. */
   get hasRoomForAll(): boolean {
-    const all = this.#running.length + this.#waiting.length;
-    if (all > this.maxRunning || this.#waiting.length > (this.#cache.states?.numAvailable ?? Infinity)) {
-      return false;
-    }
-    // A block more for each, for a copy that it may need.
-    const missing = this.#waiting.reduce((sum, { numTokens }) => sum + blocksFor(numTokens) + 1, 0);
-    return missing + all <= this.#cache.numAvailable;
+    return this.#room.hasRoomForAll(this.#running, this.#waiting);
   }
 
   #start(sequence: Sequence, hit: CacheHit) {
@@ -365,11 +315,6 @@ export class Places {
     sequence.numCachedTokens ??= sequence.numComputed;
     sequence.state = "running";
   }
-}
-
-/** The block that it is yet to copy from, too. */
-function heldBlocks({ blockTable, pendingCopy }: Sequence): readonly number[] {
-  return pendingCopy ? [...blockTable, pendingCopy.from] : blockTable;
 }
 
 function insertByArrival(list: Sequence[], sequence: Sequence) {

@@ -3,14 +3,10 @@ import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import { BLOCK_SIZE, type SamplingParams, type StepLimits } from "../../kernels/step.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
-import {
-  BACKGROUND_EVERY,
-  PATIENCE_STEPS,
-  type ScheduledSequence,
-  Scheduler,
-} from "../../engine/scheduler.ts";
+import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
 import type { Sequence } from "../../engine/sequence.ts";
 import { Speculation } from "../../engine/speculation.ts";
+import type { ScheduledSequence } from "../../engine/step_budget.ts";
 import { testSeed } from "../kernels/random.ts";
 import { FakeRunner, type NextToken } from "./fake_runner.ts";
 import { advance, aloneTokens, type Begun, GREEDY, sequence, tokens } from "./scheduled_runs.ts";
