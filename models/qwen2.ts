@@ -2,7 +2,8 @@
 // MLP. Yang et al., "Qwen2 Technical Report" (2024), section 2.2; Hui et al., "Qwen2.5-Coder Technical Report" (2024).
 import { z } from "zod";
 import { columnsOf } from "../kernels/columns.ts";
-import type { GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
 import type { Architecture, Network } from "./network.ts";

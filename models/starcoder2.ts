@@ -1,7 +1,8 @@
 // StarCoder2: pre-LayerNorm decoders with rotary positions, grouped-query attention over a sliding window and a plain MLP,
 // biased throughout. Lozhkov et al., "StarCoder 2 and The Stack v2" (2024), section 6.
 import { z } from "zod";
-import type { Activation, GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Activation, Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { parseConfig } from "./config.ts";
 import type { Architecture, Network } from "./network.ts";

@@ -3,7 +3,7 @@
 import { ok, throws } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GraphBuilder } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { rotaryReference } from "../../kernels/rotary/reference.ts";

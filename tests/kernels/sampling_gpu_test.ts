@@ -1,7 +1,7 @@
 // The sampling kernels on every GPU, against the definition in float64 and against the host's sampler.
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
-import { GraphBuilder } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { GpuPlan } from "../../kernels/plan.ts";
 import { randomWord } from "../../kernels/sampling/philox.ts";
 import { sampleLogits } from "../../kernels/sampling/sample_cpu.ts";
