@@ -1,4 +1,5 @@
 // A loaded model over the fake runner and the tiny tokenizer, and what tests do with engines of it.
+import assert from "node:assert/strict";
 import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
 import type { Engine } from "../../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest, Prompt } from "../../engine/request.ts";
@@ -121,4 +122,11 @@ export class Gate {
     this.#open.resolve();
     this.#open = Promise.withResolvers<void>();
   }
+}
+
+/** What a promise fails with, as it must. */
+export async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const outcome = await promise.then(() => undefined, (error) => error);
+  assert.ok(outcome instanceof Error, "it must fail");
+  return outcome;
 }
