@@ -17,6 +17,27 @@ export const rotaryFields = {
   rope_parameters: ropeSchema.nullish(),
 };
 
+/** The columns of a head, where heads may be of a size of their own. */
+interface HeadFields {
+  readonly hidden_size: number;
+  readonly num_attention_heads: number;
+  readonly head_dim?: number | null | undefined;
+}
+
+export function headSizeOf(config: HeadFields): number {
+  return config.head_dim ?? config.hidden_size / config.num_attention_heads;
+}
+
+/** Whether heads have columns to turn in pairs; `ODD_HEADS` is the error where not. */
+export function hasEvenHeads(config: HeadFields): boolean {
+  return headSizeOf(config) % 2 === 0;
+}
+
+export const ODD_HEADS = {
+  path: ["num_attention_heads"],
+  error: "must give heads of even size, for rotary positions",
+};
+
 /** The base of the angles, transformers' default where a file gives none. */
 export function rotaryBaseOf(config: z.output<z.ZodObject<typeof rotaryFields>>): number {
   return config.rope_parameters?.rope_theta ?? config.rope_theta ?? config.rope_scaling?.rope_theta ?? 10_000;
