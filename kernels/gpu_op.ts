@@ -12,7 +12,7 @@ import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
-export const ROW_ALIGNMENT = 32;
+const ROW_ALIGNMENT = 32;
 
 /** Elements from one row of a matrix to the next, for rows of `width`. */
 export function rowStride(width: number): number {

@@ -62,7 +62,7 @@ export function parseQwen2Config(json: unknown): Qwen2Config {
 }
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
-export function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
+function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
   const { width, epsilon } = config;
   return buildRotaryDecoder(config, source, {
     block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),

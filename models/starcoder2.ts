@@ -76,7 +76,7 @@ export function parseStarcoder2Config(json: unknown): Starcoder2Config {
 }
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
-export function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
+function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
   return buildRotaryDecoder(config, source, {
     block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),
     lastNorm: (b, name, x) => layerNorm(b, config, name, x),
