@@ -1,4 +1,4 @@
-// H3's golden mixer (h3.md, section 13.1) on every GPU and on the CPU: weights in f32, the prompt at once and one token
+// H3's golden mixer (filters/h3_golden.ts) on every GPU and on the CPU: weights in f32, the prompt at once and one token
 // after another.
 import { ok } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";

@@ -1,4 +1,5 @@
-// The long-convolution layer against the golden values of its specification (long_conv_flash_butterfly.md, section 12).
+// The long-convolution layer (Fu et al., "Simple Hardware-Efficient Long Convolutions for Sequence Modeling", 2023) against
+// golden values that other code gave in float64.
 import { linearReference } from "../../../kernels/linear/reference.ts";
 import { longConvolutionReference } from "../../../kernels/long_convolution/reference.ts";
 import { goldenFill, goldenLinear, wholeSequence } from "./golden_fill.ts";
@@ -11,7 +12,7 @@ function gelu(x: number): number {
   return linearReference(Float64Array.of(x), Float32Array.of(1), 1, { activation: "gelu_erf" })[0];
 }
 
-/** As the specification regularises taps: each nearer to zero by `threshold`, those within it exactly zero. */
+/** As the paper regularises taps: each nearer to zero by `threshold`, those within it exactly zero. */
 function squash(taps: Float64Array, threshold: number): Float64Array {
   return taps.map((tap) => Math.sign(tap) * Math.max(Math.abs(tap) - threshold, 0));
 }
