@@ -24,6 +24,9 @@ export interface InputNode {
   readonly output: Value;
 }
 
+/** What input nodes are fed with in a step, by name: f32 [rows, width]. */
+export type GraphInputs = Readonly<Record<string, Float32Array>>;
+
 /** output[r] = table[tokenIds[r]] + positionTable[positions[r]]. */
 export interface EmbeddingNode {
   readonly op: "embedding";
