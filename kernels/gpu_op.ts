@@ -1,4 +1,4 @@
-// What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; plan.ts compiles the code and
+// What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; gpu_plan.ts compiles the code and
 // makes the bind groups once, and replays the calls every step.
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { KvType } from "./attention/kv_layout.ts";

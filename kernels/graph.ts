@@ -1,6 +1,6 @@
-// The vocabulary in which a network is written once: a list of ops over values. Knows no device. Three lowerings (plan.ts
-// for WebGPU, cpu_plan.ts for WebAssembly, onnx.ts for onnxruntime) and the float64 reference (reference.ts) execute the
-// same graph; graph_builder.ts makes it.
+// The vocabulary in which a network is written once: a list of ops over values. Knows no device. Three lowerings
+// (gpu_plan.ts for WebGPU, cpu_plan.ts for WebAssembly, onnx.ts for onnxruntime) and the float64 reference (reference.ts)
+// execute the same graph; graph_builder.ts makes it.
 import { type Columns, valuesOf } from "./columns.ts";
 import type { WeightRef } from "./tensor_source.ts";
 

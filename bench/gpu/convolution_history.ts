@@ -9,7 +9,7 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openGpu } from "../../device/open_gpu.ts";
 import type { Graph } from "../../kernels/graph.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
 import { type KernelTimes, profileStep, timeColumns } from "./operator_times.ts";
 import { type Inputs, randomInputs } from "./operators/operator.ts";

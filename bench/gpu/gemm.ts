@@ -7,7 +7,7 @@ import type { Profile } from "../../device/caps.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openGpu } from "../../device/open_gpu.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
 import type { StepProfile } from "../../kernels/step_profile.ts";
 import { median } from "../median.ts";

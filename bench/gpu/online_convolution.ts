@@ -9,7 +9,7 @@ import { openGpu } from "../../device/open_gpu.ts";
 import type { OnlineShapeWanted } from "../../kernels/convolution_history/online_sums.ts";
 import type { Graph } from "../../kernels/graph.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
 import { chooseOnline } from "../../models/online_choice.ts";
 import { median } from "../median.ts";

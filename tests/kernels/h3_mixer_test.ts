@@ -6,7 +6,7 @@ import { tapsByLag } from "../../kernels/filters/shift_filter.ts";
 import { columnsOf } from "../../kernels/columns.ts";
 import type { Graph } from "../../kernels/graph.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
 import { goldenFill } from "./filters/golden_fill.ts";

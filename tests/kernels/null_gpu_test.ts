@@ -8,7 +8,7 @@ import { GROUP, groupsOf } from "../../kernels/int4.ts";
 import type { Activation, Graph, Value } from "../../kernels/graph.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { compileCalls } from "../../kernels/pipelines.ts";
-import { GpuPlan, type PlanOptions } from "../../kernels/plan.ts";
+import { GpuPlan, type PlanOptions } from "../../kernels/gpu_plan.ts";
 import {
   BYTES_PER_ELEMENT,
   multiplierName,

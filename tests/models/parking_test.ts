@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepLimits } from "../../kernels/step.ts";
 import { openCheckpoint } from "../../models/checkpoint.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";

@@ -3,7 +3,7 @@
 import { ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../../kernels/step.ts";
 import { CopyingSource, type TensorInfo } from "../../kernels/tensor_source.ts";
 import { readJson } from "../../models/checkpoint.ts";
