@@ -1,5 +1,5 @@
-// How configurations of models with rotary positions say what turns: older files have the base beside other fields, newer
-// ones inside `rope_parameters`.
+// How configurations of models with rotary positions say what turns: heads of how many columns, and by what base, which
+// older files have beside other fields, newer ones inside `rope_parameters`.
 import { z } from "zod";
 
 const ONLY_DEFAULT = 'only the default rotary positions are supported, must be "default"';
