@@ -37,6 +37,6 @@ async function servedPart(snapshot: string): Promise<string> {
 }
 
 /** The last part of a path. */
-export function folderName(path: string): string {
+function folderName(path: string): string {
   return basename(path.replace(/[\\/]+$/, "")).replace(/\.gguf$/i, "") || "model";
 }

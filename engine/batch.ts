@@ -8,7 +8,7 @@ import {
   type StepBatch,
 } from "../kernels/step.ts";
 import { blocksFor } from "./sequence.ts";
-import type { ScheduledSequence } from "./scheduler.ts";
+import type { ScheduledSequence } from "./step_budget.ts";
 
 /** What a step does before its rows, for them and for what is cached. */
 export interface StepMoves extends HostMoves {

@@ -1,7 +1,8 @@
 // How long steps may be, from what steps take on this machine and from when somebody last typed. Nobody can interrupt a
 // step: who asks while one runs waits for its end. Pure: times are passed in, in milliseconds on the engine's clock.
-import type { ScheduledSequence, StepPace } from "./scheduler.ts";
+import type { ScheduledSequence } from "./step_budget.ts";
 import { StepCost } from "./step_cost.ts";
+import type { StepPace } from "./step_pace.ts";
 
 /** Somebody who sent a live request this long ago is taken to be still at the keyboard. */
 const TYPING_MS = 5_000;

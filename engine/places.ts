@@ -2,6 +2,7 @@
 // a block for every next token, preemption, after which the cache has what was computed. Pure: no device, no clock. Who
 // gets rows of a step, and whose turn it is, is the scheduler's to say.
 import { BLOCK_SIZE, type StepLimits } from "../kernels/step.ts";
+import { heldBlocks, Room } from "./room.ts";
 import type { StepMoves } from "./batch.ts";
 import { BlockPool } from "./block_pool.ts";
 import { type CacheSpace, PrefixCache } from "./prefix_cache.ts";
@@ -10,6 +11,7 @@ import { type CacheHit, numTokensOf } from "./prefix_search.ts";
 import { blocksFor, type Sequence } from "./sequence.ts";
 import { SequenceStates } from "./sequence_states.ts";
 import type { ScheduledSequence } from "./step_budget.ts";
+import { leastUrgent } from "./victims.ts";
 
 /** What others than the scheduler may look at. */
 export type PlacesView = Pick<
@@ -38,8 +40,7 @@ export class Places {
   /** Undefined for models without recurrent layers. */
   readonly #states: SequenceStates | undefined;
   readonly #limits: StepLimits;
-  /** Few enough that each running sequence gets a row and a sample in every step, and has a state slot where it needs one. */
-  readonly maxRunning: number;
+  readonly #room: Room;
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #arrivals = 0;
@@ -51,16 +52,13 @@ export class Places {
    */
   constructor(limits: StepLimits, snapshotTokens?: number) {
     this.#limits = limits;
-    const { maxSequences, maxTokens, maxSamples, numStateSlots = 0, maxKeptStates = 0 } = limits;
-    this.maxRunning = Math.min(maxSequences, maxTokens, maxSamples, numStateSlots || Infinity);
-    if (this.maxRunning < 1) {
-      throw new RangeError("Cannot make scheduler: every step limit must be at least 1");
-    }
+    const { numStateSlots = 0, maxKeptStates = 0 } = limits;
     this.#pool = new BlockPool(limits.numBlocks);
     const slots = limits.numHostBlocks ? new BlockPool(limits.numHostBlocks) : undefined;
     this.#cache = new PrefixCache(this.#pool, slots, numStateSlots);
     this.#states = this.#cache.states &&
       new SequenceStates(this.#cache, this.#cache.states, maxKeptStates, snapshotTokens);
+    this.#room = new Room(limits, this.#cache);
   }
 
   get waiting(): readonly Sequence[] {
@@ -69,6 +67,11 @@ export class Places {
 
   get running(): readonly Sequence[] {
     return this.#running;
+  }
+
+  /** As `Room`. */
+  get maxRunning(): number {
+    return this.#room.maxRunning;
   }
 
   get numPreemptions(): number {
@@ -204,9 +207,8 @@ export class Places {
 
   /** @throws {Error} when a block or a slot is lost or held twice, or a block cached and held by whom the cache does not know */
   checkIntegrity() {
-    const copied = this.#running.flatMap(({ pendingCopy }) => pendingCopy ? [[pendingCopy.from]] : []);
     const slots = this.#states?.slotsOf([...this.#running, ...this.#waiting]);
-    this.#cache.checkIntegrity([...this.#running.map(({ blockTable }) => blockTable), ...copied], slots);
+    this.#cache.checkIntegrity(this.#running.map(heldBlocks), slots);
   }
 
   /** A block for the next token of all that decode, the more urgent and the older first. */
@@ -222,7 +224,7 @@ export class Places {
     while (missing > 0 && sequence.state === "running") {
       const blocks = this.#cache.allocate(missing);
       if (blocks) return void sequence.blockTable.push(...blocks);
-      this.preempt(this.leastUrgent(elder)!);
+      this.preempt(leastUrgent(this.#running, elder)!);
     }
   }
 
@@ -247,25 +249,6 @@ export class Places {
     if (missing <= 0) return;
     const blocks = this.#cache.allocate(Math.min(count, this.#cache.numAvailable));
     this.#pool.free(blocks!);
-  }
-
-  /** Of the least urgent class that runs, the youngest. */
-  leastUrgent(except: Sequence | undefined): Sequence | undefined {
-    const others = this.#running.filter((one) => one !== except);
-    return others.reduce<Sequence | undefined>((a, b) => a && a.rank > b.rank ? a : b, undefined);
-  }
-
-  /** Who makes place for a sequence: a less urgent one, or the youngest of a key with at least two more that run. */
-  victimOf(sequence: Sequence, elder: Sequence | undefined): Sequence | undefined {
-    const least = this.leastUrgent(elder);
-    if (!least || least.rank > sequence.rank) return least;
-    const peers = Map.groupBy(
-      this.#running.filter(({ rank }) => rank === sequence.rank),
-      ({ flow }) => flow.key,
-    );
-    const own = peers.get(sequence.flow.key)?.length ?? 0;
-    const richest = [...peers.values()].reduce<Sequence[]>((a, b) => b.length > a.length ? b : a, []);
-    return richest.length >= own + 2 ? richest.findLast((one) => one !== elder) : undefined;
   }
 
   preempt(sequence: Sequence) {
@@ -304,8 +287,7 @@ export class Places {
 
   /** Moves a sequence from the queue to running, with blocks for all its tokens, when there is room for it. */
   admit(sequence: Sequence): boolean {
-    if (this.#running.length >= this.maxRunning || this.#cache.states?.numAvailable === 0) return false;
-    const hit = this.#hits(sequence).find((hit) => this.#hasRoom(sequence, hit));
+    const hit = this.#room.hitFor(sequence, this.#running);
     if (!hit) return false;
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
     this.#start(sequence, hit);
@@ -313,31 +295,14 @@ export class Places {
     return true;
   }
 
-  /** The best first. A copy needs a block more for as long as it takes, which may be the one that is missing. */
-  *#hits(sequence: Sequence): Generator<CacheHit> {
-    let hit = this.#cache.find(sequence.cacheSpace, sequence, sequence.numReusable);
-    while (true) {
-      yield hit;
-      if (!hit.copy) return;
-      hit = this.#cache.find(sequence.cacheSpace, sequence, hit.numBlocks * BLOCK_SIZE);
-    }
+  /** As `Room.victimsFor`. */
+  victimsFor(sequence: Sequence, elder: Sequence | undefined): readonly Sequence[] | undefined {
+    return this.#room.victimsFor(sequence, this.#running, elder);
   }
 
-  /** Whether all who wait would be admitted, though nobody loses a place and the cache has nothing of them. */
+  /** As `Room.hasRoomForAll`. */
   get hasRoomForAll(): boolean {
-    const all = this.#running.length + this.#waiting.length;
-    if (all > this.maxRunning || this.#waiting.length > (this.#cache.states?.numAvailable ?? Infinity)) {
-      return false;
-    }
-    // A block more for each, for a copy that it may need.
-    const missing = this.#waiting.reduce((sum, { numTokens }) => sum + blocksFor(numTokens) + 1, 0);
-    return missing + all <= this.#cache.numAvailable;
-  }
-
-  /** One block spare for each that runs, or the newcomer would be preempted as soon as they grow. */
-  #hasRoom(sequence: Sequence, hit: CacheHit): boolean {
-    const missing = blocksFor(sequence.numTokens) - hit.numBlocks;
-    return missing + this.#running.length <= this.#cache.numAvailable - this.#cache.numTakenBy(hit);
+    return this.#room.hasRoomForAll(this.#running, this.#waiting);
   }
 
   #start(sequence: Sequence, hit: CacheHit) {

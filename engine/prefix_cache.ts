@@ -97,10 +97,13 @@ export class PrefixCache {
     return find(this.#spaces.get(space), tokens, limit);
   }
 
-  /** Blocks of `allocate` that holding the hit would take away: unused ones, and those to bring parked ones back to. */
-  numTakenBy({ last, copy }: CacheHit): number {
+  /**
+   * Blocks of `allocate` that holding the hit would take away: unused ones, and those to bring parked ones back to.
+   * @param freed blocks of the device that count as unused
+   */
+  numTakenBy({ last, copy }: CacheHit, freed: ReadonlySet<number>): number {
     const blocks = copy && !copy.source.parked ? [copy.source, ...pathTo(last)] : pathTo(last);
-    return blocks.filter((block) => this.#memory.isUnused(block)).length;
+    return blocks.filter((one) => this.#memory.isUnused(one) || freed.has(one.block)).length;
   }
 
   /** As `CacheMemory.allocate`. */

@@ -22,7 +22,7 @@ export interface CacheHit {
   readonly numMatched: number;
 }
 
-export const NO_HIT: CacheHit = { last: undefined, numBlocks: 0, copy: undefined, numMatched: 0 };
+const NO_HIT: CacheHit = { last: undefined, numBlocks: 0, copy: undefined, numMatched: 0 };
 
 export function numTokensOf({ numBlocks, copy }: CacheHit): number {
   return numBlocks * BLOCK_SIZE + (copy?.rows ?? 0);

@@ -51,7 +51,7 @@ export interface Requester {
 
 export interface GenerationRequest {
   readonly prompt: Prompt;
-  /** Most new tokens per sample; 0 prefills (and scores the prompt, when `promptLogprobs` is set) only. Undefined: as many as fit; more than fit ends with "length" where the context does. */
+  /** Most new tokens per sample; 0 prefills (and scores the prompt, when `echoPrompt` and `logprobs` are set) only. Undefined: as many as fit; more than fit ends with "length" where the context does. */
   readonly maxTokens?: number;
   /** Samples drawn for the prompt, at least 1. */
   readonly n?: number;

@@ -1,19 +1,19 @@
 // Decides what every step computes: decodes with chunks of new prompts under a budget of tokens, the more urgent class
 // first, fair shares within a class, a place for the oldest of all. Who holds which blocks is for places.ts. Pure: no
 // device, no clock (it counts its own steps), no text. The rules: docs/scheduling.md.
-import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
-import { MAX_MASKS } from "../kernels/sampling/token_mask.ts";
 import type { StepLimits } from "../kernels/step.ts";
 import type { StepMoves } from "./batch.ts";
-import { FairShare, type Flow } from "./fair_share.ts";
+import { ClassShares } from "./class_shares.ts";
 import { Places, type PlacesView } from "./places.ts";
 import { PRIORITIES } from "./priority.ts";
 import { Progress } from "./progress.ts";
-import { blocksFor, type Sequence } from "./sequence.ts";
+import type { Sequence } from "./sequence.ts";
 import type { Speculation } from "./speculation.ts";
-import { giveBack, type ScheduledSequence, type StepBudget, take } from "./step_budget.ts";
-
-export type { ScheduledSequence };
+import { lendBlocks, mayGoAhead } from "./step_ahead.ts";
+import type { ScheduledSequence } from "./step_budget.ts";
+import { NO_HURRY, type StepPace } from "./step_pace.ts";
+import { StepPlan } from "./step_plan.ts";
+import { leastUrgent } from "./victims.ts";
 
 /** Steps after which the oldest sequence comes before all others, whatever its class. */
 export const PATIENCE_STEPS = 64;
@@ -35,43 +35,20 @@ export interface SchedulerOptions {
   readonly snapshotTokens?: number;
 }
 
-/** How long steps may be, in rows: for whoever knows what a row takes on this machine. */
-export interface StepPace {
-  /** Most rows of a step in which live prompts are read beside decodes; these and a quarter of a chunk always are. */
-  readonly chunkRows: number;
-  /** Most rows of live prompts where nothing decodes; never less than a quarter of a chunk. */
-  readonly promptRows: number;
-  /** Most rows of a step without live work; never less than such work has beside live work. */
-  readonly backgroundRows: number;
-}
-
-const NO_HURRY: StepPace = { chunkRows: Infinity, promptRows: Infinity, backgroundRows: Infinity };
-
-/** A step in the making. */
-interface Plan {
-  /** How far everybody has got when it begins. */
-  readonly progress: Progress;
-  readonly step: ScheduledSequence[];
-  readonly budget: StepBudget;
-  readonly elder: Sequence | undefined;
-  /** False once somebody more urgent waits for a place. */
-  admits: boolean;
-}
-
 export class Scheduler {
   readonly #places: Places;
   readonly #limits: StepLimits;
   readonly #chunkTokens: number;
   readonly #speculation: Speculation | undefined;
   readonly #goesAhead: boolean;
-  /** By rank. */
-  readonly #shares = PRIORITIES.map(() => new FairShare());
+  readonly #shares: ClassShares;
   #steps = 0;
 
   /** @throws {RangeError} for limits or a chunk of less than 1 */
   constructor(limits: StepLimits, options: SchedulerOptions = {}) {
     this.#limits = limits;
     this.#places = new Places(limits, options.snapshotTokens);
+    this.#shares = new ClassShares(this.#places);
     const { chunkTokens = Math.ceil(limits.maxTokens / CHUNKS_PER_STEP) } = options;
     if (!(chunkTokens >= 1)) {
       throw new RangeError(`Cannot make scheduler: chunkTokens must be at least 1, received ${chunkTokens}`);
@@ -100,11 +77,10 @@ export class Scheduler {
     this.#steps++;
     const elder = this.#placeElder();
     this.#places.reserveDecodes(elder);
-    const plan = this.#newPlan(elder, Progress.now);
+    const plan = new StepPlan(this.#limits, Progress.now, elder);
     const { step } = plan;
     const elderServed = this.#serveLive(plan, pace);
     this.#serveBackground(plan, elderServed, pace.backgroundRows);
-    if (step.length === 0) this.#serveWhoRuns(plan);
     this.#addDrafts(plan, pace.backgroundRows);
     return this.#made(step);
   }
@@ -121,14 +97,14 @@ export class Scheduler {
     const { running } = this.#places;
     const going = current.filter(({ sequence }) => sequence.state === "running");
     const progress = Progress.after(current);
-    if (!progress || !this.#mayGoAhead(going, progress, pace)) return undefined;
+    if (!progress || !mayGoAhead(this.#places, going, progress, pace, this.#leastRows)) return undefined;
     if (this.#speculation?.wouldDraft(going, this.#limits)) return undefined;
     const elder = this.#elder();
-    if (elder?.state === "waiting" || !this.#lendBlocks(progress)) return undefined;
+    if (elder?.state === "waiting" || !lendBlocks(this.#places, progress)) return undefined;
     // Whoever waits for a place, or for blocks, has them from a step that is not ahead.
     if (this.#places.waiting.length > 0 && !this.#places.hasRoomForAll) return undefined;
     this.#steps++;
-    const plan = this.#newPlan(elder, progress);
+    const plan = new StepPlan(this.#limits, progress, elder);
     const before = current.reduce((rows, { numTokens }) => rows + numTokens, 0);
     if (running.some(({ rank }) => rank > 0)) this.#serveDecodes(plan);
     else {
@@ -147,49 +123,9 @@ export class Scheduler {
     return this.#places.begin(step);
   }
 
-  /** Whether a step may begin before `current` is complete, for the sake of those who wait and of those who come. */
-  #mayGoAhead(current: readonly ScheduledSequence[], progress: Progress, pace: StepPace): boolean {
-    const { running, waiting } = this.#places;
-    const live = running.filter(({ rank }) => rank === 0).length;
-    // Others than live have rows beside live work now and then only; and while somebody types, whoever comes waits for
-    // one short step of such work, and not for two.
-    if (live > 0 && live < running.length || live === 0 && pace.backgroundRows < Infinity) return false;
-    const decodes = running.every((one) => progress.numUncomputed(one) === 0 || progress.isDecode(one));
-    if (live === 0) return decodes && waiting.length === 0;
-    if (waiting.some(({ rank }) => rank > 0)) return false; // Their turn is another step's.
-    if (decodes && waiting.length === 0) return true;
-    // Two steps in which prompts are read take together no longer than one may.
-    const rows = current.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    return pace.chunkRows - rows >= running.length + waiting.length + this.#leastRows;
-  }
-
-  /** A block for every token that is being drawn, and none of those that hold something. */
-  #lendBlocks(progress: Progress): boolean {
-    return this.#places.running.every((sequence) => {
-      const reached = progress.reached(sequence);
-      if (!reached) return true;
-      if (reached.drawnBy !== undefined) return this.#places.lendBlocks(sequence, 1) >= 1;
-      return blocksFor(sequence.numTokens) <= sequence.blockTable.length;
-    });
-  }
-
   /** A block for each that draws: it lasts the steps that follow for as long as a block has rows. */
   #keepFree(step: readonly ScheduledSequence[]) {
     if (this.#goesAhead) this.#places.keepFree(step.filter(({ draws }) => draws).length);
-  }
-
-  #newPlan(elder: Sequence | undefined, progress: Progress): Plan {
-    const budget = {
-      tokens: this.#limits.maxTokens,
-      samples: this.#limits.maxSamples,
-      adjustments: MAX_ADJUSTMENTS,
-      masks: MAX_MASKS,
-    };
-    return { progress, step: [], budget, elder, admits: true };
-  }
-
-  #take(sequence: Sequence, { progress, budget, step }: Plan, most?: number): number {
-    return take(sequence, budget, step, progress.reached(sequence), most);
   }
 
   /** Rows that prompts may have in any case. */
@@ -198,26 +134,26 @@ export class Scheduler {
   }
 
   /** Decodes, and prompts beside them; the oldest sequence out of its order where it is its turn. @returns whether it was */
-  #serveLive(plan: Plan, pace: StepPace): boolean {
+  #serveLive(plan: StepPlan, pace: StepPace): boolean {
     const { step, elder, progress } = plan;
     const turn = elder !== undefined && this.#isBackgroundTurn &&
       (elder.rank > 0 || this.#hasLiveBeside(elder));
-    if (turn && progress.isDecode(elder)) this.#take(elder, plan);
+    if (turn && progress.isDecode(elder)) plan.take(elder);
     for (const one of this.#places.running) {
-      if (one.rank === 0 && progress.isDecode(one) && !(turn && one === elder)) this.#take(one, plan);
+      if (one.rank === 0 && progress.isDecode(one) && !(turn && one === elder)) plan.take(one);
     }
-    if (turn && !progress.isDecode(elder)) this.#take(elder, plan, this.#elderRows(elder));
+    if (turn && !progress.isDecode(elder)) plan.take(elder, this.#elderRows(elder));
     const chunk = Math.max(
       this.#leastRows,
       Math.min(this.#chunkTokens, pace.chunkRows) - numDecodeRows(step),
     );
-    this.#share(0, step.length > 0 ? chunk : Math.max(this.#leastRows, pace.promptRows), plan);
+    this.#shares.giveOut(0, step.length > 0 ? chunk : Math.max(this.#leastRows, pace.promptRows), plan);
     return turn;
   }
 
   /** Of all classes. */
-  #serveDecodes(plan: Plan) {
-    for (const one of this.#places.running) if (plan.progress.isDecode(one)) this.#take(one, plan);
+  #serveDecodes(plan: StepPlan) {
+    for (const one of this.#places.running) if (plan.progress.isDecode(one)) plan.take(one);
   }
 
   /**
@@ -229,38 +165,28 @@ export class Scheduler {
     return this.#steps % BACKGROUND_EVERY === 0;
   }
 
-  /**
-   * Whoever came in took the samples of those behind it, and then gave way to somebody for whom there is no room all the
-   * same: the step would be empty, and so would all that follow.
-   */
-  #serveWhoRuns(plan: Plan) {
-    for (const one of this.#places.running) this.#take(one, plan, this.#chunkTokens);
-  }
-
   /** All but live work: a chunk and every decode, or fewer rows; beside live work, a few now and then. */
-  #serveBackground(plan: Plan, elderServed: boolean, most: number) {
-    const { step, elder, progress } = plan;
-    const besideLive = step.some(({ sequence }) => sequence.rank === 0);
+  #serveBackground(plan: StepPlan, elderServed: boolean, most: number) {
+    const { elder, progress } = plan;
+    const besideLive = plan.hasLive;
     const few = Math.ceil(this.#chunkTokens / BACKGROUND_SHARE);
     let rows = besideLive ? few : Math.min(this.#chunkTokens, Math.max(few, most));
     if (besideLive && !this.#isBackgroundTurn) return;
-    if (elder && elder.rank > 0 && !elderServed) rows -= this.#take(elder, plan, rows);
+    if (elder && elder.rank > 0 && !elderServed) rows -= plan.take(elder, rows);
     if (!besideLive && most >= this.#chunkTokens) {
       const decodes = this.#places.running.filter((one) =>
         one.rank > 0 && progress.isDecode(one) && one !== elder
       );
-      for (const sequence of decodes) this.#take(sequence, plan);
+      for (const sequence of decodes) plan.take(sequence);
       rows = Math.max(this.#leastRows, rows - decodes.length);
     }
-    for (let rank = 1; rank < PRIORITIES.length; rank++) rows -= this.#share(rank, rows, plan);
+    for (let rank = 1; rank < PRIORITIES.length; rank++) rows -= this.#shares.giveOut(rank, rows, plan);
   }
 
   /** Last, from what all others have left; a step without live work grows no longer by them than it may be. */
-  #addDrafts({ step, budget }: Plan, backgroundRows: number) {
-    const live = step.some(({ sequence }) => sequence.rank === 0);
-    const rows = step.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    const most = live ? Infinity : Math.max(0, backgroundRows - rows);
-    this.#speculation?.addDrafts(step, budget, this.#places, Math.min(most, this.#mostRedone));
+  #addDrafts(plan: StepPlan, backgroundRows: number) {
+    const most = plan.hasLive ? Infinity : Math.max(0, backgroundRows - plan.numRows);
+    this.#speculation?.addDrafts(plan.step, plan.budget, this.#places, Math.min(most, this.#mostRedone));
   }
 
   /**
@@ -270,53 +196,6 @@ export class Scheduler {
   get #mostRedone(): number {
     if (this.#places.numStateSlots === 0) return Infinity;
     return Math.min(this.#chunkTokens, Math.max(0, this.#limits.maxTokens - this.#places.maxRunning));
-  }
-
-  /** Gives out at most `most` rows within a class, a chunk at a time to whoever was given least. @returns how many */
-  #share(rank: number, most: number, plan: Plan): number {
-    const { step, budget, elder, progress } = plan;
-    const shares = this.#shares[rank];
-    const taken = new Set(step.map(({ sequence }) => sequence));
-    const candidates = [...this.#places.running, ...this.#places.waiting].filter((one) =>
-      one.rank === rank && (rank === 0 || one !== elder) && !taken.has(one) &&
-      (one.state === "running" ? progress.reached(one) : this.#isReady(one)) &&
-      (rank > 0 || !progress.isDecode(one))
-    );
-    // Who was served out of its order is still among those who want something: forgotten, it would start anew.
-    const elders = elder?.rank === rank && taken.has(elder) && !progress.isDecode(elder) ? [elder.flow] : [];
-    shares.contend([...elders, ...candidates.map(({ flow }) => flow)]);
-    const since = new Map<string, number>();
-    for (const { flow: { key }, arrival } of candidates) {
-      since.set(key, Math.min(since.get(key) ?? Infinity, arrival));
-    }
-    // Of keys that were given as much, whichever waits for longest. Within one, live work that needs least for its next
-    // token: the mean wait is shortest so (Schrage, "A proof of the optimality of the SRPT discipline", 1968).
-    const toGo = (one: Sequence) => one.state === "waiting" ? one.numExpected : progress.numUncomputed(one);
-    const inOrder = (a: Sequence, b: Sequence) =>
-      shares.compare(a.flow, b.flow) || since.get(a.flow.key)! - since.get(b.flow.key)! ||
-      (rank === 0 ? toGo(a) - toGo(b) : 0) || a.arrival - b.arrival;
-    candidates.sort(inOrder);
-    const blocked = new Set<string>(), wanting: Flow[] = [];
-    let rows = 0;
-    while (candidates.length > 0 && rows < most && budget.tokens > 0) {
-      const next = candidates.shift()!;
-      const mayRun = plan.admits && !blocked.has(next.flow.key); // No overtaking within a key.
-      if (next.state === "waiting" && !(mayRun && this.#makePlace(next, plan))) {
-        blocked.add(next.flow.key);
-        wanting.push(next.flow);
-        continue;
-      }
-      const count = this.#take(next, plan, most - rows);
-      shares.charge(next.flow, count);
-      candidates.sort(inOrder);
-      rows += count;
-      if (rank > 0 || progress.numUncomputed(next) > count) wanting.push(next.flow);
-    }
-    // Who has all it wanted is as good as new when it comes again.
-    shares.contend([...elders, ...wanting, ...candidates.map(({ flow }) => flow)]);
-    // What a class waits for, the classes below it must not take.
-    if (blocked.size > 0) plan.admits = false;
-    return rows;
   }
 
   /** The step given last begins: what it has to move between device and host before its rows. */
@@ -372,7 +251,7 @@ export class Scheduler {
   #placeElder(): Sequence | undefined {
     const elder = this.#elder();
     while (elder?.state === "waiting" && !this.#places.admit(elder)) {
-      this.#places.preempt(this.#places.leastUrgent(elder)!);
+      this.#places.preempt(leastUrgent(this.#places.running, elder)!);
     }
     return elder;
   }
@@ -384,23 +263,6 @@ export class Scheduler {
 
   #hasLiveBeside(elder: Sequence): boolean {
     return [...this.#places.running, ...this.#places.waiting].some((one) => one.rank === 0 && one !== elder);
-  }
-
-  /** Admits a sequence, if need be in the place of others, but not of those with rows under way. False: it has to wait. */
-  #makePlace(sequence: Sequence, { step, budget, elder, progress }: Plan): boolean {
-    while (!this.#places.admit(sequence)) {
-      if (progress !== Progress.now) return false;
-      const victim = this.#places.victimOf(sequence, elder);
-      if (!victim) return false;
-      this.#places.preempt(victim);
-      giveBack(victim, budget, step);
-    }
-    return true;
-  }
-
-  /** Samples wait for the first of their request, to find its prompt in the cache. */
-  #isReady({ leader }: Sequence): boolean {
-    return !leader || leader.promptDone || leader.state === "finished";
   }
 }
 

@@ -3,9 +3,9 @@
 import type { StepResult, TokenScore } from "../kernels/step.ts";
 import type { Generation } from "./generation.ts";
 import type { InFlight } from "./in_flight.ts";
-import type { ScheduledSequence, Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
-import { heldDraws } from "./step_budget.ts";
+import { heldDraws, type ScheduledSequence } from "./step_budget.ts";
 import { StepStats } from "./step_stats.ts";
 
 export class StepDelivery {

@@ -1,7 +1,7 @@
 // What steps were like: how many sequences and rows each had, how long contexts have grown. Counted where steps are
 // made, how long they took; read by whoever watches the engine. Knows no clock.
-import type { ScheduledSequence } from "./scheduler.ts";
 import { MAX_DRAFT_TOKENS } from "./speculation.ts";
+import type { ScheduledSequence } from "./step_budget.ts";
 
 export interface StepCounts {
   /** Sequences in the latest step; 0 before the first. */

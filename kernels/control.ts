@@ -17,7 +17,7 @@ import {
 } from "./step.ts";
 
 /** Words per sample record; see `packSample`. */
-export const SAMPLE_WORDS = 16;
+const SAMPLE_WORDS = 16;
 /** Words per attention tile: sequence, first row, number of rows (tokens), unused. */
 export const TILE_WORDS = 4;
 /** `target` of a sample that is to be drawn. */
@@ -190,42 +190,13 @@ export function packControl(
   const numMasked = batch.samples.filter(({ allowed }) => allowed).length;
   checkLimits(layout.limits, numTokens, numSequences, numSamples, numMasked);
   requireKeptWithin(layout.limits, batch);
-  words.set(batch.tokenIds, layout.tokenIds);
-  words.set(batch.positions, layout.positions);
-  words.set(batch.slotMapping, layout.slotMapping);
-  words.set(batch.queryStart, layout.queryStart);
-  words.set(batch.contextLengths, layout.contextLengths);
-  if (batch.stateSlots) words.set(batch.stateSlots, layout.stateSlots);
-  const { keptStates = [] } = batch;
-  keptStates.forEach(({ sequence, numRows, slot }, index) => {
-    const lastRow = batch.queryStart[sequence] + numRows - 1;
-    words.set([lastRow, slot], layout.keptStates + index * KEPT_STATE_WORDS);
-  });
-  let numTiles = 0, maxQueryLength = 0, maxContextLength = 0;
-  for (let s = 0; s < numSequences; s++) {
-    const start = batch.queryStart[s], end = batch.queryStart[s + 1];
-    words.fill(s, layout.rowSequence + start, layout.rowSequence + end);
-    for (let row = start; row < end; row += layout.tileTokens) {
-      const rows = Math.min(layout.tileTokens, end - row);
-      words.set([s, row, rows, 0], layout.tiles + numTiles++ * TILE_WORDS);
-    }
-    maxQueryLength = Math.max(maxQueryLength, end - start);
-    maxContextLength = Math.max(maxContextLength, batch.contextLengths[s]);
-    words.set(batch.blockTables[s], layout.blockTables + s * layout.limits.maxBlocksPerSequence);
-  }
-  let numAdjustments = 0, numMasks = 0;
-  batch.samples.forEach((sample, index) => {
-    packSample(words, layout.samples + index * SAMPLE_WORDS, sample, sample.allowed ? numMasks++ : NO_MASK);
-    for (const { id, delta } of sample.adjustments ?? []) {
-      if (numAdjustments === MAX_ADJUSTMENTS) break;
-      const record = [index, id, floatBits(delta), 0];
-      words.set(record, layout.adjustments + numAdjustments++ * 4);
-    }
-  });
+  packRows(words, layout, batch);
+  const { numTiles, maxQueryLength, maxContextLength } = packSequences(words, layout, batch);
+  const numAdjustments = packSamples(words, layout, batch.samples);
   if (online) words.set(online.places, layout.onlinePlaces);
   const longestTransform = online ? packTransforms(words, layout, online.transforms) : 0;
   const numOnlineTiles = packSums(words, layout.onlineTiles, online?.sums ?? []);
-  const numKeptStates = keptStates.length;
+  const numKeptStates = batch.keptStates?.length ?? 0;
   const header = [
     numTokens,
     numSequences,
@@ -258,6 +229,50 @@ export function packControl(
   }
   if (numAdjustments > 0) used.push({ first: layout.adjustments, count: numAdjustments * 4 });
   return { shape, used };
+}
+
+function packRows(words: Uint32Array, layout: ControlLayout, batch: StepBatch) {
+  words.set(batch.tokenIds, layout.tokenIds);
+  words.set(batch.positions, layout.positions);
+  words.set(batch.slotMapping, layout.slotMapping);
+  words.set(batch.queryStart, layout.queryStart);
+  words.set(batch.contextLengths, layout.contextLengths);
+  if (batch.stateSlots) words.set(batch.stateSlots, layout.stateSlots);
+  batch.keptStates?.forEach(({ sequence, numRows, slot }, index) => {
+    const lastRow = batch.queryStart[sequence] + numRows - 1;
+    words.set([lastRow, slot], layout.keptStates + index * KEPT_STATE_WORDS);
+  });
+}
+
+/** Whose each row is, the tiles of rows, and where each sequence's blocks are. */
+function packSequences(words: Uint32Array, layout: ControlLayout, batch: StepBatch) {
+  let numTiles = 0, maxQueryLength = 0, maxContextLength = 0;
+  batch.contextLengths.forEach((contextLength, s) => {
+    const start = batch.queryStart[s], end = batch.queryStart[s + 1];
+    words.fill(s, layout.rowSequence + start, layout.rowSequence + end);
+    for (let row = start; row < end; row += layout.tileTokens) {
+      const rows = Math.min(layout.tileTokens, end - row);
+      words.set([s, row, rows, 0], layout.tiles + numTiles++ * TILE_WORDS);
+    }
+    maxQueryLength = Math.max(maxQueryLength, end - start);
+    maxContextLength = Math.max(maxContextLength, contextLength);
+    words.set(batch.blockTables[s], layout.blockTables + s * layout.limits.maxBlocksPerSequence);
+  });
+  return { numTiles, maxQueryLength, maxContextLength };
+}
+
+/** @returns how many adjustments there are: no more than there is room for */
+function packSamples(words: Uint32Array, layout: ControlLayout, samples: readonly SampleRequest[]): number {
+  let numAdjustments = 0, numMasks = 0;
+  samples.forEach((sample, index) => {
+    packSample(words, layout.samples + index * SAMPLE_WORDS, sample, sample.allowed ? numMasks++ : NO_MASK);
+    for (const { id, delta } of sample.adjustments ?? []) {
+      if (numAdjustments === MAX_ADJUSTMENTS) break;
+      const record = [index, id, floatBits(delta), 0];
+      words.set(record, layout.adjustments + numAdjustments++ * 4);
+    }
+  });
+  return numAdjustments;
 }
 
 /** Words: row, temperature, topK, topP, minP, seed low, seed high, counter, topLogprobs (as i32), target, mask. */

@@ -23,9 +23,9 @@ import { lowerDiagonalSsm } from "./diagonal_ssm/cpu.ts";
 import { lowerEmbedding } from "./embedding/cpu.ts";
 import { lowerGated } from "./gated/cpu.ts";
 import { lowerGatherRows } from "./gather_rows/cpu.ts";
-import type { Graph, Node } from "./graph.ts";
+import type { Graph, GraphInputs, Node } from "./graph.ts";
 import { weightsOf } from "./graph_weights.ts";
-import type { HostPlan, OnRow, PlanInputs } from "./host_plan.ts";
+import type { HostPlan, OnRow } from "./host_plan.ts";
 import { lowerLayerNorm } from "./layer_norm/cpu.ts";
 import { lowerLinear } from "./linear/cpu.ts";
 import { fasterInt8Form, type Int8Form } from "./linear/int8_form.ts";
@@ -154,7 +154,7 @@ export class CpuPlan implements HostPlan {
 
   /** @throws {RangeError} when the batch exceeds the plan's limits; nothing is computed then */
   // deno-lint-ignore require-await -- the interface of all plans
-  async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
+  async step(batch: StepBatch, onRow: OnRow, inputs: GraphInputs = {}): Promise<void> {
     if (this.#graph.stateLayers.length > 0 || this.#online) requireStateSlots(batch);
     requireKeptWithin({}, batch); // Its kernels leave the state after a sequence's last row alone.
     try {
@@ -199,7 +199,7 @@ export class CpuPlan implements HostPlan {
     });
   }
 
-  #writeInputs(inputs: PlanInputs): void {
+  #writeInputs(inputs: GraphInputs): void {
     for (const node of this.#graph.nodes) {
       if (node.op !== "input") continue;
       const values = inputs[node.name], { id, width } = node.output;

@@ -1,4 +1,4 @@
-// What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; plan.ts compiles the code and
+// What an op's WebGPU lowering gets and gives: buffers in, kernel calls out. Pure data; gpu_plan.ts compiles the code and
 // makes the bind groups once, and replays the calls every step.
 import type { GpuCaps, Profile } from "../device/caps.ts";
 import type { KvType } from "./attention/kv_layout.ts";
@@ -12,7 +12,7 @@ import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
 /** Rows of activations and weights start at multiples of this many elements; what lies between is zero. */
-export const ROW_ALIGNMENT = 32;
+const ROW_ALIGNMENT = 32;
 
 /** Elements from one row of a matrix to the next, for rows of `width`. */
 export function rowStride(width: number): number {

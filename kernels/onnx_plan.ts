@@ -9,8 +9,8 @@ import {
   type OrtSession,
 } from "../device/ort.ts";
 import { kvBytesPerToken, KvPages, KvStaging } from "./attention/onnx_kv_cache.ts";
-import type { Graph } from "./graph.ts";
-import type { HostPlan, OnRow, PlanInputs } from "./host_plan.ts";
+import type { Graph, GraphInputs } from "./graph.ts";
+import type { HostPlan, OnRow } from "./host_plan.ts";
 import {
   keyInput,
   keyOutput,
@@ -101,7 +101,7 @@ export class OnnxPlan implements HostPlan {
     return new OnnxPlan(graph, session, program.outputName, runtime, options);
   }
 
-  async step(batch: StepBatch, onRow: OnRow, inputs: PlanInputs = {}): Promise<void> {
+  async step(batch: StepBatch, onRow: OnRow, inputs: GraphInputs = {}): Promise<void> {
     for (const copy of batch.copies ?? []) this.#pages.copyRows(copy);
     const sequences = batch.blockTables.map((_, i) => sequenceOf(batch, i));
     const decodes = sequences.filter((sequence) => sequence.numRows === 1);
@@ -151,7 +151,7 @@ export class OnnxPlan implements HostPlan {
     staging: KvStaging,
     batch: StepBatch,
     onRow: OnRow,
-    inputs: PlanInputs,
+    inputs: GraphInputs,
   ): Promise<void> {
     const places = staging.stage(sequences);
     const placed = sequences.map((_, place) => sequences[places.indexOf(place)]);
@@ -173,7 +173,7 @@ export class OnnxPlan implements HostPlan {
     indices.forEach((index, i) => onRow(index, values.subarray(i * width, (i + 1) * width)));
   }
 
-  #graphInputs(rows: readonly number[], inputs: PlanInputs): Record<string, OrtInput> {
+  #graphInputs(rows: readonly number[], inputs: GraphInputs): Record<string, OrtInput> {
     const own: Record<string, OrtInput> = {};
     for (const node of this.#graph.nodes) {
       if (node.op !== "input") continue;

@@ -3,7 +3,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** TensorProto.DataType, as far as used here. */
-export const ONNX_DTYPE = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
+const ONNX_DTYPE = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
 export type OnnxDtype = keyof typeof ONNX_DTYPE;
 
 /** A number is written as a float, a bigint (or a list of them) as int64. */

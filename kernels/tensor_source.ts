@@ -28,6 +28,21 @@ export interface TensorSource {
   readRowsInto(name: string, start: number, end: number, target: Uint8Array<ArrayBuffer>): Promise<void>;
 }
 
+/** A source whose rows are made as they are read: into a target they are copied. */
+export abstract class CopyingSource implements TensorSource {
+  abstract find(name: string): TensorInfo | undefined;
+  abstract readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+
+  async readRowsInto(
+    name: string,
+    start: number,
+    end: number,
+    target: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    target.set(await this.readRows(name, start, end));
+  }
+}
+
 /**
  * A weight as a graph names it. `rowOrder[i]` is the stored row that becomes row i: the one transform a checkpoint's
  * layout has needed so far (per-head interleaved q, k, v).

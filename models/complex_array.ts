@@ -20,14 +20,6 @@ export function toPairs({ re, im }: ComplexArray): Float64Array {
   return new Float64Array(2 * re.length).map((_, i) => (i % 2 === 0 ? re : im)[i >> 1]);
 }
 
-/** Element by element. */
-export function multiplyComplex(a: ComplexArray, b: ComplexArray): ComplexArray {
-  return {
-    re: a.re.map((re, i) => re * b.re[i] - a.im[i] * b.im[i]),
-    im: a.re.map((re, i) => re * b.im[i] + a.im[i] * b.re[i]),
-  };
-}
-
 /** z^n by logarithm and angle, so that the error does not grow with n as in repeated products. */
 export function complexPower(z: ComplexArray, n: number): ComplexArray {
   const power = complexZeros(z.re.length);

@@ -1,5 +1,10 @@
 // Reads configuration files with zod, so that what is wrong is named by file, field and value.
-import type { z } from "zod";
+import { z } from "zod";
+
+/** A number of layers, heads, tokens and the like; the cap keeps a hostile file from asking for endless work. */
+export function count(max: number) {
+  return z.int("must be a whole number").min(1).max(max);
+}
 
 /**
  * @param file name for the error

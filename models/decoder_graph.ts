@@ -1,6 +1,7 @@
 // The decoder that H3 and Hyena share, as a graph: embedding without positions, pre-norm blocks of a mixer and an MLP,
 // final norm and head. What mixes tokens is each family's own.
-import { type Graph, GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { Graph, Value } from "../kernels/graph.ts";
+import { GraphBuilder } from "../kernels/graph_builder.ts";
 import { BLOCK_EPSILON, type DecoderLayout, type LinearRefs, type NormRefs } from "./decoder_layout.ts";
 
 /**

@@ -2,9 +2,10 @@
 // multi-query (or multi-head) attention. Allal et al., "SantaCoder: don't reach for the stars!" (2023), section 4;
 // Li et al., "StarCoder: may the source be with you!" (2023), section 5.
 import { z } from "zod";
-import { type Activation, GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { Activation, Value } from "../kernels/graph.ts";
+import { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
-import { parseConfig, resolveAliases } from "./config.ts";
+import { count, parseConfig, resolveAliases } from "./config.ts";
 import type { Architecture, Network } from "./network.ts";
 
 export const gptBigCode: Architecture = {
@@ -27,8 +28,6 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_new: "gelu_tanh",
   gelu: "gelu_erf",
 };
-
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
 /** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({

@@ -3,7 +3,7 @@ import type { GpuDevice } from "../device/gpu_device.ts";
 import { kvRowBytes, type KvType } from "../kernels/attention/kv_layout.ts";
 import { historyRowBytes } from "../kernels/convolution_history/history_layout.ts";
 import type { Graph } from "../kernels/graph.ts";
-import { GpuPlan } from "../kernels/plan.ts";
+import { GpuPlan } from "../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits, type StepResult } from "../kernels/step.ts";
 import type { StepProfile } from "../kernels/step_profile.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";

@@ -7,7 +7,7 @@ import type { ComplexArray } from "../kernels/filters/fourier.ts";
 import { shiftFilter } from "../kernels/filters/shift_filter.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
 import { complexZeros, fromPairs } from "./complex_array.ts";
-import { parseConfig } from "./config.ts";
+import { count, parseConfig } from "./config.ts";
 import {
   type DecoderLayout,
   decoderLayout,
@@ -15,8 +15,6 @@ import {
   linearRefs,
   requireLayout,
 } from "./decoder_layout.ts";
-
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
 /** The caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({

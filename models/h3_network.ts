@@ -1,6 +1,7 @@
 // H3 hybrids as graphs: an H3 layer is a projection, a gated short convolution, a gated diagonal SSM and a projection.
 import { columnsOf } from "../kernels/columns.ts";
-import type { GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { WeightRef } from "../kernels/tensor_source.ts";
 import { buildDecoder, project } from "./decoder_graph.ts";
 import { type H3Config, h3Layout, parseH3Config } from "./h3.ts";

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { decayDeltas, implicitFilter, positionFeatures } from "../kernels/filters/implicit_filter.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
-import { parseConfig } from "./config.ts";
+import { count, parseConfig } from "./config.ts";
 import {
   type DecoderLayout,
   decoderLayout,
@@ -13,8 +13,6 @@ import {
   linearRefs,
   requireLayout,
 } from "./decoder_layout.ts";
-
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
 /** Field names are HyenaDNA's port's; the caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({

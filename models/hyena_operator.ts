@@ -1,7 +1,8 @@
 // Hyena's operator of order 2 (Hyena Hierarchy, section 3): two short convolutions and a long one between two gates. The
 // long convolution is exact, its inputs kept for as long as a sequence lives, or, in modal form, a diagonal SSM.
 import { columnsOf } from "../kernels/columns.ts";
-import type { GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { WeightRef } from "../kernels/tensor_source.ts";
 import type { HyenaModalRefs } from "./hyena.ts";
 import type { ShortRefs } from "./short_tensors.ts";

@@ -1,6 +1,6 @@
 // Whether a block that has to give way on a GPU is worth a copy in host memory: measured with the model itself, since the
 // link, the kernels and the shapes all have their share in it.
-import type { GpuPlan } from "../kernels/plan.ts";
+import type { GpuPlan } from "../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type HostMove, type StepBatch, type StepLimits } from "../kernels/step.ts";
 
 /** Blocks that are computed and moved at a time: enough that what a step costs anyway counts little, as in a prompt. */

@@ -2,11 +2,12 @@
 // MLP. Yang et al., "Qwen2 Technical Report" (2024), section 2.2; Hui et al., "Qwen2.5-Coder Technical Report" (2024).
 import { z } from "zod";
 import { columnsOf } from "../kernels/columns.ts";
-import type { GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
-import { parseConfig } from "./config.ts";
+import { count, parseConfig } from "./config.ts";
 import type { Architecture, Network } from "./network.ts";
-import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
+import { hasEvenHeads, headSizeOf, ODD_HEADS, rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
 import { buildRotaryDecoder, type RotaryDecoderConfig } from "./rotary_decoder.ts";
 import { type StackedRefs, stackQkv } from "./stacked_refs.ts";
 
@@ -14,8 +15,6 @@ export const qwen2: Architecture = {
   modelType: "qwen2",
   build: (config, source) => buildQwen2(parseQwen2Config(config), source),
 };
-
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
 /** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({
@@ -40,10 +39,7 @@ const configSchema = z.object({
     path: ["num_key_value_heads"],
     error: "must divide num_attention_heads",
   },
-).refine((config) => (config.head_dim ?? config.hidden_size / config.num_attention_heads) % 2 === 0, {
-  path: ["num_attention_heads"],
-  error: "must give heads of even size, for rotary positions",
-});
+).refine(hasEvenHeads, ODD_HEADS);
 
 export type Qwen2Config = RotaryDecoderConfig;
 
@@ -58,7 +54,7 @@ export function parseQwen2Config(json: unknown): Qwen2Config {
     numLayers: config.num_hidden_layers,
     numHeads: config.num_attention_heads,
     numKvHeads: config.num_key_value_heads ?? config.num_attention_heads,
-    headSize: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    headSize: headSizeOf(config),
     rotaryBase: rotaryBaseOf(config),
     epsilon: config.rms_norm_eps,
     tiedHead: config.tie_word_embeddings,
@@ -66,7 +62,7 @@ export function parseQwen2Config(json: unknown): Qwen2Config {
 }
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
-export function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
+function buildQwen2(config: Qwen2Config, source: TensorSource): Network {
   const { width, epsilon } = config;
   return buildRotaryDecoder(config, source, {
     block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),

@@ -1,6 +1,7 @@
 // The frame that decoders with rotary positions and grouped-query attention share (Qwen2, StarCoder2): embedding, blocks,
 // last norm, head, and the tensors that are made of several. What a block computes is each architecture's own.
-import { GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
 import { DerivedSource } from "./derived_source.ts";
 import type { Network } from "./network.ts";

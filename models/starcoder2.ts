@@ -1,11 +1,12 @@
 // StarCoder2: pre-LayerNorm decoders with rotary positions, grouped-query attention over a sliding window and a plain MLP,
 // biased throughout. Lozhkov et al., "StarCoder 2 and The Stack v2" (2024), section 6.
 import { z } from "zod";
-import type { Activation, GraphBuilder, Value } from "../kernels/graph.ts";
+import type { Activation, Value } from "../kernels/graph.ts";
+import type { GraphBuilder } from "../kernels/graph_builder.ts";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
-import { parseConfig } from "./config.ts";
+import { count, parseConfig } from "./config.ts";
 import type { Architecture, Network } from "./network.ts";
-import { rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
+import { hasEvenHeads, headSizeOf, ODD_HEADS, rotaryBaseOf, rotaryFields } from "./rotary_config.ts";
 import { buildRotaryDecoder, type RotaryDecoderConfig } from "./rotary_decoder.ts";
 import { type StackedRefs, stackQkv } from "./stacked_refs.ts";
 
@@ -20,8 +21,6 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_new: "gelu_tanh",
   gelu: "gelu_erf",
 };
-
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 
 /** Defaults are transformers' own; the caps keep a hostile file from asking for endless work. */
 const configSchema = z.object({
@@ -46,10 +45,7 @@ const configSchema = z.object({
 }).refine((config) => config.num_attention_heads % (config.num_key_value_heads ?? 2) === 0, {
   path: ["num_key_value_heads"],
   error: "must divide num_attention_heads",
-}).refine((config) => (config.head_dim ?? config.hidden_size / config.num_attention_heads) % 2 === 0, {
-  path: ["num_attention_heads"],
-  error: "must give heads of even size, for rotary positions",
-});
+}).refine(hasEvenHeads, ODD_HEADS);
 
 export interface Starcoder2Config extends RotaryDecoderConfig {
   /** Positions that one attends to, its own included; undefined: all. */
@@ -69,7 +65,7 @@ export function parseStarcoder2Config(json: unknown): Starcoder2Config {
     numLayers: config.num_hidden_layers,
     numHeads: config.num_attention_heads,
     numKvHeads: config.num_key_value_heads ?? 2,
-    headSize: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    headSize: headSizeOf(config),
     window: config.sliding_window ?? undefined,
     activation: ACTIVATIONS[config.hidden_act],
     rotaryBase: rotaryBaseOf(config),
@@ -80,7 +76,7 @@ export function parseStarcoder2Config(json: unknown): Starcoder2Config {
 }
 
 /** @throws {TypeError} naming a tensor that is missing or misshapen */
-export function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
+function buildStarcoder2(config: Starcoder2Config, source: TensorSource): Network {
   return buildRotaryDecoder(config, source, {
     block: (b, name, x, turns, stacks) => block(b, config, name, x, turns, stacks),
     lastNorm: (b, name, x) => layerNorm(b, config, name, x),

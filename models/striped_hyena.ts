@@ -2,10 +2,9 @@
 // with rotary positions. Here: the configuration as published, and the names of the tensors.
 import { z } from "zod";
 import type { TensorSource, WeightRef } from "../kernels/tensor_source.ts";
-import { parseConfig } from "./config.ts";
+import { count, parseConfig } from "./config.ts";
 import { type LinearRefs, requireLayout } from "./decoder_layout.ts";
 
-const count = (max: number) => z.int("must be a whole number").min(1).max(max);
 const only = <Value extends boolean | number>(value: Value) =>
   z.literal(value as never, `must be ${value}`).optional();
 

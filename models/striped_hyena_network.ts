@@ -1,6 +1,7 @@
 // StripedHyena models as graphs: pre-norm blocks of a mixer and a gated MLP, all without positions but where they attend.
 import { columnsOf } from "../kernels/columns.ts";
-import { GraphBuilder, type Value } from "../kernels/graph.ts";
+import type { Value } from "../kernels/graph.ts";
+import { GraphBuilder } from "../kernels/graph_builder.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../kernels/tensor_source.ts";
 import { project } from "./decoder_graph.ts";
 import { DerivedSource, type DerivedTensor } from "./derived_source.ts";

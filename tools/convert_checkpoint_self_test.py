@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from convert_checkpoint import ConversionError, convert, parse_arguments
+from checkpoint_tensors import ConversionError
+from convert_checkpoint import convert, parse_arguments
 
 WIDTH, ROWS, INNER = 8, 50_264, 16
 LENGTH, FEATURES, HIDDEN = 12, 5, 6

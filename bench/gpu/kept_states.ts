@@ -5,7 +5,7 @@
 //     deno run -A bench/gpu/kept_states.ts --families h3,hyena-modal --prompts 512,1024,2048
 import { parseArgs } from "node:util";
 import { openGpu } from "../../device/open_gpu.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type KeptState, type StepBatch } from "../../kernels/step.ts";
 import { median } from "../median.ts";
 import { type RandomModel, randomModel } from "./generation/families.ts";

@@ -1,5 +1,5 @@
 // Times one step of an operator's plan, whole or by kind of kernel. Knows no operator.
-import type { GpuPlan } from "../../kernels/plan.ts";
+import type { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import type { DispatchTime, StepProfile } from "../../kernels/step_profile.ts";
 import { median } from "../median.ts";

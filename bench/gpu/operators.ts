@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import type { Profile } from "../../device/caps.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openGpu } from "../../device/open_gpu.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { appendJson } from "./json_lines.ts";
 import { type KernelTimes, profileStep, timeColumns, timeStep } from "./operator_times.ts";

@@ -1,11 +1,11 @@
 // A checkpoint of f32 tensors made up as they are named, for benchmarks of operators.
-import type { TensorInfo, TensorSource, WeightRef } from "../../kernels/tensor_source.ts";
+import { CopyingSource, type TensorInfo, type WeightRef } from "../../kernels/tensor_source.ts";
 
 interface Stored extends TensorInfo {
   readonly values: Float32Array<ArrayBuffer>;
 }
 
-export class RandomVectors implements TensorSource {
+export class RandomVectors extends CopyingSource {
   readonly #tensors = new Map<string, Stored>();
 
   /** @param value of the element at a flat index, called in order */
@@ -27,14 +27,5 @@ export class RandomVectors implements TensorSource {
   readRows(name: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const { values, shape } = this.#tensors.get(name)!, rowBytes = values.byteLength / shape[0];
     return Promise.resolve(new Uint8Array(values.buffer).slice(start * rowBytes, end * rowBytes));
-  }
-
-  async readRowsInto(
-    name: string,
-    start: number,
-    end: number,
-    target: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    target.set(await this.readRows(name, start, end));
   }
 }

@@ -1,5 +1,5 @@
 // A checkpoint of one random linear, for benchmarks of single products.
-import { scaleName, type TensorInfo, type TensorSource } from "../../kernels/tensor_source.ts";
+import { CopyingSource, scaleName, type TensorInfo } from "../../kernels/tensor_source.ts";
 
 export type WeightType = "f16" | "i8";
 
@@ -9,13 +9,14 @@ export interface WeightShape {
 }
 
 /** A random weight "w" with its scales, and a bias "b". */
-export class RandomWeight implements TensorSource {
+export class RandomWeight extends CopyingSource {
   readonly weight: Float16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
   readonly scales: Float32Array<ArrayBuffer>;
   readonly bias: Float32Array<ArrayBuffer>;
   readonly #shape: WeightShape;
 
   constructor(shape: WeightShape, type: WeightType) {
+    super();
     const { outputs, inputs } = shape, count = outputs * inputs;
     const deviation = Math.sqrt(3 / inputs);
     this.#shape = shape;
@@ -39,14 +40,5 @@ export class RandomWeight implements TensorSource {
     const values = name === "w" ? this.weight : name === scaleName("w") ? this.scales : this.bias;
     const rowBytes = values.byteLength / this.#shape.outputs;
     return Promise.resolve(new Uint8Array(values.buffer).slice(start * rowBytes, end * rowBytes));
-  }
-
-  async readRowsInto(
-    name: string,
-    start: number,
-    end: number,
-    target: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    target.set(await this.readRows(name, start, end));
   }
 }

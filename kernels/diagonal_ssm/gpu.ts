@@ -49,6 +49,10 @@ export function lowerDiagonalSsm(node: DiagonalSsmNode, context: GpuContext): Ke
  */
 const FIRST_CHUNK = "fn firstChunk(sequenceRow: u32) -> u32 { return 2u * (sequenceRow / CHUNK); }";
 
+/** WGSL: the states with which chunks of a sequence begin. */
+const CHUNK_STATES =
+  `${FIRST_CHUNK}\n@group(0) @binding(4) var<storage, read> chunkStates: array<vec2<f32>>;\n`;
+
 /** WGSL: the first record of a state that is kept after `firstRow` or a later row, and the row after which one is. */
 const KEPT_ROWS = `fn keptRow(kept: u32) -> u32 {
   if (kept >= control[NUM_KEPT_STATES]) { return 0xffffffffu; }
@@ -122,47 +126,20 @@ function scanCall(
   chunkStates?: GPUBuffer,
 ): KernelCall {
   const operands = operandsOf(node, context, chunkStates ? 5 : 4);
-  const constants = constantsOf(node, context, chunk), { CHANNELS, TEAM, WIDTH } = constants;
-  const turns = Math.ceil(TILE * CHANNELS / THREADS);
-  const keepsStates = (context.layout.limits.maxKeptStates ?? 0) > 0;
-  const input = (i: number, token: string) =>
-    `inputOf(thread + ${i * THREADS}u, ${token}, numTokens, firstRow, firstChannel)`;
-  const chunkBinding =
-    `${FIRST_CHUNK}\n@group(0) @binding(4) var<storage, read> chunkStates: array<vec2<f32>>;\n`;
+  const constants = constantsOf(node, context, chunk), { CHANNELS, WIDTH } = constants;
   return {
     label: `diagonalSsm ${node.poles.name}, scan`,
     code: specialise(scanCode, constants, {
-      operands: [complexCode, keepsStates ? KEPT_ROWS : "", chunkStates ? chunkBinding : "", operands.code]
-        .join(
-          "\n",
-        ),
-      chunkState: chunkStates
-        ? "s = chunkStates[(firstChunk(sequenceRow) + group.y) * WIDTH * MODES + mode];"
-        : "",
-      firstInputs: unroll(turns, (i) => `var next${i} = ${input(i, "0u")};`),
-      shareInputs: unroll(
-        turns,
-        (i) => `if (thread + ${i * THREADS}u < OUTPUTS) { inputs[thread + ${i * THREADS}u] = next${i}; }`,
-      ),
-      nextInputs: unroll(turns, (i) => `next${i} = ${input(i, "token + TILE")};`),
-      firstKept: keepsStates
-        ? "var kept = firstKept(firstRow);\nvar keptToken = keptRow(kept) - firstRow;"
-        : "",
-      advance: unroll(TILE, (i) =>
-        `if (token + ${i}u < numTokens) {
-  s = times(pole, s) + vec2<f32>(inputs[${i * CHANNELS}u + team], 0.0);${keepsStates ? keepCode(i) : ""}
-}
-contributions[(${i * CHANNELS}u + team) * ${TEAM + 1}u + lane] = times(residue, s).x;`),
-      outputs: unroll(turns, (i) =>
-        `{ let output = thread + ${i * THREADS}u;
-let own = token + output / CHANNELS;
-let ownChannel = firstChannel + output % CHANNELS;
-if (output < OUTPUTS && own < numTokens && ownChannel < ${WIDTH}u) {
-  let first = output * ${TEAM + 1}u;
-  var sum = contributions[first];
-${unroll(node.modes - 1, (n) => `  sum += contributions[first + ${n + 1}u];`)}
-  ${storeCode(node, "firstRow + own", "ownChannel", "inputs[output]")}
-} }`),
+      operands: [
+        complexCode,
+        keepsStates(context) ? KEPT_ROWS : "",
+        chunkStates ? CHUNK_STATES : "",
+        operands.code,
+      ].join("\n"),
+      ...scanSnippets(node, constants, {
+        inChunks: chunkStates !== undefined,
+        keepsStates: keepsStates(context),
+      }),
     }),
     bindings: [
       ...stateBindings(node, context),
@@ -175,6 +152,51 @@ ${unroll(node.modes - 1, (n) => `  sum += contributions[first + ${n + 1}u];`)}
         ? [Math.ceil(WIDTH / CHANNELS), Math.ceil(maxQueryLength / chunk), numSequences]
         : undefined,
   };
+}
+
+/** What the scan's steps are for these shapes. */
+function scanSnippets(
+  node: DiagonalSsmNode,
+  { CHANNELS, TEAM, WIDTH }: Record<string, number>,
+  { inChunks, keepsStates }: { inChunks: boolean; keepsStates: boolean },
+): Record<string, string> {
+  const turns = Math.ceil(TILE * CHANNELS / THREADS);
+  const input = (i: number, token: string) =>
+    `inputOf(thread + ${i * THREADS}u, ${token}, numTokens, firstRow, firstChannel)`;
+  return {
+    chunkState: inChunks
+      ? "s = chunkStates[(firstChunk(sequenceRow) + group.y) * WIDTH * MODES + mode];"
+      : "",
+    firstInputs: unroll(turns, (i) => `var next${i} = ${input(i, "0u")};`),
+    shareInputs: unroll(
+      turns,
+      (i) => `if (thread + ${i * THREADS}u < OUTPUTS) { inputs[thread + ${i * THREADS}u] = next${i}; }`,
+    ),
+    nextInputs: unroll(turns, (i) => `next${i} = ${input(i, "token + TILE")};`),
+    firstKept: keepsStates
+      ? "var kept = firstKept(firstRow);\nvar keptToken = keptRow(kept) - firstRow;"
+      : "",
+    advance: unroll(TILE, (i) =>
+      `if (token + ${i}u < numTokens) {
+  s = times(pole, s) + vec2<f32>(inputs[${i * CHANNELS}u + team], 0.0);${keepsStates ? keepCode(i) : ""}
+}
+contributions[(${i * CHANNELS}u + team) * ${TEAM + 1}u + lane] = times(residue, s).x;`),
+    outputs: unroll(turns, (i) =>
+      `{ let output = thread + ${i * THREADS}u;
+let own = token + output / CHANNELS;
+let ownChannel = firstChannel + output % CHANNELS;
+if (output < OUTPUTS && own < numTokens && ownChannel < ${WIDTH}u) {
+  let first = output * ${TEAM + 1}u;
+  var sum = contributions[first];
+${unroll(node.modes - 1, (n) => `  sum += contributions[first + ${n + 1}u];`)}
+  ${storeCode(node, "firstRow + own", "ownChannel", "inputs[output]")}
+} }`),
+  };
+}
+
+/** Whether a step keeps states within rows, for which a scan looks out. */
+function keepsStates({ layout }: GpuContext): boolean {
+  return (layout.limits.maxKeptStates ?? 0) > 0;
 }
 
 function stateBindings(node: DiagonalSsmNode, context: GpuContext): KernelCall["bindings"] {

@@ -1,5 +1,6 @@
-// Diagonal state-space models in float64: from the parameters that H3 stores (h3.md section 2.2) to the modal form that
-// the diagonalSsm op runs, and that form's filter.
+// Diagonal state-space models in float64 (S4D: Gu et al., "On the Parameterization and Initialization of Diagonal State
+// Space Models", 2022): from the parameters that H3 stores to the modal form that the diagonalSsm op runs, and that form's
+// filter.
 import type { ComplexArray } from "./fourier.ts";
 
 /** A channel of H3's diagonal SSM as checkpoints have it; arrays by mode. */

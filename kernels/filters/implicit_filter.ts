@@ -1,5 +1,5 @@
-// Hyena's long filters, which a small network computes from the position alone (Poli et al. 2023, section 3.3; hyena.md
-// section 3), in float64: evaluated once when a model is loaded.
+// Hyena's long filters, which a small network computes from the position alone (Poli et al. 2023, section 3.3), in
+// float64: evaluated once when a model is loaded.
 
 /** A dense layer: weight [outputs][inputs]. */
 export interface FilterLayer {

@@ -1,4 +1,4 @@
-// The shift state-space model of H3 (Fu et al. 2023, section 3.1; h3.md section 2.1) as the finite filter that it is.
+// The shift state-space model of H3 (Fu et al. 2022, section 3.1) as the finite filter that it is.
 
 /**
  * Taps by lag of a channel's shift SSM, y[t] = sum over i of taps[i] x[t - i]: taps[i] = sum over n >= i of c[n] b[n - i].

@@ -30,11 +30,7 @@ export function linearEpilogue(
     node.residual ? "residual[at]" : "0.0",
   ];
   const steps = [
-    "var y = sum;",
-    ...(weight.scales ? ["y *= terms.scale;"] : []),
-    ...(node.bias ? ["y += terms.bias;"] : []),
-    ...(node.activation ? [`y = ${ACTIVATIONS[node.activation]}(y);`] : []),
-    ...(node.residual ? ["y += terms.residual;"] : []),
+    ...stepsFromSum(node, weight.scales, (gelu) => `${gelu}(y)`, "terms.residual"),
     "output[at] = y;",
   ];
   const code = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<f32>;
@@ -111,13 +107,9 @@ export function quadTerms(
     node.bias ? columns("bias") : "vec4<f32>()",
     `vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${weight.rows}u)`,
   ];
-  const activate = (name: string) => four((i) => `${name}(y.${"xyzw"[i]})`);
+  const activated = (gelu: string) => four((i) => `${gelu}(y.${"xyzw"[i]})`);
   const steps = [
-    "var y = sum;",
-    ...(scales ? ["y *= terms.scale;"] : []),
-    ...(node.bias ? ["y += terms.bias;"] : []),
-    ...(node.activation ? [`y = ${activate(ACTIVATIONS[node.activation])};`] : []),
-    ...(node.residual ? ["y += residual[at];"] : []),
+    ...stepsFromSum(node, scales, activated, "residual[at]"),
     weight.rows % 4 === 0 ? "return y;" : "return select(vec4<f32>(), y, terms.present);",
   ];
   const code = `${declarations}
@@ -128,6 +120,26 @@ fn finished(at: u32, terms: Terms, sum: vec4<f32>) -> vec4<f32> {
     ${steps.join("\n    ")}
 }`;
   return { code, bindings };
+}
+
+/**
+ * WGSL that makes `y` of `sum`, in the order that `LinearNode` gives.
+ * @param activated of y, by the WGSL function of that name
+ * @param residual what is read for it
+ */
+function stepsFromSum(
+  { bias, activation, residual: added }: LinearNode,
+  scales: GPUBuffer | undefined,
+  activated: (gelu: string) => string,
+  residual: string,
+): string[] {
+  return [
+    "var y = sum;",
+    ...(scales ? ["y *= terms.scale;"] : []),
+    ...(bias ? ["y += terms.bias;"] : []),
+    ...(activation ? [`y = ${activated(ACTIVATIONS[activation])};`] : []),
+    ...(added ? [`y += ${residual};`] : []),
+  ];
 }
 
 /** What is not a product: per column as f32, per element as `element`. */

@@ -16,7 +16,8 @@ import { bytesOfValues, movingWork, productWork, rowsOf } from "../work.ts";
 import { outputQuads, quadEpilogue } from "./epilogue.ts";
 import halvesCode from "./halves.wgsl" with { type: "text" };
 import { type Division, Divisions, hasMatrixForms, tilesOf } from "./matrix_division.ts";
-import { matrixFormCode, type MatrixSizes, MOST_TILE_ROWS, tileColumns, tileRows } from "./matrix_form.ts";
+import { matrixFormCode } from "./matrix_code.ts";
+import { type MatrixSizes, MOST_TILE_ROWS, tileColumns, tileRows } from "./matrix_form.ts";
 import { partCalls } from "./matrix_parts.ts";
 import { weightAccess } from "./weight_access.ts";
 

@@ -2,7 +2,7 @@
 // transform of twice MOST points, packed as MOST complex ones (even tokens real, odd ones imaginary), the product with
 // the filter's spectrum, and the inverse. Between load and store nothing leaves the workgroup.
 // signal f32 [channels][SIGNAL_STRIDE], a sequence's tokens where its rows are; products of this slice's channels, as
-// whole_spectra.wgsl makes them, [MOST / 2 + 1] each, 1 / MOST in them.
+// spectra_whole.wgsl makes them, [MOST / 2 + 1] each, 1 / MOST in them.
 // Grid: x = channels of the slice, y = sequences; THREADS threads. Reference: longConvolutionReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;

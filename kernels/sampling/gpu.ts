@@ -46,13 +46,7 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
   const control: Binding = { buffer: context.control, access: "read" };
   const logits: Binding = { buffer: context.activation(buffers.logits), access: "read" };
   const tokens: Binding = { buffer: buffers.tokens, access: "readWrite" };
-  const masks: Binding[] = [{ buffer: buffers.masks, access: "read" }];
-  if (suppressed.length > 0) {
-    masks.push({
-      buffer: context.uniform(maskOf(suppressed, maskQuads(vocabSize) * 128)),
-      access: "uniform",
-    });
-  }
+  const masks = maskBindings(buffers, context);
   const work = movingWork(bytesOfValues([buffers.logits], context));
   const snippets = {
     logitKeys: logitKeysCode,
@@ -68,14 +62,11 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     grid: ({ numAdjustments }) => numAdjustments > 0 ? [Math.ceil(numAdjustments / 64), 1, 1] : undefined,
   }, {
     label: "sampling greedy",
-    code: specialise(greedyCode, {
-      ...constants,
-      THREADS: greedyThreads(context),
-      PER_TURN: CANDIDATES_PER_TURN,
-    }, {
-      ...snippets,
-      candidate: CANDIDATES,
-    }),
+    code: specialise(
+      greedyCode,
+      { ...constants, THREADS: greedyThreads(context), PER_TURN: CANDIDATES_PER_TURN },
+      { ...snippets, candidate: CANDIDATES },
+    ),
     bindings: [control, logits, tokens, ...masks],
     work,
     grid: perSample(() => true),
@@ -95,6 +86,14 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     work,
     grid: perSample((shape) => shape.wantsScores),
   }];
+}
+
+/** What a draw may choose from, and what nobody may, where there is anything. */
+function maskBindings({ masks, suppressed, vocabSize }: SamplingBuffers, context: GpuContext): Binding[] {
+  const ofSamples: Binding = { buffer: masks, access: "read" };
+  if (suppressed.length === 0) return [ofSamples];
+  const ofAll = context.uniform(maskOf(suppressed, maskQuads(vocabSize) * 128));
+  return [ofSamples, { buffer: ofAll, access: "uniform" }];
 }
 
 /** As many as the adapter allows: a greedy choice is one workgroup's walk through a long row. */

@@ -3,7 +3,7 @@ import { RangedFile } from "../ranged_file.ts";
 import { blockType, plainType } from "./gguf_blocks.ts";
 
 /** Not a literal where it is imported, so that only those who serve GGUF files download its 6 MB. */
-export const GGUF_LIBRARY = "npm:@huggingface/gguf@0.4.6";
+const GGUF_LIBRARY = "npm:@huggingface/gguf@0.4.6";
 
 /** What of the library is used. Shapes begin with the columns. */
 interface GgufLibrary {

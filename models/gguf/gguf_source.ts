@@ -1,6 +1,6 @@
 // The tensors of a GGUF file under the names that safetensors of the same model have, so that each architecture is
 // written once.
-import type { TensorInfo, TensorSource } from "../../kernels/tensor_source.ts";
+import { CopyingSource, type TensorInfo } from "../../kernels/tensor_source.ts";
 import { RangedFile } from "../ranged_file.ts";
 import { blockType, dequantise, plainType } from "./gguf_blocks.ts";
 import type { GgufHeader, GgufTensor } from "./gguf_header.ts";
@@ -8,12 +8,13 @@ import type { GgufHeader, GgufTensor } from "./gguf_header.ts";
 /** The file's name of a tensor that a network asks for; undefined where it has none. */
 export type NameOf = (name: string) => string | undefined;
 
-export class GgufSource implements TensorSource, Disposable {
+export class GgufSource extends CopyingSource implements Disposable {
   readonly #file: RangedFile;
   readonly #header: GgufHeader;
   readonly #nameOf: NameOf;
 
   private constructor(file: RangedFile, header: GgufHeader, nameOf: NameOf) {
+    super();
     this.#file = file;
     this.#header = header;
     this.#nameOf = nameOf;
@@ -51,15 +52,6 @@ export class GgufSource implements TensorSource, Disposable {
     );
     if (plainType(tensor.type)) return bytes;
     return new Uint8Array(dequantise(blockType(tensor.type, name, tensor.shape.at(-1)!), bytes).buffer);
-  }
-
-  async readRowsInto(
-    name: string,
-    start: number,
-    end: number,
-    target: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    target.set(await this.readRows(name, start, end));
   }
 
   [Symbol.dispose](): void {

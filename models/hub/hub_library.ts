@@ -2,7 +2,7 @@
 // they downloaded, which is one cache for all of them.
 
 /** Not a literal where it is imported, so that only those who pull download its 6 MB. */
-export const HUB_LIBRARY = "npm:@huggingface/hub@2.17.5";
+const HUB_LIBRARY = "npm:@huggingface/hub@2.17.5";
 
 /** A file of a repository. */
 export interface HubFile {

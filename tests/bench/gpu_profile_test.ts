@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { chromeTrace, type CompleteEvent } from "../../bench/gpu/chrome_trace.ts";
 import { formatKinds, kindOf, kindsOf, passUs } from "../../bench/gpu/profile_table.ts";
 import { leastTime, type Roofline } from "../../bench/gpu/roofline.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { DispatchTime, StepProfile } from "../../kernels/step_profile.ts";
 import { gpuTest } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";

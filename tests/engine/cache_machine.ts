@@ -49,7 +49,7 @@ export class Machine {
   admit(space: CacheSpace, ids: readonly number[]): Holder | undefined {
     const hit = this.find(space, ids, ids.length - 1);
     const missing = Math.ceil(ids.length / BLOCK_SIZE) - hit.numBlocks;
-    if (missing > this.cache.numAvailable - this.cache.numTakenBy(hit)) return undefined;
+    if (missing > this.cache.numAvailable - this.cache.numTakenBy(hit, new Set())) return undefined;
     const { states } = this.cache;
     if (states?.numAvailable === 0) return undefined;
     const { table, copy } = this.cache.take(hit, Math.ceil(ids.length / BLOCK_SIZE));

@@ -4,16 +4,11 @@ import fc from "../fast_check.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import type { Flow } from "../../engine/fair_share.ts";
 import { PRIORITIES, type Priority } from "../../engine/priority.ts";
-import {
-  BACKGROUND_EVERY,
-  PATIENCE_STEPS,
-  type ScheduledSequence,
-  Scheduler,
-  type StepPace,
-} from "../../engine/scheduler.ts";
+import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
 import { Speculation } from "../../engine/speculation.ts";
-import { heldDraws } from "../../engine/step_budget.ts";
+import { heldDraws, type ScheduledSequence } from "../../engine/step_budget.ts";
+import type { StepPace } from "../../engine/step_pace.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
 const LIMITS: StepLimits = {

@@ -1,9 +1,11 @@
 // A loaded model over the fake runner and the tiny tokenizer, and what tests do with engines of it.
-import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
+import assert from "node:assert/strict";
+import type { LocalEngine, LocalEngineOptions } from "../../engine/local_engine.ts";
 import type { Engine } from "../../engine/engine.ts";
 import type { GenerationEvent, GenerationRequest, Prompt } from "../../engine/request.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
 import { FakeRunner, type FakeRunnerOptions } from "./fake_runner.ts";
+import { readyEngine } from "./ready_engine.ts";
 import { tinyTokenizerJson } from "./tiny_tokenizer.ts";
 
 /** Ids of the tiny tokenizer: 19 special tokens, 256 bytes, 8 merges. */
@@ -37,8 +39,7 @@ export async function openFakeEngine(
   options: Partial<LocalEngineOptions> = {},
 ): Promise<FakeEngine> {
   const runners: FakeRunner[] = [];
-  const ready = Promise.withResolvers<void>();
-  const engine = new LocalEngine({
+  const engine = await readyEngine({
     modelId: "fake",
     tokenHealing: false, // Scripted runners write what they are told to; token_healing_test.ts switches it on.
     openModel: () => {
@@ -46,13 +47,7 @@ export async function openFakeEngine(
       return Promise.resolve(fakeModel(runners[runners.length - 1]));
     },
     ...options,
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-      options.onState?.(state);
-    },
   });
-  await ready.promise;
   return { engine, runners, [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose]() };
 }
 
@@ -121,4 +116,11 @@ export class Gate {
     this.#open.resolve();
     this.#open = Promise.withResolvers<void>();
   }
+}
+
+/** What a promise fails with, as it must. */
+export async function rejection(promise: Promise<unknown>): Promise<Error> {
+  const outcome = await promise.then(() => undefined, (error) => error);
+  assert.ok(outcome instanceof Error, "it must fail");
+  return outcome;
 }

@@ -1,8 +1,9 @@
 // More live requests than the machine can serve, on a simulated clock: those that it serves must still be in time.
 import assert from "node:assert/strict";
-import { Scheduler, type StepPace } from "../../engine/scheduler.ts";
+import { Scheduler } from "../../engine/scheduler.ts";
 import type { Priority } from "../../engine/priority.ts";
 import { Sequence } from "../../engine/sequence.ts";
+import type { StepPace } from "../../engine/step_pace.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import { Random } from "../kernels/random.ts";
 

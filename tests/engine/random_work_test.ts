@@ -3,14 +3,10 @@ import assert from "node:assert/strict";
 import fc from "../fast_check.ts";
 import { BLOCK_SIZE, type SamplingParams, type StepLimits } from "../../kernels/step.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
-import {
-  BACKGROUND_EVERY,
-  PATIENCE_STEPS,
-  type ScheduledSequence,
-  Scheduler,
-} from "../../engine/scheduler.ts";
+import { BACKGROUND_EVERY, PATIENCE_STEPS, Scheduler } from "../../engine/scheduler.ts";
 import type { Sequence } from "../../engine/sequence.ts";
 import { Speculation } from "../../engine/speculation.ts";
+import type { ScheduledSequence } from "../../engine/step_budget.ts";
 import { testSeed } from "../kernels/random.ts";
 import { FakeRunner, type NextToken } from "./fake_runner.ts";
 import { advance, aloneTokens, type Begun, GREEDY, sequence, tokens } from "./scheduled_runs.ts";
@@ -75,84 +71,34 @@ interface WorkTally {
 type Arrivals = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
 type Work = [Arrivals, StepLimits, goesAhead: boolean, allLive: boolean, drafts: boolean];
 
+const SHORT: Arrivals[number] = {
+  promptLength: 1,
+  edit: undefined,
+  space: "",
+  maxTokens: 40,
+  numSamples: 1,
+  scorePrompt: false,
+  priority: "live",
+  flow: { key: "", session: "" },
+  seed: undefined,
+  atStep: 0,
+  cancelAfter: undefined,
+};
+const OTHER_KEY = { key: "k", session: "" } as const;
+
 /**
  * Once a step was empty for ever: who came in took all samples, and then gave way to somebody for whom there was no room
  * all the same.
  */
 const GAVE_WAY_IN_VAIN: Work = [
-  [{
-    promptLength: 4,
-    edit: undefined,
-    space: "",
-    maxTokens: 40,
-    numSamples: 1,
-    scorePrompt: true,
-    priority: "live",
-    flow: { key: "k", session: "" },
-    seed: undefined,
-    atStep: 9,
-    cancelAfter: undefined,
-  }, {
-    promptLength: 1,
-    edit: undefined,
-    space: "",
-    maxTokens: 40,
-    numSamples: 1,
-    scorePrompt: false,
-    priority: "live",
-    flow: { key: "", session: "" },
-    seed: undefined,
-    atStep: 0,
-    cancelAfter: undefined,
-  }, {
-    promptLength: 49,
-    edit: undefined,
-    space: "",
-    maxTokens: 40,
-    numSamples: 1,
-    scorePrompt: true,
-    priority: "live",
-    flow: { key: "k", session: "" },
-    seed: undefined,
-    atStep: 4,
-    cancelAfter: undefined,
-  }, {
-    promptLength: 1,
-    edit: undefined,
-    space: "",
-    maxTokens: 0,
-    numSamples: 1,
-    scorePrompt: false,
-    priority: "live",
-    flow: { key: "", session: "" },
-    seed: undefined,
-    atStep: 10,
-    cancelAfter: undefined,
-  }, {
-    promptLength: 33,
-    edit: undefined,
-    space: "",
-    maxTokens: 46,
-    numSamples: 2,
-    scorePrompt: false,
-    priority: "live",
-    flow: { key: "k", session: "" },
-    seed: undefined,
-    atStep: 4,
-    cancelAfter: 7,
-  }, {
-    promptLength: 35,
-    edit: undefined,
-    space: "other key",
-    maxTokens: 40,
-    numSamples: 2,
-    scorePrompt: false,
-    priority: "live",
-    flow: { key: "", session: "" },
-    seed: undefined,
-    atStep: 9,
-    cancelAfter: 0,
-  }],
+  [
+    { ...SHORT, promptLength: 4, scorePrompt: true, flow: OTHER_KEY, atStep: 9 },
+    SHORT,
+    { ...SHORT, promptLength: 49, scorePrompt: true, flow: OTHER_KEY, atStep: 4 },
+    { ...SHORT, maxTokens: 0, atStep: 10 },
+    { ...SHORT, promptLength: 33, maxTokens: 46, numSamples: 2, flow: OTHER_KEY, atStep: 4, cancelAfter: 7 },
+    { ...SHORT, promptLength: 35, space: "other key", numSamples: 2, atStep: 9, cancelAfter: 0 },
+  ],
   { maxTokens: 33, maxSequences: 3, maxSamples: 4, maxBlocksPerSequence: 8, numBlocks: 9, numHostBlocks: 50 },
   true,
   false,
@@ -236,6 +182,8 @@ function checkRandomWork(limits: fc.Arbitrary<StepLimits>, examples: Work[] = []
             assert.ok(idle < BACKGROUND_EVERY, "the oldest made no progress");
           }
           steps++;
+          const isIdle = took.length === 0 && scheduler.places.running.length > 0;
+          assert.ok(!isIdle, "a step is empty while somebody runs");
           if (took.length === 0 && now > 25) break;
         }
         assert.equal(scheduler.places.numFreeBlocks, limits.numBlocks);

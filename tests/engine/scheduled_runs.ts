@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import type { SamplingParams } from "../../kernels/step.ts";
 import { packBatch } from "../../engine/batch.ts";
-import { type ScheduledSequence, Scheduler } from "../../engine/scheduler.ts";
+import { Scheduler } from "../../engine/scheduler.ts";
 import { Sequence, type SequenceOptions } from "../../engine/sequence.ts";
-import { heldDraws } from "../../engine/step_budget.ts";
+import { heldDraws, type ScheduledSequence } from "../../engine/step_budget.ts";
 import { FakeRunner, type NextToken } from "./fake_runner.ts";
 
 export const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };

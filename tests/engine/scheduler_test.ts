@@ -33,6 +33,31 @@ Deno.test("Scheduler gives whoever takes a place in a step what its rows had tak
   ]]);
 });
 
+Deno.test("Scheduler takes nobody's place for a sequence that would have no room in it", () => {
+  const limits = { ...FAKE_LIMITS, numBlocks: 8 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const flood = [50, 4].map((length) => sequence(length, 20, { flow: { key: "flood", session: "" } }));
+  for (const one of flood) scheduler.add(one);
+  while (flood.some(({ numGenerated }) => numGenerated === 0)) advance(scheduler, runner);
+  scheduler.add(sequence(100, 4, { flow: { key: "late", session: "" } }));
+  assert.deepEqual(advance(scheduler, runner), flood);
+  assert.equal(scheduler.places.numPreemptions, 0);
+  finishAll(scheduler, runner);
+});
+
+Deno.test("Scheduler takes as many places for a sequence as give it room, and no more", () => {
+  const limits = { ...FAKE_LIMITS, numBlocks: 12 };
+  const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });
+  const batch = [20, 21, 22].map((length) => sequence(length, 30, { priority: "batch" }));
+  for (const one of batch) scheduler.add(one);
+  while (batch.some(({ numGenerated }) => numGenerated === 0)) advance(scheduler, runner);
+  const live = sequence(100, 4);
+  scheduler.add(live);
+  assert.deepEqual(advance(scheduler, runner), [live]);
+  assert.deepEqual(batch.map(({ state }) => state), ["running", "waiting", "waiting"]);
+  finishAll(scheduler, runner);
+});
+
 Deno.test("Scheduler preempts the youngest when blocks run out, and its tokens stay the same", () => {
   const limits = { ...FAKE_LIMITS, numBlocks: 8 };
   const scheduler = new Scheduler(limits), runner = new FakeRunner({ limits });

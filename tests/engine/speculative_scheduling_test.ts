@@ -6,10 +6,10 @@ import fc from "../fast_check.ts";
 import type { SamplingParams, StepLimits } from "../../kernels/step.ts";
 import { PRIORITIES } from "../../engine/priority.ts";
 import { Progress } from "../../engine/progress.ts";
-import { type ScheduledSequence, Scheduler } from "../../engine/scheduler.ts";
+import { Scheduler } from "../../engine/scheduler.ts";
 import { Sequence } from "../../engine/sequence.ts";
 import { MAX_DRAFT_TOKENS, Speculation } from "../../engine/speculation.ts";
-import { heldDraws } from "../../engine/step_budget.ts";
+import { heldDraws, type ScheduledSequence } from "../../engine/step_budget.ts";
 
 const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] };
 

@@ -7,6 +7,7 @@ import {
   complete,
   completionOf,
   openFakeEngine,
+  rejection,
   request,
   textPrompt,
   until,
@@ -25,12 +26,6 @@ async function open(modelDir?: string): Promise<WorkerEngine> {
   const engine = start(modelDir);
   await until(() => engine.state.phase !== "loading");
   return engine;
-}
-
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  const outcome = await promise.then(() => undefined, (error) => error);
-  assert.ok(outcome instanceof Error, "it must fail");
-  return outcome;
 }
 
 Deno.test("WorkerEngine gives what the engine in its worker gives", async () => {

@@ -1,7 +1,8 @@
 // The table of cases for paged attention: sequences of random rows, fed in steps as an engine would. Knows no device, so
 // that every backend runs the same table.
 import { INT8_GROUP, type KvType } from "../../kernels/attention/kv_layout.ts";
-import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import type { Graph } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { BLOCK_SIZE, type BlockCopy, type StepBatch, type StepLimits } from "../../kernels/step.ts";
 import type { Random } from "./random.ts";
 

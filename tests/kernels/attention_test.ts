@@ -6,7 +6,7 @@ import type { KvType } from "../../kernels/attention/kv_layout.ts";
 import { matrixTileTokens } from "../../kernels/attention/matrix.ts";
 import { tiledTileTokens } from "../../kernels/attention/tiled.ts";
 import type { AttentionNode } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
 import {

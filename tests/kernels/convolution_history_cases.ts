@@ -1,7 +1,8 @@
 // The table of cases for the history of long convolutions: histories and chunks of many lengths side by side. Knows no
 // device, so that every backend runs the same table.
 import { columnsOf } from "../../kernels/columns.ts";
-import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import type { Graph } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { StepBatch, StepLimits } from "../../kernels/step.ts";
 import { MemorySource } from "./memory_source.ts";
 import type { Random } from "./random.ts";

@@ -5,7 +5,7 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
 import type { OnlineShapeWanted } from "../../kernels/convolution_history/online_sums.ts";
 import type { ConvolutionHistoryNode } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { StepLimits } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";

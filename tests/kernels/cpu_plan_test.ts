@@ -1,7 +1,8 @@
 // What the CPU plan promises beyond the ops' arithmetic: odd numbers stay where they are, limits hold, processes end.
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import type { Graph } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { fasterInt8Form, INT8_FORMS, measureProductRates } from "../../kernels/linear/int8_form.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { MemorySource } from "./memory_source.ts";
@@ -78,7 +79,7 @@ Deno.test("CpuPlan.step() refuses a batch beyond its limits and computes the nex
 Deno.test("CpuPlan's threads do not keep a process alive", async () => {
   const program = `
     import { CpuPlan } from "${new URL("../../kernels/cpu_plan.ts", import.meta.url)}";
-    import { GraphBuilder } from "${new URL("../../kernels/graph.ts", import.meta.url)}";
+    import { GraphBuilder } from "${new URL("../../kernels/graph_builder.ts", import.meta.url)}";
     const b = new GraphBuilder(), graph = b.build(b.gatherRows(b.input("x", 3)));
     const limits = ${JSON.stringify(LIMITS)};
     await CpuPlan.create(graph, { find() {}, readRows() {} }, { limits, numThreads: 3 });

@@ -1,7 +1,8 @@
 // The table of cases for the dense ops: graphs of one or a few ops with random weights and inputs. Knows no device, so
 // that every backend runs the same table.
 import { columnsOf } from "../../kernels/columns.ts";
-import { type Activation, type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { Activation, Graph, Value } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { StepBatch, StepLimits } from "../../kernels/step.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
 import { MemorySource } from "./memory_source.ts";

@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import type { LinearNode } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
 import { DENSE_CASES, type DenseCase, type DenseProblem } from "./dense_cases.ts";

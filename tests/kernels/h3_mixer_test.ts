@@ -1,11 +1,12 @@
-// H3's golden mixer (h3.md, section 13.1) on every GPU and on the CPU: weights in f32, the prompt at once and one token
+// H3's golden mixer (filters/h3_golden.ts) on every GPU and on the CPU: weights in f32, the prompt at once and one token
 // after another.
 import { ok } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
 import { tapsByLag } from "../../kernels/filters/shift_filter.ts";
 import { columnsOf } from "../../kernels/columns.ts";
-import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import type { Graph } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";
 import { goldenFill } from "./filters/golden_fill.ts";

@@ -3,7 +3,7 @@
 // steps are among the last ones.
 import { ok, rejects, throws } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { KeptState, StateCopy, StepBatch, StepLimits } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";

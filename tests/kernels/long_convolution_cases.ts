@@ -1,7 +1,8 @@
 // The table of cases for the long convolution: sequences of many lengths in one step. Knows no device, so that every
 // backend runs the same table.
 import { columnsOf } from "../../kernels/columns.ts";
-import { type Graph, GraphBuilder } from "../../kernels/graph.ts";
+import type { Graph } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { StepLimits } from "../../kernels/step.ts";
 import type { WeightRef } from "../../kernels/tensor_source.ts";
 import { MemorySource } from "./memory_source.ts";

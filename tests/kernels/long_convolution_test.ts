@@ -4,7 +4,7 @@ import type { GpuDevice } from "../../device/gpu_device.ts";
 import type { LongConvolutionNode } from "../../kernels/graph.ts";
 import { sizeClasses } from "../../kernels/long_convolution/sizes.ts";
 import { workgroupFft } from "../../kernels/long_convolution/workgroup_fft.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { StepLimits } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";

@@ -2,11 +2,11 @@
 import { GROUP, groupsOf, MOST_MULTIPLIER } from "../../kernels/int4.ts";
 import {
   BYTES_PER_ELEMENT,
+  CopyingSource,
   multiplierName,
   scaleName,
   type TensorDtype,
   type TensorInfo,
-  type TensorSource,
   type WeightRef,
 } from "../../kernels/tensor_source.ts";
 
@@ -14,7 +14,7 @@ interface StoredTensor extends TensorInfo {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-export class MemorySource implements TensorSource {
+export class MemorySource extends CopyingSource {
   readonly #tensors = new Map<string, StoredTensor>();
 
   /**
@@ -48,15 +48,6 @@ export class MemorySource implements TensorSource {
     const rowElements = tensor.shape.slice(1).reduce((a, b) => a * b, 1);
     const rowBytes = rowElements * BYTES_PER_ELEMENT[tensor.dtype];
     return Promise.resolve(tensor.bytes.slice(start * rowBytes, end * rowBytes));
-  }
-
-  async readRowsInto(
-    name: string,
-    start: number,
-    end: number,
-    target: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    target.set(await this.readRows(name, start, end));
   }
 
   #store(name: string, dtype: TensorDtype, shape: readonly number[], values: ArrayBufferView<ArrayBuffer>) {

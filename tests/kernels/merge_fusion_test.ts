@@ -1,8 +1,8 @@
 // An attention whose splits the linear after it joins itself, in steps of one row: over short contexts, and over long ones
 // where it reads what a dispatch of its own has joined, against the float64 reference.
 import { ok } from "node:assert/strict";
-import { GraphBuilder } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
 import { gpuTest } from "../gpus.ts";

@@ -5,9 +5,10 @@ import type { GpuCaps } from "../../device/caps.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { openNullGpu } from "../../device/null_gpu.ts";
 import { GROUP, groupsOf } from "../../kernels/int4.ts";
-import { type Activation, type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { Activation, Graph, Value } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { compileCalls } from "../../kernels/pipelines.ts";
-import { GpuPlan, type PlanOptions } from "../../kernels/plan.ts";
+import { GpuPlan, type PlanOptions } from "../../kernels/gpu_plan.ts";
 import {
   BYTES_PER_ELEMENT,
   multiplierName,

@@ -1,7 +1,8 @@
 // The table of cases for ops with recurrent state: sequences of random rows, fed in steps as an engine would. Knows no
 // device, so that every backend runs the same table.
 import { columnsOf } from "../../kernels/columns.ts";
-import { type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { Graph, Value } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { MemorySource } from "./memory_source.ts";
 import type { Random } from "./random.ts";
 import { type Schedule, type Scheduled, scheduleSteps } from "./scheduled_steps.ts";

@@ -3,7 +3,7 @@
 import { deepStrictEqual, ok, rejects } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import type { Node } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { gpuTest } from "../gpus.ts";
 import { Random, testSeed } from "./random.ts";

@@ -3,8 +3,8 @@
 import { ok, throws } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GraphBuilder } from "../../kernels/graph.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { rotaryReference } from "../../kernels/rotary/reference.ts";
 import { gpuTest } from "../gpus.ts";

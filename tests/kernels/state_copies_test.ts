@@ -3,7 +3,7 @@
 import { ok, throws } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { StateCopy, StepBatch } from "../../kernels/step.ts";
 import { gpuTest } from "../gpus.ts";

@@ -1,7 +1,7 @@
 // What a profile says of a step: every dispatch of it with its time, and work that is the step's, whichever forms do it.
 import { deepEqual, equal, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepBatch } from "../../kernels/step.ts";
 import type { DispatchTime, StepProfile } from "../../kernels/step_profile.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";

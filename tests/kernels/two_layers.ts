@@ -1,5 +1,6 @@
 // A language model of two layers with random weights, and steps of it, for tests of what is measured and not computed.
-import { type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { Graph, Value } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../../kernels/step.ts";
 import { MemorySource } from "./memory_source.ts";
 import type { Random } from "./random.ts";

@@ -1,6 +1,6 @@
 // What an editor may expect of the language server and the default model together, on the CPU: the checks that the best
 // editor clients' behaviour suggests, with the tokens that they cost. (Clients that leave: routes/socket_test.ts; what they held
-// is free within a step: engine/local_engine_test.ts.)
+// is free within a step: engine/cancellation_test.ts.)
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { WorkerEngine } from "../../engine/worker_engine.ts";

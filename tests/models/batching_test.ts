@@ -2,10 +2,11 @@
 // prompts in chunks equal prompts in one piece, through the real engine on every backend.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { LocalEngine } from "../../engine/local_engine.ts";
+import type { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 
 const VOCAB_SIZE = 263;
@@ -46,7 +47,6 @@ interface Completion {
 }
 
 async function openEngine(load: Partial<LoadOptions>): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
   const options: LoadOptions = {
     modelDir: FLOATS.modelDir,
     device: "cpu",
@@ -54,16 +54,10 @@ async function openEngine(load: Partial<LoadOptions>): Promise<LocalEngine> {
     maxSequences: 16,
     ...load,
   };
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     openModel: (onProgress) => loadModel(options, onProgress),
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
   });
-  await ready.promise;
-  return engine;
 }
 
 /** Prompts of 1 to 91 tokens; unless all are to be greedy, every other one is sampled with a seed of its own. */

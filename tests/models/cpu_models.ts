@@ -1,5 +1,6 @@
 // Small random decoders for the CPU runner's tests, and the batches to run them with. Knows no runner.
-import { type Activation, type Graph, GraphBuilder, type Value } from "../../kernels/graph.ts";
+import type { Activation, Graph, Value } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { BLOCK_SIZE, type SampleRequest, type StepBatch } from "../../kernels/step.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
 import { MemorySource } from "../kernels/memory_source.ts";

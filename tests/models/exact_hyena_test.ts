@@ -2,7 +2,7 @@
 // texts anywhere.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { hyena } from "../../models/hyena_network.ts";
 import type { Network } from "../../models/network.ts";
 import { gpuTest } from "../gpus.ts";

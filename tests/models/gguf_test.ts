@@ -5,7 +5,13 @@ import { fileURLToPath } from "node:url";
 import { join } from "std/path/mod.js";
 import { Tokenizer } from "../../engine/tokenizer.ts";
 import { weightsOf } from "../../kernels/graph_weights.ts";
-import { loadFloat32, type TensorInfo, type TensorSource, toFloat32 } from "../../kernels/tensor_source.ts";
+import {
+  CopyingSource,
+  loadFloat32,
+  type TensorInfo,
+  type TensorSource,
+  toFloat32,
+} from "../../kernels/tensor_source.ts";
 import { blockType, dequantise } from "../../models/gguf/gguf_blocks.ts";
 import { ggufModel } from "../../models/gguf/gguf_architectures.ts";
 import { openGgufCheckpoint } from "../../models/gguf/gguf_checkpoint.ts";
@@ -107,12 +113,13 @@ async function weightError(ours: Opened, theirs: Opened): Promise<number> {
 }
 
 /** What `ours` has beside `theirs`, added or taken away at random. */
-class FlippedErrors implements TensorSource {
+class FlippedErrors extends CopyingSource {
   readonly #ours: TensorSource;
   readonly #theirs: TensorSource;
   readonly #random: Random;
 
   constructor(ours: TensorSource, theirs: TensorSource, random: Random) {
+    super();
     this.#ours = ours;
     this.#theirs = theirs;
     this.#random = random;
@@ -130,15 +137,6 @@ class FlippedErrors implements TensorSource {
     }));
     const values = theirs.map((value, i) => this.#random.below(2) === 0 ? ours[i] : 2 * value - ours[i]);
     return new Uint8Array(values.buffer);
-  }
-
-  async readRowsInto(
-    name: string,
-    start: number,
-    end: number,
-    target: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    target.set(await this.readRows(name, start, end));
   }
 }
 

@@ -1,10 +1,10 @@
 import { ok } from "node:assert/strict";
-import { complexZeros, fromPairs, multiplyComplex } from "../../models/complex_array.ts";
+import { complexZeros, fromPairs } from "../../models/complex_array.ts";
 import { type H3Parameters, h3Tables } from "../../models/h3.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import type { Linear } from "./decoder_reference.ts";
 import { H3Mixer } from "./h3_reference.ts";
-import { modalFilters } from "./hyena_reference.ts";
+import { modalFilters, multiplyComplex } from "./hyena_reference.ts";
 import { fill, GOLDEN, GOLDEN_TOLERANCE, goldenError, relativeError } from "./long_conv_cases.ts";
 
 const WIDTH = 4, TAPS = 64, MODES = 32;

@@ -1,22 +1,9 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import type { TensorSource } from "../../kernels/tensor_source.ts";
 import { h3Layout, h3Refs, loadH3Tables, parseH3Config } from "../../models/h3.ts";
-import { Random, testSeed } from "../kernels/random.ts";
 import { loadH3Reference } from "./h3_reference.ts";
-import {
-  bestToken,
-  caseFolder,
-  countElements,
-  H3_CASES,
-  loadReference,
-  openCase,
-  relativeError,
-} from "./long_conv_cases.ts";
-import { readExpected } from "./parity_cases.ts";
+import { countElements, expectedOf, loadReference, openCase, relativeError } from "./long_conv_cases.ts";
 import { RenamedSource } from "./renamed_source.ts";
-
-/** The reference in Python and this one sum in different orders, in float64 both, on the same stored f32 values. */
-const TOLERANCE = 1e-12;
 
 const H3_125M = {
   model_type: "h3",
@@ -28,66 +15,6 @@ const H3_125M = {
   num_attention_heads: 12,
   max_position_embeddings: 2048,
 };
-
-for (const name of H3_CASES) {
-  Deno.test(`H3's reference gives the fixture's logits and greedy tokens: ${name}`, async () => {
-    const reference = await loadReference(name), { vocabSize } = reference;
-    const { prompts, rows, logits, greedy, greedyPrompt, numTokens } = await readExpected({
-      expectedDir: caseFolder(name),
-    });
-    prompts.forEach((prompt, i) => {
-      const error = relativeError(reference.forward(prompt).subarray(-rows[i] * vocabSize), logits[i]);
-      console.log(`  ${prompt.length} tokens: ${error.toExponential(1)}`);
-      ok(error < TOLERANCE, `${prompt.length} tokens: off by ${error}`);
-    });
-    const states = reference.newStates(), ids: number[] = [];
-    let next = reference.advance(prompts[greedyPrompt], states).subarray(-vocabSize);
-    while (ids.length < greedy.length) {
-      ids.push(bestToken(next, numTokens!));
-      next = reference.step(ids.at(-1)!, states);
-    }
-    deepStrictEqual(ids, greedy);
-  });
-
-  Deno.test(`H3's reference: a prompt, then steps, give the whole text's logits: ${name}`, async () => {
-    const reference = await loadReference(name), { vocabSize } = reference;
-    const { prompts } = await readExpected({ expectedDir: caseFolder(name) });
-    const text = [...prompts[2], ...prompts[1]], whole = reference.forward(text);
-    for (const split of [1, 2, 63, 64, 65, 100]) {
-      const states = reference.newStates(), logits = new Float64Array(whole.length);
-      logits.set(reference.advance(text.slice(0, split), states));
-      for (let t = split; t < text.length; t++) logits.set(reference.step(text[t], states), t * vocabSize);
-      const error = relativeError(logits, whole);
-      ok(error < TOLERANCE, `split at ${split}: off by ${error}`);
-    }
-  });
-
-  Deno.test(`H3's reference: a prompt in two parts is the prompt: ${name}`, async () => {
-    const reference = await loadReference(name), { vocabSize } = reference;
-    const text = (await readExpected({ expectedDir: caseFolder(name) })).prompts[2];
-    const whole = reference.forward(text).subarray(-vocabSize);
-    for (const split of [1, 50, 64, 99]) {
-      const states = reference.newStates();
-      reference.advance(text.slice(0, split), states);
-      const error = relativeError(reference.advance(text.slice(split), states).subarray(-vocabSize), whole);
-      ok(error < TOLERANCE, `split at ${split}: off by ${error}`);
-    }
-  });
-}
-
-Deno.test("H3's reference: a prompt of 1000 tokens, then steps, give the whole text's logits", async () => {
-  const reference = await loadReference("h3-attention"), { vocabSize } = reference;
-  const text = [...new Random(testSeed()).integers(1010, vocabSize)], whole = reference.forward(text);
-  const states = reference.newStates();
-  reference.advance(text.slice(0, 1000), states);
-  for (let t = 1000; t < text.length; t++) {
-    const error = relativeError(
-      reference.step(text[t], states),
-      whole.subarray(t * vocabSize, (t + 1) * vocabSize),
-    );
-    ok(error < TOLERANCE, `token ${t}: off by ${error}`);
-  }
-});
 
 /** Ways to read a checkpoint that are wrong, as the checkpoint and configuration they amount to. */
 const MUTATIONS: readonly [
@@ -112,11 +39,10 @@ const MUTATIONS: readonly [
 
 for (const [name, change, rename] of MUTATIONS) {
   Deno.test(`the fixtures catch an H3 checkpoint read wrongly: ${name}`, async () => {
-    const folder = caseFolder("h3-rotary-old-names");
     using opened = await openCase("h3-rotary-old-names");
     const config = parseH3Config({ ...opened.config, ...change });
     const reference = await loadH3Reference(config, new RenamedSource(opened.source, rename));
-    const { prompts, rows, logits } = await readExpected({ expectedDir: folder });
+    const { prompts, rows, logits } = await expectedOf("h3-rotary-old-names");
     const wrong = reference.forward(prompts[2]).subarray(-rows[2] * reference.vocabSize);
     const error = relativeError(wrong, logits[2]);
     ok(error > 1e-2, `off by ${error} only`);
@@ -125,7 +51,7 @@ for (const [name, change, rename] of MUTATIONS) {
 
 Deno.test("the fixtures' logits depend on tokens long before", async () => {
   const reference = await loadReference("h3-attention"), { vocabSize } = reference;
-  const [first, ...rest] = (await readExpected({ expectedDir: caseFolder("h3-attention") })).prompts[2];
+  const [first, ...rest] = (await expectedOf("h3-attention")).prompts[2];
   const logits = reference.forward([first, ...rest]).subarray(-vocabSize);
   const other = reference.forward([first === 7 ? 8 : 7, ...rest]).subarray(-vocabSize);
   const change = relativeError(other, logits);

@@ -3,7 +3,7 @@
 import { type ModalFilter, modalTaps } from "../../kernels/filters/diagonal_filter.ts";
 import type { ComplexArray } from "../../kernels/filters/fourier.ts";
 import { loadFloat32, type TensorSource, type WeightRef } from "../../kernels/tensor_source.ts";
-import { complexPower, complexZeros, fromPairs, multiplyComplex } from "../../models/complex_array.ts";
+import { complexPower, complexZeros, fromPairs } from "../../models/complex_array.ts";
 import { type HyenaConfig, type HyenaLayout, hyenaLayout, loadHyenaFilter } from "../../models/hyena.ts";
 import {
   addTo,
@@ -257,4 +257,12 @@ function byLag(weight: ArrayLike<number>, channels: number): Float64Array {
     weight,
     (_, at) => weight[Math.floor(at / numTaps) * numTaps + numTaps - 1 - at % numTaps],
   );
+}
+
+/** Element by element. */
+export function multiplyComplex(a: ComplexArray, b: ComplexArray): ComplexArray {
+  return {
+    re: a.re.map((re, i) => re * b.re[i] - a.im[i] * b.im[i]),
+    im: a.re.map((re, i) => re * b.im[i] + a.im[i] * b.re[i]),
+  };
 }

@@ -3,20 +3,14 @@ import type { TensorSource } from "../../kernels/tensor_source.ts";
 import { hyenaLayout, hyenaRefs, loadHyenaFilter, parseHyenaConfig } from "../../models/hyena.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
-  bestToken,
-  caseFolder,
   countElements,
-  HYENA_CASES,
-  loadReference,
+  expectedOf,
   type LongConvCase,
   openCase,
+  REFERENCE_TOLERANCE,
   relativeError,
 } from "./long_conv_cases.ts";
-import { readExpected } from "./parity_cases.ts";
 import { RenamedSource } from "./renamed_source.ts";
-
-/** The reference in Python and this one sum in different orders, in float64 both, on the same stored f32 values. */
-const TOLERANCE = 1e-12;
 
 const SMALL_150B = {
   model_type: "hyena",
@@ -44,40 +38,6 @@ const DNA_1K = {
   pad_vocab_size_multiple: 8,
 };
 
-const expectedOf = (name: LongConvCase) => readExpected({ expectedDir: caseFolder(name) });
-
-for (const name of HYENA_CASES) {
-  Deno.test(`Hyena's reference gives the fixture's logits and greedy tokens: ${name}`, async () => {
-    const reference = await loadReference(name), { vocabSize } = reference;
-    const { prompts, rows, logits, greedy, greedyPrompt, numTokens } = await expectedOf(name);
-    prompts.forEach((prompt, i) => {
-      const error = relativeError(reference.forward(prompt).subarray(-rows[i] * vocabSize), logits[i]);
-      console.log(`  ${prompt.length} tokens: ${error.toExponential(1)}`);
-      ok(error < TOLERANCE, `${prompt.length} tokens: off by ${error}`);
-    });
-    const states = reference.newStates(), ids: number[] = [];
-    let next = reference.advance(prompts[greedyPrompt], states).subarray(-vocabSize);
-    while (ids.length < greedy.length) {
-      ids.push(bestToken(next, numTokens!));
-      next = reference.step(ids.at(-1)!, states);
-    }
-    deepStrictEqual(ids, greedy);
-  });
-
-  Deno.test(`Hyena's reference: a prompt, then steps, give the whole text's logits: ${name}`, async () => {
-    const reference = await loadReference(name), { vocabSize } = reference;
-    const { prompts } = await expectedOf(name);
-    const text = [...prompts[2], ...prompts[1]], whole = reference.forward(text);
-    for (const split of [1, 2, 3, 63, 64, 65, 100, text.length - 1]) {
-      const states = reference.newStates(), logits = new Float64Array(whole.length);
-      logits.set(reference.advance(text.slice(0, split), states));
-      for (let t = split; t < text.length; t++) logits.set(reference.step(text[t], states), t * vocabSize);
-      const error = relativeError(logits, whole);
-      ok(error < TOLERANCE, `split at ${split}: off by ${error}`);
-    }
-  });
-}
-
 /** Ways to read a checkpoint that are right, as the names its tensors then have. */
 const OTHER_NAMES: readonly [name: string, fixture: LongConvCase, rename: (name: string) => string][] = [
   ["only the second sine's freq", "hyena-lm", (name) => name.replace(".1.freq", ".3.freq")],
@@ -99,7 +59,7 @@ for (const [name, fixture, rename] of OTHER_NAMES) {
       logits[2],
     );
     // Formulas in float64 stand for stored values that were rounded to f32, which the sines multiply.
-    ok(error < (name.includes("formula") ? 1e-4 : TOLERANCE), `off by ${error}`);
+    ok(error < (name.includes("formula") ? 1e-4 : REFERENCE_TOLERANCE), `off by ${error}`);
   });
 }
 

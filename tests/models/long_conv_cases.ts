@@ -11,6 +11,7 @@ import type { DecoderReference } from "./decoder_reference.ts";
 import { loadH3Reference } from "./h3_reference.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import { logitError } from "./logit_error.ts";
+import { readExpected } from "./parity_cases.ts";
 
 export const GOLDEN = golden;
 
@@ -43,6 +44,14 @@ export async function loadReference(name: LongConvCase): Promise<DecoderReferenc
     ? await loadH3Reference(parseH3Config(config), source)
     : await loadHyenaReference(parseHyenaConfig(config), source);
 }
+
+/** What the reference in Python gives. */
+export function expectedOf(name: LongConvCase): ReturnType<typeof readExpected> {
+  return readExpected({ expectedDir: caseFolder(name) });
+}
+
+/** The reference in Python and ours sum in different orders, in float64 both, on the same stored f32 values. */
+export const REFERENCE_TOLERANCE = 1e-12;
 
 /** The id of the largest of the first `numTokens` logits. */
 export function bestToken(logits: Float64Array, numTokens: number): number {

@@ -15,6 +15,7 @@ import { SafetensorsSource } from "../../models/safetensors.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
 import {
   caseFolder,
+  expectedOf,
   H3_CASES,
   HYENA_CASES,
   loadReference,
@@ -24,7 +25,6 @@ import {
   STRIPED_CASE,
 } from "./long_conv_cases.ts";
 import { continueGreedily, type RunStep, runTogether } from "./long_conv_steps.ts";
-import { readExpected } from "./parity_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
 /** The graph reads filters and poles in f32, the references in float64. */
@@ -60,7 +60,7 @@ for (const { fixture, architecture, states } of NETWORKS) {
     equal(network.graph.kvLayers.length, 1);
     const layer = states((opened.config as { hidden_size: number }).hidden_size);
     deepStrictEqual(network.graph.stateLayers.map(({ floats }) => floats), [...layer, ...layer]);
-    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(fixture) });
+    const { prompts, rows, logits } = await expectedOf(fixture);
     for (const counts of [[100], [1], [7, 30, 1]]) {
       const all = await runTogether(await executor(network), vocabSize, [prompts[2], prompts[1]], counts);
       for (const [i, prompt] of [[0, 2], [1, 1]]) {
@@ -82,9 +82,7 @@ for (const [whose, fixture, architecture] of GREEDY) {
   Deno.test(`${whose} graph gives the fixture's greedy tokens: ${fixture}`, async () => {
     using opened = await openCase(fixture);
     const network = architecture.build(opened.config, opened.source), { vocabSize } = network;
-    const { prompts, greedy, greedyPrompt, numTokens } = await readExpected({
-      expectedDir: caseFolder(fixture),
-    });
+    const { prompts, greedy, greedyPrompt, numTokens } = await expectedOf(fixture);
     const ids = await continueGreedily(await executor(network), vocabSize, prompts[greedyPrompt], {
       numWanted: greedy.length,
       numTokens: numTokens!,
@@ -100,7 +98,7 @@ Deno.test("Hyena's graph in modal form gives its reference's logits, however pro
     using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
     const network = hyena.build(config, source), { vocabSize } = network;
     const reference = await loadHyenaReference(parseHyenaConfig(config), source);
-    const { prompts } = await readExpected({ expectedDir: caseFolder("hyena-lm") });
+    const { prompts } = await expectedOf("hyena-lm");
     const texts = [prompts[2], prompts[1]], wanted = texts.map((ids) => reference.forward(ids));
     for (const counts of [[100], [1], [7, 30, 1]]) {
       (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((logits, i) => {
@@ -127,7 +125,7 @@ for (const name of HYENA_CASES) {
     using opened = await openCase(name);
     const network = hyena.build(opened.config, opened.source), { vocabSize } = network;
     const reference = await loadReference(name);
-    const { prompts, rows, logits } = await readExpected({ expectedDir: caseFolder(name) });
+    const { prompts, rows, logits } = await expectedOf(name);
     const texts = [prompts[2], prompts[1]];
     for (const counts of [[100], [1], [7, 30, 1]]) {
       (await runTogether(await executor(network), vocabSize, texts, counts)).forEach((all, i) => {

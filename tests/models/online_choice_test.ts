@@ -1,6 +1,6 @@
 // When exact long convolutions are summed online, and in windows of which size.
 import { deepEqual, equal } from "node:assert/strict";
-import { GraphBuilder } from "../../kernels/graph.ts";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { chooseOnline, onlineBytes } from "../../models/online_choice.ts";
 
 function graphOf(numLayers: number) {

@@ -1,10 +1,10 @@
 // What was parked in host memory gives the same tokens as what never left the GPU, on a real network.
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { LocalEngine } from "../../engine/local_engine.ts";
+import type { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import type { GpuDevice } from "../../device/gpu_device.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import type { StepLimits } from "../../kernels/step.ts";
 import { openCheckpoint } from "../../models/checkpoint.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";
@@ -13,6 +13,7 @@ import { defaultHostBytes, requireHostBytes } from "../../models/host_memory.ts"
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { measureParking, parkingPays } from "../../models/parking_cost.ts";
 import { stepLimits } from "../../models/step_limits.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, gpuTest, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 
@@ -22,8 +23,7 @@ const CONTEXT = 192;
 const TOKEN_BYTES = 2 * 2 * 40 * 4;
 
 async function openEngine(options: Partial<LoadOptions>): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     typeThrough: false,
     openModel: (onProgress) =>
@@ -35,13 +35,7 @@ async function openEngine(options: Partial<LoadOptions>): Promise<LocalEngine> {
         maxSequences: 4,
         ...options,
       }, onProgress),
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
   });
-  await ready.promise;
-  return engine;
 }
 
 async function tokensOf(engine: LocalEngine, request: GenerationRequest): Promise<number[]> {

@@ -3,9 +3,9 @@
 import { ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { CpuPlan } from "../../kernels/cpu_plan.ts";
-import { GpuPlan } from "../../kernels/plan.ts";
+import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch, type StepLimits } from "../../kernels/step.ts";
-import type { TensorInfo, TensorSource } from "../../kernels/tensor_source.ts";
+import { CopyingSource, type TensorInfo } from "../../kernels/tensor_source.ts";
 import { readJson } from "../../models/checkpoint.ts";
 import { distilCheckpoint } from "../../models/distil.ts";
 import type { Network } from "../../models/network.ts";
@@ -72,11 +72,12 @@ function build(config: Record<string, unknown>, source: SafetensorsSource, conte
 }
 
 /** A Hyena checkpoint with more stored positions, from which its filters are made: others between those there are. */
-class LongerPositions implements TensorSource {
+class LongerPositions extends CopyingSource {
   readonly #source: SafetensorsSource;
   readonly #count: number;
 
   constructor(source: SafetensorsSource, count: number) {
+    super();
     this.#source = source;
     this.#count = count;
   }
@@ -99,10 +100,6 @@ class LongerPositions implements TensorSource {
       }
     }
     return new Uint8Array(longer.buffer);
-  }
-
-  async readRowsInto(name: string, start: number, end: number, target: Uint8Array<ArrayBuffer>) {
-    target.set(await this.readRows(name, start, end));
   }
 }
 

@@ -2,11 +2,12 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import fc from "../fast_check.ts";
-import { LocalEngine } from "../../engine/local_engine.ts";
+import type { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { Editor, edits } from "../engine/edit_traces.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
@@ -15,7 +16,6 @@ const FILE = "import os\n\ndef f(x):\n    return x\n\ndef g(x):\n    re";
 const TIE = 1e-3 * 11;
 
 async function openEngine(backend: Partial<LoadOptions>, cachePrompts: boolean): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
   const options: LoadOptions = {
     modelDir: MODEL_DIR,
     device: "cpu",
@@ -25,18 +25,12 @@ async function openEngine(backend: Partial<LoadOptions>, cachePrompts: boolean):
     maxSequences: 4,
     ...backend,
   };
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     cachePrompts,
     typeThrough: false,
     openModel: (onProgress) => loadModel(options, onProgress),
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
   });
-  await ready.promise;
-  return engine;
 }
 
 async function run(engine: LocalEngine, request: GenerationRequest) {

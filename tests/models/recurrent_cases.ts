@@ -6,8 +6,7 @@ import { parseHyenaConfig } from "../../models/hyena.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
 import type { DecoderReference } from "./decoder_reference.ts";
 import { loadHyenaReference } from "./hyena_reference.ts";
-import { bestToken, caseFolder, loadReference, STRIPED_CASE } from "./long_conv_cases.ts";
-import { readExpected } from "./parity_cases.ts";
+import { bestToken, caseFolder, expectedOf, loadReference, STRIPED_CASE } from "./long_conv_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
 export const RECURRENT_CASES = ["h3-attention", "hyena-modal"] as const;
@@ -40,14 +39,14 @@ export async function withModel(
 ): Promise<void> {
   if (name === STRIPED_CASE) {
     const modelDir = caseFolder(name),
-      { prompts, greedyPrompt, greedy } = await readExpected({ expectedDir: modelDir });
+      { prompts, greedyPrompt, greedy } = await expectedOf(name);
     // No choice hangs on so little that rounding may swap it: the fixture's maker sees to that.
     const gaps = greedy.map(() => Infinity);
     return await body({ modelDir, prompt: prompts[greedyPrompt], greedy, gaps, tie: 0 });
   }
   if (name !== "hyena-modal") {
     const modelDir = caseFolder(name);
-    const expected = await readExpected({ expectedDir: modelDir });
+    const expected = await expectedOf(name);
     const model = continuation(
       await loadReference(name),
       expected.prompts[expected.greedyPrompt],
@@ -58,7 +57,7 @@ export async function withModel(
   }
   await withFolder({}, async (folder) => {
     await distilCheckpoint(caseFolder("hyena-lm"), folder, { numModes: 12 });
-    const { prompts, greedyPrompt, numTokens } = await readExpected({ expectedDir: caseFolder("hyena-lm") });
+    const { prompts, greedyPrompt, numTokens } = await expectedOf("hyena-lm");
     using source = await SafetensorsSource.open(`${folder}/model.safetensors`);
     const reference = await loadHyenaReference(
       parseHyenaConfig(await readJson(folder, "config.json")),

@@ -1,10 +1,11 @@
 // States of real networks that are kept, copied and taken back: what goes on from one has the tokens and log-probabilities
 // of what was computed from the first token, a token a step, on every backend.
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
+import type { LocalEngine, LocalEngineOptions } from "../../engine/local_engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
@@ -34,19 +35,12 @@ const SCARCE_BYTES = 265_000;
 const LEAST_TIE = 1e-3;
 
 async function openEngine(load: LoadOptions, options: Partial<LocalEngineOptions>): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     typeThrough: false,
     openModel: (onProgress) => loadModel(load, onProgress),
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
     ...options,
   });
-  await ready.promise;
-  return engine;
 }
 
 type Token = Extract<GenerationEvent, { kind: "token" }>;

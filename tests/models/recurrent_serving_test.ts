@@ -1,12 +1,13 @@
 // H3 and modal Hyena through the real engine on every backend: greedy tokens are the reference's, and no request's depend
 // on its company, on how its prompt is cut, on who gives way, nor on how many steps are in flight.
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { LocalEngine, type LocalEngineOptions } from "../../engine/local_engine.ts";
+import type { LocalEngine, LocalEngineOptions } from "../../engine/local_engine.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { FIRST_DRAWN, type StepBatch } from "../../kernels/step.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
 import {
@@ -34,19 +35,12 @@ async function openEngine(
   change: (model: LoadedModel) => LoadedModel = (model) => model,
   options: Partial<LocalEngineOptions> = {},
 ): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     typeThrough: false,
     ...options,
     openModel: async (onProgress) => change(await loadModel(load, onProgress)),
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
   });
-  await ready.promise;
-  return engine;
 }
 
 interface Completion {

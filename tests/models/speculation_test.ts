@@ -2,11 +2,12 @@
 // without it, alone and side by side, on every backend.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { LocalEngine } from "../../engine/local_engine.ts";
+import type { LocalEngine } from "../../engine/local_engine.ts";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
+import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random } from "../kernels/random.ts";
 
@@ -16,7 +17,6 @@ const VOCAB_SIZE = 263;
 const TIE = 1e-3 * 11;
 
 async function openEngine(backend: Partial<LoadOptions>, speculation: boolean): Promise<LocalEngine> {
-  const ready = Promise.withResolvers<void>();
   const options: LoadOptions = {
     modelDir: MODEL_DIR,
     device: "cpu",
@@ -28,7 +28,7 @@ async function openEngine(backend: Partial<LoadOptions>, speculation: boolean): 
   };
   // Every step takes as long by this clock: what pays on this machine today is not what is tested.
   const clock = { steps: 0 };
-  const engine = new LocalEngine({
+  return await readyEngine({
     modelId: "fixture",
     speculation,
     now: () => clock.steps,
@@ -36,13 +36,7 @@ async function openEngine(backend: Partial<LoadOptions>, speculation: boolean): 
       const model = await loadModel(options, onProgress);
       return { ...model, runner: counted(model.runner, clock) };
     },
-    onState: (state) => {
-      if (state.phase === "ready") ready.resolve();
-      if (state.phase === "failed") ready.reject(new Error(state.reason));
-    },
   });
-  await ready.promise;
-  return engine;
 }
 
 /** The runner, whose steps the clock counts as they are done. */

@@ -1,5 +1,5 @@
 // Causal attention over the paged cache: new keys and values are stored in f16, and every row attends.
-import { GraphBuilder } from "../../../kernels/graph.ts";
+import { GraphBuilder } from "../../../kernels/graph_builder.ts";
 import { RandomVectors } from "../random_vectors.ts";
 import type { Operator } from "./operator.ts";
 

@@ -1,5 +1,5 @@
 // H3's operator: the shift SSM gated by v, and the diagonal SSM gated by q.
-import { GraphBuilder } from "../../../kernels/graph.ts";
+import { GraphBuilder } from "../../../kernels/graph_builder.ts";
 import { uniform } from "../random_values.ts";
 import { RandomVectors } from "../random_vectors.ts";
 import type { Inputs, Operator } from "./operator.ts";

@@ -1,5 +1,5 @@
 // Hyena's operator: a long convolution between two gates.
-import { GraphBuilder } from "../../../kernels/graph.ts";
+import { GraphBuilder } from "../../../kernels/graph_builder.ts";
 import { uniform } from "../random_values.ts";
 import { RandomVectors } from "../random_vectors.ts";
 import type { Operator } from "./operator.ts";

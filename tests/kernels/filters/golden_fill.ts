@@ -1,4 +1,4 @@
-// The fill rule of the specifications' golden values: G(count, s)[i] = amplitude cos(1 + 0.37 i + 0.11 s).
+// The rule by which the weights of golden values are filled: G(count, s)[i] = amplitude cos(1 + 0.37 i + 0.11 s).
 
 export function goldenFill(count: number, s: number, amplitude = 0.5): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => amplitude * Math.cos(1 + 0.37 * i + 0.11 * s));

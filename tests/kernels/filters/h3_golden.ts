@@ -1,4 +1,4 @@
-// The parameters of H3's golden mixer (h3.md, section 13.1), and what follows from them.
+// The parameters of H3's golden mixer, whose values other code gave in float64, and what follows from them.
 import { discretise } from "../../../kernels/filters/diagonal_filter.ts";
 import { shiftFilter } from "../../../kernels/filters/shift_filter.ts";
 import { goldenFill } from "./golden_fill.ts";

@@ -1,4 +1,4 @@
-// H3's mixer against the golden values of its specification (h3.md, section 13.1), through the float64 references.
+// H3's mixer against golden values that other code gave in float64, through the float64 references.
 import { ok } from "node:assert/strict";
 import { diagonalSsmReference } from "../../../kernels/diagonal_ssm/reference.ts";
 import { modalTaps } from "../../../kernels/filters/diagonal_filter.ts";

@@ -1,5 +1,5 @@
-// Hyena's filters and operator, and StripedHyena's, against the golden values of their specification (hyena.md, section
-// 15), through the float64 references.
+// Hyena's filters and operator, and StripedHyena's, against golden values that other code gave in float64,
+// through the float64 references.
 import { diagonalSsmReference } from "../../../kernels/diagonal_ssm/reference.ts";
 import { modalTaps } from "../../../kernels/filters/diagonal_filter.ts";
 import { decayDeltas, implicitFilter, positionFeatures } from "../../../kernels/filters/implicit_filter.ts";

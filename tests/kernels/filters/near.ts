@@ -1,4 +1,4 @@
-// Comparison with numbers that a specification prints.
+// Comparison with golden values, which have as many digits as were printed.
 import { ok } from "node:assert/strict";
 
 /** @throws {AssertionError} when one of `actual` differs by more than `tolerance`, or their number does */

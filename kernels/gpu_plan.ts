@@ -13,7 +13,7 @@ import { rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
-import type { Graph, Value } from "./graph.ts";
+import type { Graph, GraphInputs, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsMerge } from "./linear/merge_stage.ts";
@@ -43,7 +43,7 @@ export interface PlanOptions extends LoadWeightsOptions {
    * whose sums depend on nothing but where a chunk begins. Undefined: directly, when it is wanted.
    */
   readonly online?: OnlineShapeWanted;
-  /** Choose tokens from the graph's output; without it the plan only computes (kernel tests, pipeline stages). */
+  /** Choose tokens from the graph's output; without it the plan only computes, as tests and benchmarks of kernels have it. */
   readonly sampling?: { readonly suppressed: readonly number[] };
 }
 
@@ -59,9 +59,6 @@ interface SubmittedStep {
   /** Through which the logits come back, where they are asked for. */
   readonly logits?: Readback;
 }
-
-/** Activations fed from outside by input name, f32 [rows, width]. */
-export type StepInputs = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
 
 export class GpuPlan implements Disposable {
   readonly #gpu: GpuDevice;
@@ -153,7 +150,7 @@ export class GpuPlan implements Disposable {
    * @throws {RangeError} when the batch exceeds the plan's limits
    * @throws {DeviceLostError} when the GPU went away
    */
-  async step(batch: StepBatch, inputs: StepInputs = {}): Promise<StepResult> {
+  async step(batch: StepBatch, inputs: GraphInputs = {}): Promise<StepResult> {
     const submitted = this.#lastSubmitted.then(() => this.#submit(batch, inputs)).catch((error) => {
       this.#online?.forgetAll();
       throw error;
@@ -167,7 +164,7 @@ export class GpuPlan implements Disposable {
   }
 
   /** Moves first, which may take a while: nothing of a later step may be written before this one is submitted. */
-  async #submit(batch: StepBatch, inputs: StepInputs): Promise<SubmittedStep> {
+  async #submit(batch: StepBatch, inputs: GraphInputs): Promise<SubmittedStep> {
     if (batch.moves) await this.#buffers.hostBlocks!.move(batch.moves);
     const shape = this.#writeControl(batch);
     writeMasks(this.#gpu.device.queue, this.#buffers.masks, batch.samples);
@@ -258,7 +255,7 @@ export class GpuPlan implements Disposable {
     return values;
   }
 
-  #writeInputs(inputs: StepInputs): void {
+  #writeInputs(inputs: GraphInputs): void {
     for (const node of this.#graph.nodes) {
       if (node.op !== "input") continue;
       const values = inputs[node.name];
