@@ -1,11 +1,16 @@
 """Checks what everything else relies on, in seconds: python self_test.py SHARD TOKENIZER"""
+import json
 import sys
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
+import text_store
 from batches import shifted
+from corpus import read_shards
 from examples import END, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
 from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
@@ -15,6 +20,25 @@ from schedule import Schedule
 from sizes import SIZES, build
 from spikes import SpikeGuard
 from text_store import TextStore, build_store
+
+
+def check_store(store: TextStore, shard: Path, tokenizer: Path) -> None:
+    """All text of the shard in its order, and the same whatever the blocks, the processes and the shard's form."""
+    pairs = [(path, text) for path, text in read_shards([shard]) if text]
+    assert store.text.tobytes() == b"".join(text.encode() for _, text in pairs) and store.paths == [path for path, _ in pairs]
+    starts = np.cumsum([0, *(len(text.encode()) for _, text in pairs)])
+    assert store.pieces[store.files].tolist() == starts.tolist()
+    with TemporaryDirectory() as folder:
+        listed = Path(folder) / "all.json"
+        listed.write_text(json.dumps(pairs))
+        block, text_store.BLOCK_BYTES = text_store.BLOCK_BYTES, 5000
+        twice = build_store([shard, listed], tokenizer, processes=2)
+        text_store.BLOCK_BYTES = block
+    for name, count in {"text": starts[-1], "ids": len(store.ids), "pieces": store.num_pieces,
+                        "piece_ids": store.num_pieces, "files": len(pairs)}.items():
+        one, two = getattr(store, name)[:count], getattr(twice, name)
+        offset = {"pieces": starts[-1], "piece_ids": len(store.ids), "files": store.num_pieces}.get(name, 0)
+        assert np.array_equal(one, two[:count]) and np.array_equal(one + offset, two[count:2 * count]), name
 
 
 def check_encoding(store: TextStore, random: Random) -> None:
@@ -130,7 +154,9 @@ def check_guards() -> None:
 
 
 def main() -> None:
-    store = build_store([Path(sys.argv[1])], Path(sys.argv[2]), processes=1)
+    shard, tokenizer = map(Path, sys.argv[1:])
+    store = build_store([shard], tokenizer, processes=1)
+    check_store(store, shard, tokenizer)
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
     check_rows(store, Random(3))

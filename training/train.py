@@ -21,7 +21,7 @@ import attention
 import decoder
 import h3
 import hyena
-from batches import BatchPlan, start_batches, shifted
+from batches import LENGTHS, BatchPlan, start_batches, shifted
 from decoder import Decoder
 from examples import INFILLED, TEXT, Mixture
 from held_out import HeldOut
@@ -38,7 +38,7 @@ def main() -> None:
     options = parse_options()
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     plan = BatchPlan(options.store, options.micro_tokens, longest(options), options.seed,
-                     Mixture(infill_share=options.infill_share))
+                     Mixture(infill_share=options.infill_share), options.lengths)
     # Before a GPU is touched: workers are forked.
     batches = start_batches(plan, options.workers, rank, pinned=options.device == "cuda")
     torch.manual_seed(options.seed)
@@ -84,6 +84,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--middle-weight", type=float, default=4.0, help="of a middle's tokens, others have 1")
     parser.add_argument("--last-middle-weight", type=float, default=8.0, help="the same while rates fall")
     parser.add_argument("--infill-share", type=float, default=Mixture.infill_share, help="of the examples")
+    parser.add_argument("--lengths", type=parse_lengths, default=LENGTHS, metavar="LENGTH:SHARE,..",
+                        help="of rows, and of the tokens that rows of that length have")
     parser.add_argument("--smooth", type=float, default=0.0, help="weight of the penalty on filters' roughness (Hyena)")
     parser.add_argument("--squash", type=float, default=0.0, help="weight of the penalty on filters' magnitude (Hyena)")
     parser.add_argument("--save-minutes", type=float, default=2.0)
@@ -93,11 +95,15 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--copied-kv", action="store_true", help="one copy of the shared key and value for each head")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
-    parser.add_argument("--no-bf16", dest="bf16", action="store_false")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="products in bf16 (default: on a GPU)")
     options = parser.parse_args()
-    if options.device == "cpu":
-        options.bf16 = False
+    if options.bf16 is None:
+        options.bf16 = options.device == "cuda"
     return options
+
+
+def parse_lengths(text: str) -> dict[int, float]:
+    return {int(length): float(share) for length, share in (part.split(":") for part in text.split(","))}
 
 
 def longest(options: argparse.Namespace) -> int:
