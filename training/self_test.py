@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+import long_convolution
 import text_store
 from batches import shifted
 from corpus import read_shards
@@ -102,18 +103,22 @@ def check_shift() -> None:
 
 
 def check_convolution() -> None:
-    """Against the sum that it stands for, with gradients against automatic ones of that sum."""
+    """Both ways against the sum that they stand for, with gradients against automatic ones of that sum."""
     torch.manual_seed(0)
-    for length, lags in ((1, 1), (7, 3), (64, 64), (100, 37)):
-        u = torch.randn(2, 3, length, dtype=torch.float64, requires_grad=True)
+    for length, lags in ((1, 1), (7, 3), (64, 64), (100, 37), (256, 64), (257, 257), (400, 130), (384, 129)):
+        u = torch.randn(3, 2, length, dtype=torch.float64, requires_grad=True)
         taps = torch.randn(3, lags, dtype=torch.float64, requires_grad=True)
-        direct = torch.stack([
-            sum(taps[:, j] * u[:, :, t - j] for j in range(min(lags, t + 1))) for t in range(length)
-        ], -1)
-        fast, weights = causal_convolution(u, taps), torch.randn(2, 3, length, dtype=torch.float64)
-        assert torch.allclose(fast, direct, atol=1e-10)
-        for a, b in zip(torch.autograd.grad((fast * weights).sum(), (u, taps)), torch.autograd.grad((direct * weights).sum(), (u, taps))):
-            assert torch.allclose(a, b, atol=1e-10)
+        delayed = torch.stack([torch.nn.functional.pad(u, (lag, 0))[..., :length] for lag in range(lags)])
+        direct = torch.einsum("cl,lcbt->cbt", taps, delayed)
+        weights = torch.randn(3, 2, length, dtype=torch.float64)
+        wanted = direct, *torch.autograd.grad((direct * weights).sum(), (u, taps))
+        for long_convolution.FOURIER in (True, False):
+            fast = causal_convolution(u, taps)
+            for a, b in zip((fast, *torch.autograd.grad((fast * weights).sum(), (u, taps))), wanted):
+                assert torch.allclose(a, b, atol=1e-10), (length, lags)
+            # In bf16 to what its 8 bits hold.
+            rough = causal_convolution(u.bfloat16(), taps.float()).double()
+            assert (rough - direct).norm() < 0.01 * direct.norm()
     assert all(points <= transform_size(points) <= 2 * points for points in range(2, 5000))
 
 

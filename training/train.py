@@ -21,6 +21,7 @@ import attention
 import decoder
 import h3
 import hyena
+import long_convolution
 from batches import LENGTHS, BatchPlan, start_batches, shifted
 from decoder import Decoder
 from examples import INFILLED, TEXT, Mixture
@@ -54,6 +55,7 @@ def main() -> None:
         for module in (decoder, h3, hyena):
             module.compile_functions()
     attention.COPIED = options.copied_kv
+    long_convolution.FOURIER = options.fourier
     run = Run(options, model, batches, device, rank, ranks)
     try:
         run.train()
@@ -94,6 +96,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--copied-kv", action="store_true", help="one copy of the shared key and value for each head")
+    parser.add_argument("--fourier", action="store_true", help="long convolutions by Fourier transforms in f32")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="products in bf16 (default: on a GPU)")
     options = parser.parse_args()
