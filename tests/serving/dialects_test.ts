@@ -1,11 +1,10 @@
 // Every dialect on the default model: holes that editors make and servers trip over, whole and streamed; other files as
 // the model was trained to see them; prompts that are too long.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 
-const MODEL_DIR = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
 const MAX_TOKENS = 8;
 
 interface Hole {
@@ -106,8 +105,8 @@ interface Server extends AsyncDisposable {
 }
 
 async function open(): Promise<Server> {
-  const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
-  const engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load });
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
+  const engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load });
   const app = createApp(engine, { apiKeys: [] });
   while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
   return {
