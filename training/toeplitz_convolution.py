@@ -64,15 +64,17 @@ def taps_gradient(u: Tensor, dy: Tensor, reach: int) -> Tensor:
     """[channels, reach] in f32 at least: for blocks so many apart one product [BLOCK, BLOCK] over all pairs of them, whose
     diagonals are the lags."""
     channels, batch, length = u.shape
-    wide = torch.promote_types(u.dtype, torch.float32)
     # Blocks first, so that the blocks of all rows from one on are one matrix.
     u, dy = (x.view(channels, batch, -1, BLOCK).transpose(1, 2).reshape(channels, -1, BLOCK) for x in (u, dy))
-    sums = torch.zeros(channels, reach + BLOCK - 1, dtype=wide, device=u.device)
-    for apart in range(reach // BLOCK):
+    products = u.new_empty(reach // BLOCK, channels, BLOCK, BLOCK)
+    for apart, product in enumerate(products):
         skipped = apart * batch
-        product = torch.bmm(dy[:, skipped:].mT, u[:, :length // BLOCK * batch - skipped])
-        sums[:, apart * BLOCK:(apart + 2) * BLOCK - 1] += diagonal_sums(product, wide)
-    return sums[:, BLOCK - 1:]
+        torch.bmm(dy[:, skipped:].mT, u[:, :length // BLOCK * batch - skipped], out=product)
+    diagonals = diagonal_sums(products.flatten(0, 1), torch.promote_types(u.dtype, torch.float32))
+    diagonals = F.pad(diagonals, (0, 1)).view(-1, channels, 2, BLOCK)
+    # The second half of what one distance gives has the lags of the first half of what the next gives.
+    sums = F.pad(diagonals[:, :, 0], (0, 0, 0, 0, 0, 1)) + F.pad(diagonals[:, :, 1], (0, 0, 0, 0, 1, 0))
+    return sums.transpose(0, 1).flatten(1)[:, BLOCK - 1:]
 
 
 def diagonal_sums(matrices: Tensor, wide: torch.dtype) -> Tensor:
