@@ -16,7 +16,7 @@ from text_store import TextStore
 END, PREFIX, MIDDLE, SUFFIX, PAD, FILENAME = 0, 1, 2, 3, 4, 5
 
 # What a token counts as when it is to be predicted.
-UNSCORED, TEXT, INFILLED = 0, 1, 2
+UNSCORED, TEXT, INFILLED, ENDING = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ExampleSource:
             parts = [([PREFIX], UNSCORED), *prefix, ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
         else:
             parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), *prefix]
-        parts += [(middle, INFILLED), ([END], INFILLED)]
+        parts += [(middle, INFILLED), ([END], ENDING)]
         ids = np.concatenate([np.asarray(ids, np.int32) for ids, _ in parts])
         return ids, np.concatenate([np.full(len(ids), score, np.uint8) for ids, score in parts])
 

@@ -12,7 +12,7 @@ import long_convolution
 import text_store
 from batches import shifted
 from corpus import read_shards
-from examples import END, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
+from examples import END, ENDING, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
 from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
 from model_folder import published_name
@@ -69,14 +69,14 @@ def check_examples(store: TextStore, random: Random) -> None:
         # What a file is called is no part of its text.
         if MIDDLE not in ids:
             layouts["plain"] += 1
-            assert INFILLED not in scores and not {PREFIX, SUFFIX} & set(ids)
+            assert not {INFILLED, ENDING} & set(scores) and not {PREFIX, SUFFIX} & set(ids)
             continue
-        assert ids[0] == PREFIX and ids[-1] == END and scores[-1] == INFILLED
+        assert ids[0] == PREFIX and ids[-1] == END and scores[-1] == ENDING
         spm = ids[1] == SUFFIX
         layouts["spm" if spm else "psm"] += 1
         before_middle, after_middle = ids[:ids.index(MIDDLE)], ids[ids.index(MIDDLE) + 1:-1]
         suffix = before_middle[before_middle.index(SUFFIX) + 1:]
-        middle = [token for token, score in zip(ids, scores) if score == INFILLED][:-1]
+        middle = [token for token, score in zip(ids, scores) if score == INFILLED]
         prefix = after_middle[:len(after_middle) - len(middle)] if spm else before_middle[1:before_middle.index(SUFFIX)]
         if 5 in prefix:  # <filename>: its path ends with a line break
             prefix = prefix[prefix.index(5) + 1:]
@@ -84,14 +84,14 @@ def check_examples(store: TextStore, random: Random) -> None:
         else:
             shown = text(prefix)
         assert shown + text(middle) + text(suffix) in whole
-        assert scores[0] == UNSCORED and set(scores) <= {UNSCORED, TEXT, INFILLED}
+        assert scores[0] == UNSCORED and scores.count(ENDING) == 1
     assert min(layouts.values()) > 20, layouts
 
 
 def check_rows(store: TextStore, random: Random) -> None:
     """Where a middle ends cannot be told from the position, and rows are filled."""
     ids, scores = ExampleSource(store, random).rows(300, 256)
-    ends = [row.nonzero()[0][-1] for row in scores == INFILLED if row.any()]
+    ends = [row.nonzero()[0][-1] for row in scores == ENDING if row.any()]
     assert len(ends) > 200 and len(set(ends)) > 60 and max(map(ends.count, ends)) < len(ends) / 8
     assert (ids == PAD).mean() < 0.1
 

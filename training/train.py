@@ -87,6 +87,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon", help="adamw: for everything")
     parser.add_argument("--middle-weight", type=float, default=4.0, help="of a middle's tokens, others have 1")
     parser.add_argument("--last-middle-weight", type=float, default=8.0, help="the same while rates fall")
+    parser.add_argument("--end-weight", type=float, default=1.0, help="of the end of a middle, where its other tokens have 1: with "
+                        "more a model stops earlier")
     parser.add_argument("--infill-share", type=float, default=Mixture.infill_share, help="of the examples")
     parser.add_argument("--lengths", type=parse_lengths, default=LENGTHS, metavar="LENGTH:SHARE,..",
                         help="of rows, and of the tokens that rows of that length have")
@@ -206,14 +208,14 @@ class Run:
     def one_step(self, passed: float, steps: int) -> dict[str, float]:
         options = self.options
         middle = options.last_middle_weight if self.schedule.decaying(passed) else options.middle_weight
-        weights = torch.tensor([0.0, 1.0, middle], device=self.device)
+        weights = torch.tensor([0.0, 1.0, middle, middle * options.end_weight], device=self.device)
         sums = torch.zeros(5, device=self.device)
         for _ in range(self.passes):
             ids, scores = (tensor.to(self.device, non_blocking=True) for tensor in self.next_batch())
             targets, kinds, row_weights = shifted(ids, scores, weights)
             loss, rows = self.model.loss(self.model(ids), targets, row_weights)
             (self.with_penalties(loss) / self.passes).backward()
-            text, infilled = kinds == TEXT, kinds == INFILLED
+            text, infilled = kinds == TEXT, kinds >= INFILLED
             sums += torch.stack([loss.detach(), rows @ text.float(), text.sum(), rows @ infilled.float(), infilled.sum()])
             self.tokens += ids.numel() * self.ranks
         if self.ranks > 1:
