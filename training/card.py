@@ -24,7 +24,7 @@ PAPERS = {
     "hyena": "Hyena of order 2: long convolutions between gates, without attention",
 }
 # The first of these words in what a package says of its licence.
-LICENCES = ("Apache", "MIT", "BSD", "PSF", "Python Software Foundation", "ISC", "Unlicense", "Zlib", "HPND", "CC0")
+LICENCES = ("Apache", "MIT", "BSD", "PSF", "ISC", "Unlicense", "Zlib", "HPND", "CC0")
 KINDS = {"line": "rest of a line", "lines": "three to five lines", "word": "rest of a word"}
 
 
@@ -89,6 +89,7 @@ def data_section() -> str:
 
 
 def licence(text: str) -> str:
+    text = text.replace("Python Software Foundation", "PSF")
     return next((name for name in LICENCES if name.lower() in text.lower()), "others")
 
 

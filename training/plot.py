@@ -43,8 +43,9 @@ def curve(entries: list[dict], of: str) -> list[tuple[float, float, float]]:
 def label(run: str, entries: list[dict], points: list) -> str:
     size = next((entry["size"] for entry in entries if "size" in entry), "")
     parameters = next((entry["parameters"] for entry in entries if "parameters" in entry), 0)
-    name = NAMES.get(size.removesuffix("-tiny"), size)
-    own = "" if Path(run).name == size or "+" in run else f" ({Path(run).stem})"
+    architecture = size.removesuffix("-tiny")
+    name = NAMES.get(architecture, size)
+    own = "" if Path(run).name == architecture or "+" in run else f" ({Path(run).stem})"
     return f"{name}{own}, {parameters / 1e6:.1f} M parameters, {points[-1][2]:.3f} at its end"
 
 
@@ -78,7 +79,7 @@ def main() -> None:
         axes.set_xlim(left=0)
         # The first steps' fall would leave no room for the rest.
         axes.set_ylim(min(losses) * 0.98, min(max(losses), min(losses) * 1.5) * 1.02)
-    panels[1].legend(frameon=False)
+    panels[1].legend(frameon=False, loc="upper right")
     if options.title:
         figure.suptitle(options.title)
     metadata = {"Date": None} if options.out.suffix == ".svg" else {}

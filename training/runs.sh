@@ -27,7 +27,8 @@
 #   evaluate-served          of the model in weights/ that is served by default
 #   plot                     the curves
 # Settings from the environment: GPU (which; default 0), GPUS=2 (both for one run, by torchrun), EXTRA (options for train.py,
-# such as --rate 0.01), EVALUATE (options for evaluate.py), WORKERS (processes that make examples), SEED,
+# such as --rate 0.01), ANNEAL_EXTRA (the same for `anneal`, such as --end-weight 2), EVALUATE (options for evaluate.py),
+# WORKERS (processes that make examples), SEED, MACHINE_GPUS (where nvidia-smi does not say), TORCHINDUCTOR_CACHE_DIR,
 # TINY=-tiny (tiny models, to try this script on a CPU with EXTRA='--device cpu --no-compile --steps 2').
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -120,7 +121,7 @@ stage() {
       local state="$work/long/state.pt"
       # After a journey there is no state, only weights.
       [ -e "$state" ] || state="$work/long/model"
-      train anneal starcoder "$value" --decay 1 --warmup 20 --seed "${SEED:-$RANDOM}" --resume "$state"
+      train anneal starcoder "$value" --decay 1 --warmup 20 --seed "${SEED:-$RANDOM}" --resume "$state" ${ANNEAL_EXTRA:-}
       ;;
     evaluate) evaluate "$value" ;;
     evaluate-served) evaluate served "$here/../weights/$(sed -n 's/^export const DEFAULT_MODEL_ID = "\(.*\)";/\1/p' "$here/../cli/default_model.ts")" ;;
