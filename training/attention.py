@@ -10,6 +10,8 @@ COPIED = False
 
 
 class Attention(nn.Module):
+    by_channel = False
+
     def __init__(self, size: Size, kv_heads: int):
         super().__init__()
         self.heads, self.kv_heads, self.head_size = size.heads, kv_heads, size.width // size.heads

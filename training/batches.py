@@ -1,6 +1,6 @@
 """Batches of examples from worker processes, the same number of tokens in each, all rows of a batch of one length."""
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -22,11 +22,12 @@ class BatchPlan:
     longest: int
     seed: int
     mixture: Mixture = Mixture()
+    lengths: dict[int, float] = field(default_factory=LENGTHS.copy)
 
     def length(self, index: int) -> int:
         """Of every row of batch number `index`, on whichever machine."""
-        lengths = [length for length in LENGTHS if length <= min(self.longest, self.tokens)]
-        weights = [LENGTHS[length] for length in lengths]
+        lengths = [length for length in self.lengths if length <= min(self.longest, self.tokens)]
+        weights = [self.lengths[length] for length in lengths]
         return Random(f"{self.seed} {index}").choices(lengths, weights)[0]
 
 

@@ -47,7 +47,8 @@ class Mlp(nn.Module):
 
 class Block(nn.Module):
     """r = r + mixer(norm1(r)); r = r + mlp(norm2(r)). The mixer has `inputs`, a Linear from width, `out`, a Linear back,
-    and `mix` between them, [batch, length, ..] to [batch, length, width]."""
+    and `mix` between them: [batch, length, ..] to [batch, length, width], or, where it says `by_channel`, [.., batch, length]
+    to [width, batch, length], which products read and write as they do the other."""
 
     def __init__(self, size: Size, mixer: nn.Module):
         super().__init__()
@@ -55,9 +56,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, batch: int) -> Tensor:
         inputs, out = self.mixer.inputs, self.mixer.out
-        p = normed_linear(x, self.norm1.weight, self.norm1.bias, inputs.weight, inputs.bias)
-        y = self.mixer.mix(p.view(batch, -1, p.shape[-1])).reshape(x.shape)
-        x = linear_residual(x, y, out.weight, out.bias)
+        if self.mixer.by_channel:
+            p = normed_linear_by_channel(x, self.norm1.weight, self.norm1.bias, inputs.weight, inputs.bias)
+            y = self.mixer.mix(p.view(p.shape[0], batch, -1)).reshape(x.shape[1], -1)
+            x = linear_residual_by_channel(x, y, out.weight, out.bias)
+        else:
+            p = normed_linear(x, self.norm1.weight, self.norm1.bias, inputs.weight, inputs.bias)
+            y = self.mixer.mix(p.view(batch, -1, p.shape[-1])).reshape(x.shape)
+            x = linear_residual(x, y, out.weight, out.bias)
         fc1, fc2 = self.mlp.fc1, self.mlp.fc2
         return mlp_residual(x, self.norm2.weight, self.norm2.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
@@ -120,6 +126,16 @@ def linear_residual(x, y, weight, bias):
     return x + linear(y, weight, bias)
 
 
+def normed_linear_by_channel(x, norm_weight, norm_bias, weight, bias):
+    """[outputs, tokens]"""
+    return weight.to(x.dtype) @ norm(x, norm_weight, norm_bias).mT + bias.to(x.dtype)[:, None]
+
+
+def linear_residual_by_channel(x, y, weight, bias):
+    """y: [inputs, tokens]"""
+    return x + linear(y.mT, weight, bias)
+
+
 def mlp_residual(x, norm_weight, norm_bias, weight1, bias1, weight2, bias2):
     inner = F.gelu(normed_linear(x, norm_weight, norm_bias, weight1, bias1), approximate="tanh")
     return x + linear(inner, weight2, bias2)
@@ -140,5 +156,6 @@ def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights):
 
 def compile_functions(**options) -> None:
     """Replaces the functions above by compiled ones, for every model of the process."""
-    for name in ("normed_linear", "linear_residual", "mlp_residual", "weighted_loss"):
+    for name in ("normed_linear", "linear_residual", "normed_linear_by_channel", "linear_residual_by_channel", "mlp_residual",
+                 "weighted_loss"):
         globals()[name] = torch.compile(globals()[name], **options)

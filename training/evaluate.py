@@ -26,6 +26,7 @@ MEMORY_PROMPT, MEMORY_TOKENS = 200, 50
 # More than so many tokens have.
 MEMORY_BYTES = 4000
 SHOWN = 20
+NEWLINE = "\n"
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ def infilling(completer: Completer, holes: list[Hole], shown_in: Path | None) ->
                 "similarity": sum(similarity(t, hole.middle) for t, hole in zip(texts, holes)) / len(holes),
                 "stopped": share(c.ended for c in completions),
             }
-            if shown_in and form == "spm" and not healed:
+            if shown_in and form == "spm" and healed:
                 show(holes, completions, shown_in / "completions.md")
     return figures
 
@@ -142,10 +143,17 @@ def memorised(completer: Completer, store_folder: Path, count: int) -> dict[str,
 def show(holes: list[Hole], completions: list, path: Path) -> None:
     parts = []
     for number, (hole, completion) in enumerate(list(zip(holes, completions))[:SHOWN], 1):
-        line = hole.prefix.split("\n")[-1]
-        parts.append(f"{number}. `{line}` **▸**\n   - wanted `{hole.middle}`\n   - filled in `{completion.text}`"
-                     f"{'' if completion.ended else ' (did not stop)'}\n")
+        parts.append(f"{number}. {code(hole.prefix.split(NEWLINE)[-1])} **▸**\n   - wanted {code(hole.middle)}\n"
+                     f"   - filled in {code(completion.text)}{'' if completion.ended else ' (did not stop)'}\n")
     path.write_text("\n".join(parts))
+
+
+def code(text: str) -> str:
+    """As one line of Markdown."""
+    text = text.replace(NEWLINE, "⏎").replace("\t", "⇥")
+    if not text:
+        return "nothing"
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def report(figures: dict) -> None:

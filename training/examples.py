@@ -10,13 +10,14 @@ from random import Random
 
 import numpy as np
 
+from healing import Vocabulary
 from middles import draw_middle
 from text_store import TextStore
 
 END, PREFIX, MIDDLE, SUFFIX, PAD, FILENAME = 0, 1, 2, 3, 4, 5
 
 # What a token counts as when it is to be predicted.
-UNSCORED, TEXT, INFILLED = 0, 1, 2
+UNSCORED, TEXT, INFILLED, ENDING = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Mixture:
     least_share: float = 0.4  # of a row that its example is to take
     psm_share: float = 0.5
     named_share: float = 0.15  # begin with the file's name
+    healed_share: float = 0.4  # of the cursors are backed up as token healing does it, so that a middle begins with its tokens
     least_filled: float = 0.6  # of the length wanted, else another place is drawn
     tries: int = 6
 
@@ -36,6 +38,7 @@ SHOWN_SUFFIX = 128
 class ExampleSource:
     def __init__(self, store: TextStore, random: Random, mixture: Mixture = Mixture()):
         self.store, self.random, self.mixture = store, random, mixture
+        self.vocabulary = Vocabulary(store.tokenizer)
 
     def rows(self, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """ids [count, length] and what each counts as, uint8 [count, length]."""
@@ -86,6 +89,8 @@ class ExampleSource:
         cut = draw_middle(store, piece, int(store.pieces[last]), random)
         if cut is None:
             return None
+        if random.random() < self.mixture.healed_share:
+            cut = self.backed_up(piece, cut)
         middle = store.encode(*cut)
         head = self.name(file) if random.random() < self.mixture.named_share else store.ids[:0]
         room = length - 4 - len(head) - len(middle)
@@ -97,9 +102,14 @@ class ExampleSource:
             parts = [([PREFIX], UNSCORED), *prefix, ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
         else:
             parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), *prefix]
-        parts += [(middle, INFILLED), ([END], INFILLED)]
+        parts += [(middle, INFILLED), ([END], ENDING)]
         ids = np.concatenate([np.asarray(ids, np.int32) for ids, _ in parts])
         return ids, np.concatenate([np.full(len(ids), score, np.uint8) for ids, score in parts])
+
+    def backed_up(self, piece: int, cut: tuple[int, int]) -> tuple[int, int]:
+        """Where a server begins to spell again what stands before the cursor, at the most from the piece's start on."""
+        _, rest = self.vocabulary.back_up(self.store.fresh(int(self.store.pieces[piece]), cut[0]).tolist())
+        return cut[0] - len(rest), cut[1]
 
     def around(self, cut: tuple[int, int], first: int, last: int, piece: int, room: int):
         """What is shown before and after the cut: the prefix's end and the suffix's start, together `room` tokens."""

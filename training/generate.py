@@ -32,10 +32,10 @@ class Completion:
 def keep_filters(model: Decoder) -> None:
     """Of a model that is trained no more: its long filters are computed once, not for every token."""
     for layer in model.layers:
-        for name in ("shift_filter", "diagonal_filter", "filter"):
+        for name, lengths in (("shift_filter", ()), ("diagonal_filter", (model.size.positions,)), ("filter", ())):
             if hasattr(layer.mixer, name):
-                taps = getattr(layer.mixer, name)().detach()
-                setattr(layer.mixer, name, lambda taps=taps: taps)
+                taps = getattr(layer.mixer, name)(*lengths).detach()
+                setattr(layer.mixer, name, lambda length=None, taps=taps: taps[:, :length])
 
 
 class Completer:

@@ -20,10 +20,11 @@ def h3(size: Size) -> Decoder:
 class H3(nn.Module):
     """q * diagonal(shift(k) * v): the shift SSM remembers the last tokens, the diagonal one what was written since."""
 
+    by_channel = True
+
     def __init__(self, size: Size):
         super().__init__()
         width = size.width
-        self.positions = size.positions
         self.inputs = Linear(width, 3 * width)
         self.inputs.weight.parts = [width] * 3
         self.out = Linear(width, width, residual_scale(size))
@@ -41,10 +42,9 @@ class H3(nn.Module):
             parameter.state_space = True
 
     def mix(self, p: Tensor) -> Tensor:
-        q, k, v = p.transpose(1, 2).contiguous().to(self.log_dt.dtype).chunk(3, dim=1)
+        q, k, v = p.chunk(3)
         written = causal_convolution(k, self.shift_filter()) * v
-        read = causal_convolution(written, self.diagonal_filter())
-        return (q * read).to(p.dtype).transpose(1, 2).contiguous()
+        return q * causal_convolution(written, self.diagonal_filter(p.shape[-1]))
 
     def shift_filter(self) -> Tensor:
         """[width, TAPS]: f[i] = sum over n of C[n] B[n - i], and the skip in lag 0."""
@@ -52,18 +52,18 @@ class H3(nn.Module):
         spectrum = torch.fft.rfft(self.shift_c, n=size) * torch.fft.rfft(self.shift_b, n=size).conj()
         return torch.fft.irfft(spectrum, n=size)[:, :TAPS] + in_lag_0(self.shift_skip, TAPS)
 
-    def diagonal_filter(self) -> Tensor:
-        """[width, positions]: K[l] = 2 Re sum over n of C B̄ Ā^l, discretised bilinearly, and the skip in lag 0."""
+    def diagonal_filter(self, length: int) -> Tensor:
+        """[width, length]: K[l] = 2 Re sum over n of C B̄ Ā^l, discretised bilinearly, and the skip in lag 0."""
         dt = self.log_dt.exp()[:, None]
         re, im = -self.inv_a_real.exp() * dt / 2, self.a_imag * dt / 2
-        length = (1 - re).square() + im.square()
-        size = 0.5 * (((1 + re).square() + im.square()) / length).log()
+        denominator = (1 - re).square() + im.square()
+        size = 0.5 * (((1 + re).square() + im.square()) / denominator).log()
         angle = torch.atan2(im, 1 + re) + torch.atan2(im, 1 - re)
-        g_re, g_im = (1 - re) / length * dt, im / length * dt
+        g_re, g_im = (1 - re) / denominator * dt, im / denominator * dt
         cb_re = self.c[..., 0] * self.b[..., 0] - self.c[..., 1] * self.b[..., 1]
         cb_im = self.c[..., 0] * self.b[..., 1] + self.c[..., 1] * self.b[..., 0]
         residue_re, residue_im = 2 * (cb_re * g_re - cb_im * g_im), 2 * (cb_re * g_im + cb_im * g_re)
-        return modal_filter(size, angle, residue_re, residue_im, self.positions) + in_lag_0(self.skip, self.positions)
+        return modal_filter(size, angle, residue_re, residue_im, length) + in_lag_0(self.skip, length)
 
 
 def modal_filter(log_size: Tensor, angle: Tensor, re: Tensor, im: Tensor, length: int) -> Tensor:

@@ -22,6 +22,8 @@ def hyena(size: Size) -> Decoder:
 class Hyena(nn.Module):
     """Of order 2: x0 * (h * (x1 v)), all three after a convolution of three taps."""
 
+    by_channel = True
+
     def __init__(self, size: Size):
         super().__init__()
         width = size.width
@@ -34,19 +36,19 @@ class Hyena(nn.Module):
 
     def mix(self, p: Tensor) -> Tensor:
         after, u = short_gate(p, self.short_weight, self.short_bias)
-        y = causal_convolution(u.transpose(1, 2).contiguous(), self.filter())
-        return after * y.transpose(1, 2).to(p.dtype)
+        return after * causal_convolution(u, self.filter(p.shape[-1]))
 
-    def filter(self) -> Tensor:
-        return self.long()
+    def filter(self, length: int | None = None) -> Tensor:
+        """[width, length], or as many taps as there are."""
+        return self.long(length)
 
 
 def short_gate(p: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """x0, and x1 v. The last tap is the current token's."""
     weight, bias = weight.to(p.dtype), bias.to(p.dtype)
-    length, padded = p.shape[1], F.pad(p, (0, 0, SHORT_TAPS - 1, 0))
-    s = bias + sum(weight[:, 0, tap] * padded[:, tap:tap + length] for tap in range(SHORT_TAPS))
-    x0, x1, v = s.chunk(3, dim=-1)
+    length, padded = p.shape[-1], F.pad(p, (SHORT_TAPS - 1, 0))
+    s = bias[:, None, None] + sum(weight[:, :, tap, None] * padded[..., tap:tap + length] for tap in range(SHORT_TAPS))
+    x0, x1, v = s.chunk(3)
     return x0, x1 * v
 
 
@@ -63,12 +65,12 @@ class ImplicitFilter(nn.Module):
         for parameter in self.parameters():
             parameter.state_space = True
 
-    def forward(self) -> Tensor:
-        """[width, positions], with what is added of the input itself in lag 0."""
-        a = self.features
+    def forward(self, length: int | None = None) -> Tensor:
+        """[width, length], with what is added of the input itself in lag 0."""
+        a = self.features[:length]
         for layer in self.sines:
             a = (self.frequency * layer(a)).sin()
-        return (self.output @ a.T) * self.window + F.pad(self.skip[:, None], (0, a.shape[0] - 1))
+        return (self.output @ a.T) * self.window[:, :length] + F.pad(self.skip[:, None], (0, a.shape[0] - 1))
 
 
 def position_features(length: int) -> Tensor:

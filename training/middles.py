@@ -8,7 +8,7 @@ from random import Random
 from text_store import NEWLINE, TextStore
 
 # How often a middle is of each kind.
-KINDS = {"rest_of_line": 0.42, "whole_line": 0.12, "lines": 0.16, "word": 0.14, "span": 0.14, "nothing": 0.02}
+KINDS = {"rest_of_line": 0.50, "whole_line": 0.12, "lines": 0.10, "word": 0.14, "span": 0.12, "nothing": 0.02}
 NAMES, CUMULATED = list(KINDS), list(accumulate(KINDS.values()))
 WORD = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 # What an editor closes by itself when it is opened.

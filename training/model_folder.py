@@ -129,8 +129,10 @@ def save_model(model: Decoder, tokenizer_file: Path, folder: Path) -> None:
     save_file(published_tensors(model), folder / "model.safetensors.partial", {"format": "pt"})
     (folder / "model.safetensors.partial").rename(folder / "model.safetensors")
     write_json(folder / "config.json", config_of(model.size))
-    # Control tokens are never drawn outside of prompts.
-    write_json(folder / "generation_config.json", {"eos_token_id": 0, "suppress_tokens": CONTROL_IDS})
+    # Control tokens are never drawn outside of prompts; what token healing gains is in README.md.
+    write_json(folder / "generation_config.json", {
+        "eos_token_id": 0, "infill_token_healing": True, "suppress_tokens": CONTROL_IDS,
+    })
     write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
         "clean_up_tokenization_spaces": False, "model_max_length": model.size.positions,

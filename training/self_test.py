@@ -1,12 +1,18 @@
 """Checks what everything else relies on, in seconds: python self_test.py SHARD TOKENIZER"""
+import json
 import sys
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
+import long_convolution
+import text_store
 from batches import shifted
-from examples import END, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
+from corpus import read_shards
+from examples import END, ENDING, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
 from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
 from model_folder import published_name
@@ -15,6 +21,25 @@ from schedule import Schedule
 from sizes import SIZES, build
 from spikes import SpikeGuard
 from text_store import TextStore, build_store
+
+
+def check_store(store: TextStore, shard: Path, tokenizer: Path) -> None:
+    """All text of the shard in its order, and the same whatever the blocks, the processes and the shard's form."""
+    pairs = [(path, text) for path, text in read_shards([shard]) if text]
+    assert store.text.tobytes() == b"".join(text.encode() for _, text in pairs) and store.paths == [path for path, _ in pairs]
+    starts = np.cumsum([0, *(len(text.encode()) for _, text in pairs)])
+    assert store.pieces[store.files].tolist() == starts.tolist()
+    with TemporaryDirectory() as folder:
+        listed = Path(folder) / "all.json"
+        listed.write_text(json.dumps(pairs))
+        block, text_store.BLOCK_BYTES = text_store.BLOCK_BYTES, 5000
+        twice = build_store([shard, listed], tokenizer, processes=2)
+        text_store.BLOCK_BYTES = block
+    for name, count in {"text": starts[-1], "ids": len(store.ids), "pieces": store.num_pieces,
+                        "piece_ids": store.num_pieces, "files": len(pairs)}.items():
+        one, two = getattr(store, name)[:count], getattr(twice, name)
+        offset = {"pieces": starts[-1], "piece_ids": len(store.ids), "files": store.num_pieces}.get(name, 0)
+        assert np.array_equal(one, two[:count]) and np.array_equal(one + offset, two[count:2 * count]), name
 
 
 def check_encoding(store: TextStore, random: Random) -> None:
@@ -44,14 +69,14 @@ def check_examples(store: TextStore, random: Random) -> None:
         # What a file is called is no part of its text.
         if MIDDLE not in ids:
             layouts["plain"] += 1
-            assert INFILLED not in scores and not {PREFIX, SUFFIX} & set(ids)
+            assert not {INFILLED, ENDING} & set(scores) and not {PREFIX, SUFFIX} & set(ids)
             continue
-        assert ids[0] == PREFIX and ids[-1] == END and scores[-1] == INFILLED
+        assert ids[0] == PREFIX and ids[-1] == END and scores[-1] == ENDING
         spm = ids[1] == SUFFIX
         layouts["spm" if spm else "psm"] += 1
         before_middle, after_middle = ids[:ids.index(MIDDLE)], ids[ids.index(MIDDLE) + 1:-1]
         suffix = before_middle[before_middle.index(SUFFIX) + 1:]
-        middle = [token for token, score in zip(ids, scores) if score == INFILLED][:-1]
+        middle = [token for token, score in zip(ids, scores) if score == INFILLED]
         prefix = after_middle[:len(after_middle) - len(middle)] if spm else before_middle[1:before_middle.index(SUFFIX)]
         if 5 in prefix:  # <filename>: its path ends with a line break
             prefix = prefix[prefix.index(5) + 1:]
@@ -59,14 +84,14 @@ def check_examples(store: TextStore, random: Random) -> None:
         else:
             shown = text(prefix)
         assert shown + text(middle) + text(suffix) in whole
-        assert scores[0] == UNSCORED and set(scores) <= {UNSCORED, TEXT, INFILLED}
+        assert scores[0] == UNSCORED and scores.count(ENDING) == 1
     assert min(layouts.values()) > 20, layouts
 
 
 def check_rows(store: TextStore, random: Random) -> None:
     """Where a middle ends cannot be told from the position, and rows are filled."""
     ids, scores = ExampleSource(store, random).rows(300, 256)
-    ends = [row.nonzero()[0][-1] for row in scores == INFILLED if row.any()]
+    ends = [row.nonzero()[0][-1] for row in scores == ENDING if row.any()]
     assert len(ends) > 200 and len(set(ends)) > 60 and max(map(ends.count, ends)) < len(ends) / 8
     assert (ids == PAD).mean() < 0.1
 
@@ -78,18 +103,22 @@ def check_shift() -> None:
 
 
 def check_convolution() -> None:
-    """Against the sum that it stands for, with gradients against automatic ones of that sum."""
+    """Both ways against the sum that they stand for, with gradients against automatic ones of that sum."""
     torch.manual_seed(0)
-    for length, lags in ((1, 1), (7, 3), (64, 64), (100, 37)):
-        u = torch.randn(2, 3, length, dtype=torch.float64, requires_grad=True)
+    for length, lags in ((1, 1), (7, 3), (64, 64), (100, 37), (256, 64), (257, 257), (400, 130), (384, 129)):
+        u = torch.randn(3, 2, length, dtype=torch.float64, requires_grad=True)
         taps = torch.randn(3, lags, dtype=torch.float64, requires_grad=True)
-        direct = torch.stack([
-            sum(taps[:, j] * u[:, :, t - j] for j in range(min(lags, t + 1))) for t in range(length)
-        ], -1)
-        fast, weights = causal_convolution(u, taps), torch.randn(2, 3, length, dtype=torch.float64)
-        assert torch.allclose(fast, direct, atol=1e-10)
-        for a, b in zip(torch.autograd.grad((fast * weights).sum(), (u, taps)), torch.autograd.grad((direct * weights).sum(), (u, taps))):
-            assert torch.allclose(a, b, atol=1e-10)
+        delayed = torch.stack([torch.nn.functional.pad(u, (lag, 0))[..., :length] for lag in range(lags)])
+        direct = torch.einsum("cl,lcbt->cbt", taps, delayed)
+        weights = torch.randn(3, 2, length, dtype=torch.float64)
+        wanted = direct, *torch.autograd.grad((direct * weights).sum(), (u, taps))
+        for long_convolution.FOURIER in (True, False):
+            fast = causal_convolution(u, taps)
+            for a, b in zip((fast, *torch.autograd.grad((fast * weights).sum(), (u, taps))), wanted):
+                assert torch.allclose(a, b, atol=1e-10), (length, lags)
+            # In bf16 to what its 8 bits hold.
+            rough = causal_convolution(u.bfloat16(), taps.float()).double()
+            assert (rough - direct).norm() < 0.01 * direct.norm()
     assert all(points <= transform_size(points) <= 2 * points for points in range(2, 5000))
 
 
@@ -130,7 +159,9 @@ def check_guards() -> None:
 
 
 def main() -> None:
-    store = build_store([Path(sys.argv[1])], Path(sys.argv[2]), processes=1)
+    shard, tokenizer = map(Path, sys.argv[1:])
+    store = build_store([shard], tokenizer, processes=1)
+    check_store(store, shard, tokenizer)
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
     check_rows(store, Random(3))

@@ -8,7 +8,11 @@ looked up, and only the ends of a stretch, cut within a line, are encoded anew: 
 """
 import argparse
 import json
+import lzma
 import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -21,7 +25,8 @@ from corpus import read_shards
 
 NEWLINE = 10
 WHITE_SPACE = np.isin(np.arange(256), np.frombuffer(b" \t\n\r\x0b\x0c", np.uint8))
-BATCH_BYTES = 2_000_000
+BLOCK_BYTES = 2_000_000
+EMPTY = np.zeros(0, np.int64)
 ARRAYS = ("text", "ids", "pieces", "piece_ids", "files")
 
 
@@ -106,42 +111,44 @@ def load_store(folder: Path) -> TextStore:
 
 
 def build_store(shards: list[Path], tokenizer_file: Path, processes: int) -> TextStore:
-    pool = get_context("spawn").Pool(processes, start_worker, (str(tokenizer_file),))
-    texts, ids, pieces, piece_ids, files, paths = [], [], [], [], [], []
+    """In the order of the shards, whoever is done first."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, start_worker, (str(tokenizer_file),)) as pool, \
+            ThreadPoolExecutor(len(shards) or 1) as readers:
+        # Shards are unpacked side by side (lzma leaves the interpreter to others), and only cut here: workers parse.
+        futures = readers.map(lambda shard: [pool.submit(encode_pairs, lines) for lines in blocks_of_lines(shard)], shards)
+        encoded = [future.result() for of_shard in futures for future in of_shard]
+    return joined(encoded, tokenizer_file)
+
+
+def blocks_of_lines(shard: Path) -> Iterator[bytes]:
+    """The shard's [path, text] as JSON lines, some BLOCK_BYTES at a time."""
+    if ".jsonl" not in shard.name:
+        yield b"".join(json.dumps(pair).encode() + b"\n" for pair in read_shards([shard]))
+        return
+    with (lzma.open(shard) if shard.suffix == ".xz" else shard.open("rb")) as lines:
+        while block := lines.read(BLOCK_BYTES):
+            yield block + lines.readline()
+
+
+def joined(encoded: list["Encoded"], tokenizer_file: Path) -> TextStore:
+    """One after the other, places counted on."""
     num_bytes = num_ids = num_pieces = 0
-    with pool:
-        for batch_paths, parts in pool.imap(encode_files, batches(shards), chunksize=1):
-            paths += batch_paths
-            for text, text_ids, starts, first_ids in parts:
-                texts.append(text), ids.append(text_ids)
-                pieces.append(starts + num_bytes), piece_ids.append(first_ids + num_ids)
-                files.append(num_pieces)
-                num_bytes, num_ids, num_pieces = num_bytes + len(text), num_ids + len(text_ids), num_pieces + len(starts)
+    pieces, piece_ids, files = [], [], []
+    for part in encoded:
+        pieces.append(part.pieces + num_bytes), piece_ids.append(part.piece_ids + num_ids), files.append(part.files + num_pieces)
+        num_bytes, num_ids, num_pieces = num_bytes + len(part.text), num_ids + len(part.ids), num_pieces + len(part.pieces)
     if num_bytes >= 2**32:
         raise ValueError(f"A store holds 4 GB at most, received {num_bytes} bytes: make several")
     return TextStore(
-        text=np.concatenate(texts),
-        ids=np.concatenate(ids),
+        text=np.concatenate([part.text for part in encoded]),
+        ids=np.concatenate([part.ids for part in encoded]),
         pieces=np.concatenate([*pieces, [num_bytes]]).astype(np.uint32),
         piece_ids=np.concatenate([*piece_ids, [num_ids]]).astype(np.uint32),
-        files=np.array([*files, num_pieces], np.uint32),
-        paths=paths,
+        files=np.concatenate([*files, [num_pieces]]).astype(np.uint32),
+        paths=[path for part in encoded for path in part.paths],
         tokenizer=load_tokenizer(tokenizer_file),
     )
-
-
-def batches(shards: list[Path]):
-    batch, size = [], 0
-    for pair in read_shards(shards):
-        if not pair[1]:
-            continue
-        batch.append(pair)
-        size += len(pair[1])
-        if size > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def start_worker(tokenizer_file: str) -> None:
@@ -151,18 +158,37 @@ def start_worker(tokenizer_file: str) -> None:
     worker_lengths = token_bytes(worker_tokenizer)
 
 
-def encode_files(pairs: list[tuple[str, str]]):
+@dataclass
+class Encoded:
+    """Some files as a store has them, places from 0."""
+
+    paths: list[str]
+    text: np.ndarray
+    ids: np.ndarray
+    pieces: np.ndarray
+    piece_ids: np.ndarray
+    files: np.ndarray
+
+
+def encode_pairs(lines: bytes) -> Encoded:
+    pairs = [pair for pair in map(json.loads, lines.splitlines()) if pair[1]]
     encodings = worker_tokenizer.encode_batch_fast([text for _, text in pairs], add_special_tokens=False)
     dtype = np.uint16 if len(worker_lengths) <= 2**16 else np.uint32
-    parts = []
+    texts, all_ids, pieces, piece_ids, files = [EMPTY[:0].view(np.uint8)], [EMPTY[:0].astype(dtype)], [EMPTY], [EMPTY], []
+    num_bytes = num_ids = num_pieces = 0
     for (_, text), encoding in zip(pairs, encodings):
-        ids = np.array(encoding.ids, dtype)
-        parts.append(seams_of(np.frombuffer(text.encode(), np.uint8), ids, worker_lengths))
-    return [path for path, _ in pairs], parts
+        text, ids = np.frombuffer(text.encode(), np.uint8), np.array(encoding.ids, dtype)
+        starts, first_ids = seams_of(text, ids, worker_lengths)
+        texts.append(text), all_ids.append(ids)
+        pieces.append(starts + num_bytes), piece_ids.append(first_ids + num_ids), files.append(num_pieces)
+        num_bytes, num_ids, num_pieces = num_bytes + len(text), num_ids + len(ids), num_pieces + len(starts)
+    return Encoded(
+        [path for path, _ in pairs], *map(np.concatenate, (texts, all_ids, pieces, piece_ids)), np.array(files, np.int64)
+    )
 
 
 def seams_of(text: np.ndarray, ids: np.ndarray, lengths: np.ndarray):
-    """The text and its ids with the bytes at which pieces begin and their first tokens, both from 0."""
+    """The bytes at which pieces begin and their first tokens, both from 0."""
     token_starts = np.concatenate([[0], np.cumsum(lengths[ids])])
     if token_starts[-1] != len(text):
         raise ValueError("The tokenizer does not give back its text: it must be byte-level BPE without a normalizer")
@@ -170,7 +196,7 @@ def seams_of(text: np.ndarray, ids: np.ndarray, lengths: np.ndarray):
     first_ids = np.searchsorted(token_starts, seams)
     # White space beyond ASCII's before a line break makes one token with it: no seam there.
     clean = token_starts[first_ids] == seams
-    return text, ids, np.concatenate([[0], seams[clean]]), np.concatenate([[0], first_ids[clean]])
+    return np.concatenate([[0], seams[clean]]), np.concatenate([[0], first_ids[clean]])
 
 
 def main() -> None:
@@ -180,9 +206,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    start = time.monotonic()
     store = build_store(options.corpus, options.tokenizer, options.processes)
+    built = time.monotonic()
     store.save(options.out)
-    print(f"{options.out}: {len(store.paths)} files, {len(store.text)} bytes, {len(store.ids)} tokens, {store.num_pieces} pieces")
+    print(f"{options.out}: {len(store.paths)} files, {len(store.text)} bytes, {len(store.ids)} tokens, {store.num_pieces} pieces; "
+          f"{built - start:.0f} s to make, {time.monotonic() - built:.0f} s to write")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
     torchrun --nproc-per-node 2 train.py starcoder ..
 
 FOLDER gets log.jsonl, model/ (a folder that the server loads, written anew every few minutes) and state.pt (to go on from on
-this machine). `--resume` takes either, model/ after a journey, too: optimizers then start anew and rates warm up again.
+this machine); plateau/model and plateau/state.pt are what they were before rates fell. `--resume` takes a folder or a state, the
+folder after a journey, too: optimizers then start anew and rates warm up again. SIGTERM ends a run early, and all is written.
 """
 import argparse
 import json
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +23,8 @@ import attention
 import decoder
 import h3
 import hyena
-from batches import BatchPlan, start_batches, shifted
+import long_convolution
+from batches import LENGTHS, BatchPlan, start_batches, shifted
 from decoder import Decoder
 from examples import INFILLED, TEXT, Mixture
 from held_out import HeldOut
@@ -38,7 +41,7 @@ def main() -> None:
     options = parse_options()
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     plan = BatchPlan(options.store, options.micro_tokens, longest(options), options.seed,
-                     Mixture(infill_share=options.infill_share))
+                     Mixture(infill_share=options.infill_share), options.lengths)
     # Before a GPU is touched: workers are forked.
     batches = start_batches(plan, options.workers, rank, pinned=options.device == "cuda")
     torch.manual_seed(options.seed)
@@ -54,6 +57,7 @@ def main() -> None:
         for module in (decoder, h3, hyena):
             module.compile_functions()
     attention.COPIED = options.copied_kv
+    long_convolution.FOURIER = options.fourier
     run = Run(options, model, batches, device, rank, ranks)
     try:
         run.train()
@@ -83,7 +87,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon", help="adamw: for everything")
     parser.add_argument("--middle-weight", type=float, default=4.0, help="of a middle's tokens, others have 1")
     parser.add_argument("--last-middle-weight", type=float, default=8.0, help="the same while rates fall")
+    parser.add_argument("--end-weight", type=float, default=1.0, help="of the end of a middle, where its other tokens have 1: with "
+                        "more a model stops earlier")
     parser.add_argument("--infill-share", type=float, default=Mixture.infill_share, help="of the examples")
+    parser.add_argument("--lengths", type=parse_lengths, default=LENGTHS, metavar="LENGTH:SHARE,..",
+                        help="of rows, and of the tokens that rows of that length have")
     parser.add_argument("--smooth", type=float, default=0.0, help="weight of the penalty on filters' roughness (Hyena)")
     parser.add_argument("--squash", type=float, default=0.0, help="weight of the penalty on filters' magnitude (Hyena)")
     parser.add_argument("--save-minutes", type=float, default=2.0)
@@ -92,12 +100,17 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--copied-kv", action="store_true", help="one copy of the shared key and value for each head")
+    parser.add_argument("--fourier", action="store_true", help="long convolutions by Fourier transforms in f32")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
-    parser.add_argument("--no-bf16", dest="bf16", action="store_false")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="products in bf16 (default: on a GPU)")
     options = parser.parse_args()
-    if options.device == "cpu":
-        options.bf16 = False
+    if options.bf16 is None:
+        options.bf16 = options.device == "cuda"
     return options
+
+
+def parse_lengths(text: str) -> dict[int, float]:
+    return {int(length): float(share) for length, share in (part.split(":") for part in text.split(","))}
 
 
 def longest(options: argparse.Namespace) -> int:
@@ -153,44 +166,56 @@ class Run:
         self.held_out = HeldOut(options.held_out, options.micro_tokens, model.size.positions, device)
         options.out.mkdir(parents=True, exist_ok=True)
         self.log_file = (options.out / "log.jsonl").open("a") if rank == 0 else None
+        self.stopped = False
+        self.waited = 0.0
         self.keep()
 
     def train(self) -> None:
         options = self.options
+        # Here, not before workers were forked: they are to die of it.
+        signal.signal(signal.SIGTERM, self.stop)
         self.log(event="start", size=options.size, parameters=count_parameters(self.model), passes=self.passes,
                  options={name: str(value) for name, value in vars(options).items()})
         saved = last = self.start
         passed, first_step, last_tokens = 0.0, self.step, self.tokens
+        on_plateau = 0 < options.decay < 1
         while passed < 1 and (options.steps is None or self.step - first_step < options.steps):
             losses = self.one_step(passed, self.step - first_step)
             now = time.monotonic()
-            passed = self.agreed((now - self.start) / (60 * options.minutes))
+            passed = self.agreed((now - self.start) / (60 * options.minutes) if not self.stopped else 1.0)
             if self.step % 10 == 0:
                 rate = (self.tokens - last_tokens) / (now - last)
-                self.log(step=self.step, tokens=self.tokens, seconds=now - self.start, tokens_per_second=rate, **losses)
-                last, last_tokens = now, self.tokens
+                self.log(step=self.step, tokens=self.tokens, seconds=now - self.start, tokens_per_second=rate,
+                         waited=self.waited / (now - last), **losses)
+                last, last_tokens, self.waited = now, self.tokens, 0.0
+            if on_plateau and self.schedule.decaying(passed):
+                on_plateau = False
+                self.save(options.out / "plateau")
             if self.step % options.held_out_steps == 0:
                 self.log(step=self.step, tokens=self.tokens, seconds=now - self.start, held_out=self.held_out.losses(self.model))
             if self.guard.diverged(losses["loss"]):
                 self.go_back()
             elif now - saved > 60 * options.save_minutes:
                 saved = now
-                self.save()
+                self.save(options.out)
         self.log(step=self.step, tokens=self.tokens, seconds=time.monotonic() - self.start,
                  held_out=self.held_out.losses(self.model), event="end")
-        self.save()
+        self.save(options.out)
+
+    def stop(self, *_) -> None:
+        self.stopped = True
 
     def one_step(self, passed: float, steps: int) -> dict[str, float]:
         options = self.options
         middle = options.last_middle_weight if self.schedule.decaying(passed) else options.middle_weight
-        weights = torch.tensor([0.0, 1.0, middle], device=self.device)
+        weights = torch.tensor([0.0, 1.0, middle, middle * options.end_weight], device=self.device)
         sums = torch.zeros(5, device=self.device)
         for _ in range(self.passes):
-            ids, scores = (tensor.to(self.device, non_blocking=True) for tensor in next(self.batches))
+            ids, scores = (tensor.to(self.device, non_blocking=True) for tensor in self.next_batch())
             targets, kinds, row_weights = shifted(ids, scores, weights)
             loss, rows = self.model.loss(self.model(ids), targets, row_weights)
             (self.with_penalties(loss) / self.passes).backward()
-            text, infilled = kinds == TEXT, kinds == INFILLED
+            text, infilled = kinds == TEXT, kinds >= INFILLED
             sums += torch.stack([loss.detach(), rows @ text.float(), text.sum(), rows @ infilled.float(), infilled.sum()])
             self.tokens += ids.numel() * self.ranks
         if self.ranks > 1:
@@ -210,6 +235,12 @@ class Run:
         loss, text, texts, infilled, infills = sums.tolist()
         return {"loss": loss / (self.passes * self.ranks), "text": text / max(1, texts), "middle": infilled / max(1, infills),
                 "norm": norm, "factor": factor, "skipped": int(skipped)}
+
+    def next_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        start = time.monotonic()
+        batch = next(self.batches)
+        self.waited += time.monotonic() - start
+        return batch
 
     def with_penalties(self, loss: torch.Tensor) -> torch.Tensor:
         options = self.options
@@ -247,11 +278,10 @@ class Run:
         self.guard.forget()
         self.log(event="back to the weights last kept", step=self.step, rate_factor=self.rate_factor)
 
-    def save(self) -> None:
+    def save(self, out: Path) -> None:
         self.keep()
         if self.rank != 0:
             return
-        out = self.options.out
         save_model(self.model, self.options.store / "tokenizer.json", out / "model")
         state = {"model": self.kept, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                  "step": self.step, "tokens": self.tokens, "rate_factor": self.rate_factor}

@@ -12,7 +12,8 @@
 #   BENCH       flags of bench/run.ts (fewer contexts)
 #   PROVIDERS   default "dawn webgpu";  PYTHON default python3;  STEP_SECONDS limit of one step, default 200
 set -uo pipefail
-model=$(realpath -m "${MODEL:-$(dirname "$0")/../../weights/hyades-starcoder-31m}")
+default=$(sed -n 's/.*DEFAULT_MODEL_ID = "\(.*\)";/\1/p' "$(dirname "$0")/../../cli/default_model.ts")
+model=$(realpath -m "${MODEL:-$(dirname "$0")/../../weights/$default}")
 . "$(dirname "$0")/environment.sh"
 
 # parity NAME FOLDER: reference, then every provider.

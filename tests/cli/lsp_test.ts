@@ -1,6 +1,7 @@
 // The real language server as editors start it: with the default model in its own process, and before a server.
 import assert from "node:assert/strict";
 import { fromFileUrl, resolve } from "std/path/mod.js";
+import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { editorOver, PROMPT_SETTINGS } from "../lsp/editor.ts";
 import { startServer } from "./running_server.ts";
 
@@ -12,7 +13,7 @@ const POINT = "class Point:\n    def __init__(self, x, y):\n        self.x = x\n
 Deno.test("lsp completes over stdio with the default model in its own process", async () => {
   await using started = await editorOver([...LSP, "--no-server", "--device", "cpu"], { cwd: ROOT });
   const { editor } = started;
-  const status = await editor.statusWith({ state: "ready", model: "hyades-starcoder-31m" });
+  const status = await editor.statusWith({ state: "ready", model: DEFAULT_MODEL_ID });
   assert.equal(status.server, "own process");
   await editor.open("file:///work/point.py", POINT);
   assert.equal(await editor.suggestion(), "self.y = y");

@@ -1,13 +1,12 @@
 // What README.md says that clients print is what they print: its Python and JavaScript, on the default model.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 import { HttpServer } from "../../routes/http_server.ts";
 import { pythonClients } from "./python_clients.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const MODEL_DIR = fileURLToPath(new URL("weights/hyades-starcoder-31m", ROOT));
 const OLLAMA = new URL("tests/ollama_client.ts", ROOT).href;
 
 /** The code of each block, and what the comment at its end promises. */
@@ -29,8 +28,8 @@ async function run(command: string, args: readonly string[]): Promise<string> {
 
 Deno.test("README.md's clients print what it says", async () => {
   const markdown = await Deno.readTextFile(new URL("README.md", ROOT));
-  const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
-  await using engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load });
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
+  await using engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load });
   await using server = await HttpServer.listen(createApp(engine, { apiKeys: [] }).fetch, {
     hostname: "127.0.0.1",
     port: 0,

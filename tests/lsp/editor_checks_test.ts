@@ -2,12 +2,11 @@
 // editor clients' behaviour suggests, with the tokens that they cost. (Clients that leave: routes/socket_test.ts; what they held
 // is free within a step: engine/cancellation_test.ts.)
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 import { type Editor, editorBefore, PROMPT_SETTINGS } from "./editor.ts";
 
-const MODEL_DIR = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
 /** Of the CPU's infill prompts: --infill-context. */
 const MAX_PROMPT_TOKENS = 1024;
 
@@ -22,7 +21,7 @@ interface Exchange {
 class Server implements AsyncDisposable {
   readonly #engine = new WorkerEngine({
     modelId: "hyades",
-    load: { modelDir: MODEL_DIR, device: "cpu" },
+    load: { modelDir: DEFAULT_MODEL_DIR, device: "cpu" },
   });
   readonly #app = createApp(this.#engine, { apiKeys: [] });
   readonly exchanges: Exchange[] = [];

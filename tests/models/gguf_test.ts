@@ -3,6 +3,7 @@
 import { deepStrictEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { join } from "std/path/mod.js";
+import { DEFAULT_MODEL_DIR } from "../../cli/default_model.ts";
 import { Tokenizer } from "../../engine/tokenizer.ts";
 import { weightsOf } from "../../kernels/graph_weights.ts";
 import {
@@ -180,8 +181,7 @@ const TEXTS = [
 ];
 
 Deno.test("ggufTokenizer() of the embedded model's tokens is its tokenizer", async () => {
-  const folder = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
-  const json = await readJson(folder, "tokenizer.json", "") as {
+  const json = await readJson(DEFAULT_MODEL_DIR, "tokenizer.json", "") as {
     model: { vocab: Record<string, number>; merges: (string | string[])[] };
     added_tokens: { id: number; content: string }[];
   };

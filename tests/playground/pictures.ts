@@ -1,5 +1,6 @@
 // `deno task playground:pictures`: takes the pictures of the playground that README.md shows, of the real server with the
 // default model on this machine, while somebody types in it and two others complete elsewhere.
+import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { startServer } from "../cli/running_server.ts";
 import { delay } from "../routes/delay.ts";
 import { openChromium, type Page } from "./chromium.ts";
@@ -9,7 +10,7 @@ const SIZE = { width: 1440, height: 1096 };
 /** What is typed, and the pause after it in milliseconds. */
 const SCRIPT = [["def distance", 900], ["(self, other):", 700], ["\n", 2500], ["dx = ", 2500]] as const;
 
-await using server = await startServer(["--model", "weights/hyades-starcoder-31m"]);
+await using server = await startServer(["--model", `weights/${DEFAULT_MODEL_ID}`]);
 const browser = await openChromium();
 if (!browser) Deno.exit(1);
 for (const colorScheme of ["light", "dark"] as const) {

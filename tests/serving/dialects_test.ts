@@ -1,13 +1,12 @@
 // Every dialect on the default model: holes that editors make and servers trip over, whole and streamed; other files as
 // the model was trained to see them; prompts that are too long.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { WorkerEngine } from "../../engine/worker_engine.ts";
 import { createApp } from "../../routes/app.ts";
 import { type DialectBodies, DIALECTS, framesOf, type Hole } from "../routes/dialect_bodies.ts";
 import { ODD_HOLES } from "../routes/odd_holes.ts";
 
-const MODEL_DIR = fileURLToPath(new URL("../../weights/hyades-starcoder-31m", import.meta.url));
 const MAX_TOKENS = 8;
 
 /** One path each into the engine: the others' prompts and texts are these (routes/odd_inputs_test.ts). */
@@ -26,8 +25,8 @@ interface Server extends AsyncDisposable {
 }
 
 async function open(): Promise<Server> {
-  const load = { modelDir: MODEL_DIR, device: "cpu" } as const;
-  const engine = new WorkerEngine({ modelId: "hyades-starcoder-31m", load });
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
+  const engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load });
   const app = createApp(engine, { apiKeys: [] });
   while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
   return {

@@ -1,0 +1,170 @@
+"""Writes a model folder's card, README.md, from what was measured; nothing in it is written by hand.
+
+    python card.py ../weights/NAME --runs RUN.. --evaluation FOLDER [--quantised FOLDER] [--served TEXT] [--curves curves.svg]
+        [--limits TEXT]
+
+RUN is a run's folder, or its log, in the order in which each went on from the last; --evaluation has evaluate.py's
+figures.json and completions.md of the weights as they were trained, --quantised the same of the folder itself; --served is the
+table that bench/infill_accuracy.ts printed. The curves are copied into the folder.
+"""
+import argparse
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from model_folder import load_model
+from plot import NAMES, read_log
+from sizes import count_parameters
+
+MANIFEST = Path(__file__).with_name("manifest.jsonl")
+PAPERS = {
+    "starcoder": "GPTBigCode, StarCoder's architecture: attention whose heads share one of keys and values, learned positions",
+    "h3": "H3, a hybrid of layers that mix by state-space models and of two that attend",
+    "hyena": "Hyena of order 2: long convolutions between gates, without attention",
+}
+# The first of these words in what a package says of its licence.
+LICENCES = ("Apache", "MIT", "BSD", "PSF", "ISC", "Unlicense", "Zlib", "HPND", "CC0")
+KINDS = {"line": "rest of a line", "lines": "three to five lines", "word": "rest of a word"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--runs", type=Path, nargs="+", required=True)
+    parser.add_argument("--evaluation", type=Path, required=True)
+    parser.add_argument("--quantised", type=Path)
+    parser.add_argument("--served", type=Path)
+    parser.add_argument("--curves", type=Path)
+    parser.add_argument("--limits", type=Path, help="Markdown, in place of what holds for all models of this size")
+    options = parser.parse_args()
+    config = json.loads((options.folder / "config.json").read_text())
+    model = load_model(options.folder)
+    figures = json.loads((options.evaluation / "figures.json").read_text())
+    parts = [
+        head(options.folder.name, config),
+        model_section(model, config, options.folder),
+        data_section(),
+        training_section([read_log(run) for run in options.runs], options.curves),
+        quality_section(figures, options),
+        "## Limits\n\n" + (options.limits.read_text().strip() if options.limits else limits(figures)),
+        completions_section(options.evaluation / "completions.md"),
+    ]
+    if options.curves:
+        shutil.copyfile(options.curves, options.folder / "curves.svg")
+    (options.folder / "README.md").write_text("\n\n".join(parts) + "\n")
+
+
+def head(name: str, config: dict) -> str:
+    tags = ", ".join(["code", "fill-in-the-middle", config["model_type"], *(["int8"] if "quantization_config" in config else [])])
+    return f"---\nlicense: apache-2.0\npipeline_tag: text-generation\ntags: [{tags}]\n---\n\n# {name}"
+
+
+def model_section(model, config: dict, folder: Path) -> str:
+    size = model.size
+    weights = (folder / "model.safetensors").stat().st_size
+    return (
+        f"## Model\n\n{PAPERS[size.architecture]}. {count_parameters(model):,} parameters: {size.layers} layers, {size.width} wide, "
+        f"MLP of {size.inner}, {size.positions} positions, head tied to the embedding; trained from scratch for this project. "
+        f"Byte-level BPE of {size.vocabulary:,} tokens, digits one by one, StarCoder's control tokens first. "
+        f"{weights / 1e6:.1f} MB of weights{', int8 with an f32 scale a row' if 'quantization_config' in config else ''}.\n\n"
+        "| prompt | ids |\n| --- | --- |\n| prefix, suffix, middle (PSM) | `[1]` prefix `[3]` suffix `[2]` |\n"
+        "| suffix, prefix, middle (SPM) | `[1, 3]` suffix `[2]` prefix |\n\n"
+        "Prefix and suffix are tokenised apart; `<|endoftext|>`, 0, ends the middle."
+    )
+
+
+def data_section() -> str:
+    packages = [json.loads(line) for line in MANIFEST.read_text().splitlines()]
+    trained_on = [package for package in packages if not package.get("held_out")]
+    held_out = [package["name"] for package in packages if package.get("held_out")]
+    found = Counter(licence(package.get("licence", "")) for package in trained_on)
+    shares = ", ".join(f"{name} {count}" for name, count in found.most_common())
+    return (
+        f"## Data\n\nPython from {len(trained_on)} packages with permissive licences, by what they say themselves ({shares}), and "
+        "14 MB of JavaScript and TypeScript, some 432 MB in all: without generated and vendored files, copies, files that repeat "
+        "others, and three quarters of the tests. `training/manifest.jsonl` has names, versions and licences. "
+        f"Held out whole: {', '.join(held_out)}."
+    )
+
+
+def licence(text: str) -> str:
+    text = text.replace("Python Software Foundation", "PSF")
+    return next((name for name in LICENCES if name.lower() in text.lower()), "others")
+
+
+def training_section(logs: list[list[dict]], curves: Path | None) -> str:
+    rows = []
+    for log in logs:
+        start = next(entry for entry in log if entry.get("event") == "start")
+        last = log[-1]
+        before = next((entry["tokens"] for entry in log if "loss" in entry), 0)
+        options = start["options"]
+        held_out = last.get("held_out") or next((e["held_out"] for e in reversed(log) if "held_out" in e), {})
+        rows.append(f"| {last['seconds'] / 60:.1f} | {(last['tokens'] - before) / 1e6:.0f} M | {last['tokens'] / 1e6:.0f} M "
+                    f"| {options['rate']} and {options['adam_rate']} | {float(options['decay']):.0%} "
+                    f"| {held_out.get('text', float('nan')):.3f} and {held_out.get('middle', float('nan')):.3f} |")
+    options = next(entry for entry in logs[-1] if entry.get("event") == "start")["options"]
+    text = (
+        f"## Training\n\n`training/train.py`, {'bf16' if options['bf16'] == 'True' else 'f32'}, steps of "
+        f"{int(options['batch_tokens']):,} tokens, Muon for matrices and AdamW for all else; "
+        f"{float(options['infill_share']):.0%} of the examples with a middle to fill in, PSM and SPM half and half.\n\n"
+        "| minutes | tokens | in all | peak rates (Muon's, AdamW's) | of the time rates fall | held-out nats a token, text and middles |\n"
+        "| ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
+    )
+    return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if curves else "")
+
+
+def quality_section(figures: dict, options: argparse.Namespace) -> str:
+    quantised = json.loads((options.quantised / "figures.json").read_text()) if options.quantised else None
+    loss = figures["loss"]
+    text = (
+        f"## Figures\n\n`training/evaluate.py`, packages that were held out, of the weights as they were trained"
+        f"{', f16' if options.quantised else ''}: {loss['nats_per_byte']:.4f} nats a byte from left to right "
+        f"({loss['nats_per_token']:.3f} a token of {loss['bytes_per_token']:.2f} bytes)"
+    )
+    if quantised:
+        text += f"; in int8 {quantised['loss']['nats_per_byte']:.4f}"
+    text += ". Greedy; exact matches, edit similarity, and how often it stops by itself:"
+    for kind, name in KINDS.items():
+        if kind not in figures:
+            continue
+        text += f"\n\n| {name} | exact | similar | stops |" + (" int8: exact | stops |" if quantised and kind in quantised else "")
+        text += "\n| --- | ---: | ---: | ---: |" + (" ---: | ---: |" if quantised and kind in quantised else "")
+        for form, values in figures[kind].items():
+            text += f"\n| {form_name(form)} | {values['exact']:.1%} | {values['similarity']:.2f} | {values['stopped']:.1%} |"
+            if quantised and form in quantised.get(kind, {}):
+                text += f" {quantised[kind][form]['exact']:.1%} | {quantised[kind][form]['stopped']:.1%} |"
+    if "memory" in figures:
+        memory = figures["memory"]
+        text += (f"\n\nOf {memory['samples']} places in the text it was trained on, after 200 tokens, it gives the next 50 back "
+                 f"exactly in {memory['all_50_tokens']:.1%}, and {memory['mean_tokens']:.1f} of them on average.")
+    if options.served:
+        text += "\n\nThrough the server, `bench/infill_accuracy.ts`:\n\n" + options.served.read_text().strip()
+    return text
+
+
+def form_name(form: str) -> str:
+    layout, _, healed = form.partition(", ")
+    return {"psm": "PSM", "spm": "SPM", "prefix": "prefix alone"}[layout] + (", healed" if healed else "")
+
+
+def limits(figures: dict) -> str:
+    line = figures["line"]
+    best = max(values["exact"] for values in line.values())
+    several = max((values["exact"] for values in figures.get("lines", {}).values()), default=0)
+    return (
+        f"- A small model: at best {best:.0%} of single lines and {several:.0%} of several lines are guessed exactly; longer "
+        "completions drift, repeat, or invent names.\n"
+        "- Mainly Python.\n"
+        "- Prompts that end within a word do worse unless they are healed, as the server does by default.\n"
+        "- It may repeat what it was trained on: review what it writes as you would a stranger's patch."
+    )
+
+
+def completions_section(file: Path) -> str:
+    return "## Completions\n\nThe first of the places above, not selected (SPM, healed; ⏎ is a line break):\n\n" + file.read_text().strip()
+
+
+if __name__ == "__main__":
+    main()
