@@ -21,6 +21,7 @@ const ICONS: Record<Status["state"], string> = {
 
 export class StatusBar implements vscode.Disposable {
   readonly #item = vscode.window.createStatusBarItem("hyades.status", vscode.StatusBarAlignment.Right, 100);
+  #status: Status = { state: "starting" };
 
   constructor() {
     this.#item.name = "Hyades";
@@ -28,13 +29,19 @@ export class StatusBar implements vscode.Disposable {
     this.#item.show();
   }
 
+  /** What is shown. */
+  get status(): Status {
+    return this.#status;
+  }
+
   show(status: Status): void {
+    this.#status = status;
     const { state, latencyMs } = status;
     const said = { starting: "starting", loading: "loading model", error: "error", off: "off" } as const;
     const word = state in said ? ` ${said[state as keyof typeof said]}` : "";
     const time = latencyMs !== undefined && word === "" ? ` ${latencyMs} ms` : "";
     this.#item.text = `${ICONS[state]} Hyades${word}${time}`;
-    this.#item.tooltip = tooltip(status);
+    this.#item.tooltip = [...describe(status), "Click for more"].join("\n");
     const warning = new vscode.ThemeColor("statusBarItem.warningBackground");
     this.#item.backgroundColor = state === "error" ? warning : undefined;
   }
@@ -44,13 +51,13 @@ export class StatusBar implements vscode.Disposable {
   }
 }
 
-function tooltip({ state, model, server, latencyMs, message }: Status): string {
-  const lines = [
+/** In lines, of which the first is the state. */
+export function describe({ state, model, server, latencyMs, message }: Status): string[] {
+  return [
     `Hyades: ${state}`,
     ...(message ? [message] : []),
     ...(model ? [`Model: ${model}`] : []),
     ...(server ? [`Server: ${server}`] : []),
     ...(latencyMs !== undefined ? [`Last suggestion: ${latencyMs} ms`] : []),
   ];
-  return lines.join("\n");
 }

@@ -6,22 +6,24 @@ const START_MS = 120_000;
 
 export interface CodeServer extends AsyncDisposable {
   readonly url: string;
+  /** Puts others in the place of all settings; VS Code sees them soon after. */
+  readonly configure: (settings: CodeSettings) => Promise<void>;
 }
 
-/**
- * @param extension a .vsix to install
- * @param settings of the machine and the user
- */
-export async function startCodeServer(
-  extension: string,
-  settings: Readonly<Record<string, unknown>>,
-): Promise<CodeServer> {
+/** Of the machine and the user. */
+export type CodeSettings = Readonly<Record<string, unknown>>;
+
+/** @param extension a .vsix to install */
+export async function startCodeServer(extension: string, settings: CodeSettings): Promise<CodeServer> {
   const { node, program } = await installedCodeServer();
   const data = await Deno.makeTempDir();
-  for (const scope of ["User", "Machine"]) {
-    await Deno.mkdir(join(data, scope));
-    await Deno.writeTextFile(join(data, scope, "settings.json"), JSON.stringify(settings));
-  }
+  const configure = async (settings: CodeSettings): Promise<void> => {
+    for (const scope of ["User", "Machine"]) {
+      await Deno.mkdir(join(data, scope), { recursive: true });
+      await Deno.writeTextFile(join(data, scope, "settings.json"), JSON.stringify(settings));
+    }
+  };
+  await configure(settings);
   const folders = ["--user-data-dir", data, "--extensions-dir", join(data, "extensions")];
   await mustRun([node, program, ...folders, "--install-extension", extension]);
   using probe = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -46,7 +48,7 @@ export async function startCodeServer(
     await end();
     throw error;
   }
-  return { url, [Symbol.asyncDispose]: end };
+  return { url, configure, [Symbol.asyncDispose]: end };
 }
 
 async function answers(url: string): Promise<void> {

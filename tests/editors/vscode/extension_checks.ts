@@ -1,5 +1,5 @@
 // The extension of clients/vscode, packaged and installed in VS Code in a browser: what is on the screen after which
-// keys, and what is in the file then. `deno task test:vscode` runs it, CI too; it installs 400 MB first.
+// keys, and what is in the file then. `deno task test:vscode` runs it, CI too; it installs 420 MB first.
 import assert from "node:assert/strict";
 import { join } from "std/path/mod.js";
 import { CompletionServer } from "../completion_server.ts";
@@ -71,11 +71,33 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
     await ghost(page, "urn first + second");
   });
 
+  await t.step("the menu behind the status bar switches it off and on again for a language", async () => {
+    const asks = async (): Promise<boolean> => {
+      await restore(page, file);
+      const before = server.infills.length;
+      await page.keyboard.type("re");
+      await page.waitForTimeout(1000);
+      return server.infills.length > before;
+    };
+    await choose(page, "Switch off for python");
+    await until(async () => !await asks(), "it no longer asks");
+    await choose(page, "Switch on for python");
+    await until(asks, "it asks again");
+  });
+
   await t.step("the status bar says when the server is gone", async () => {
     await restore(page, file);
     server.cut();
     await page.keyboard.type("(1");
     await page.locator(".statusbar-item", { hasText: "Hyades error" }).waitFor();
+  });
+
+  await t.step("a clone that is not there is said, with what mends it", async () => {
+    await workbench.configure({ "hyades.path": "~/nowhere" });
+    const notice = page.locator(".notification-toast", {
+      hasText: /No Hyades in \/.*\/nowhere: set hyades\.path/,
+    });
+    await notice.getByRole("button", { name: "Open Settings" }).waitFor();
   });
   await Deno.remove(folder, { recursive: true });
 });
@@ -84,6 +106,18 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
 async function toBody(page: Page): Promise<void> {
   await page.locator(".monaco-editor .view-lines").first().click();
   for (const key of ["Control+Home", "ArrowDown", "End"]) await page.keyboard.press(key);
+}
+
+/** Tries again and again: settings take a while to get from VS Code to the language server. */
+async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+  const deadline = Date.now() + PATIENCE_MS;
+  while (!await holds()) assert.ok(Date.now() < deadline, `waited in vain until ${what}`);
+}
+
+/** Of what a click on the status bar offers; the cursor is then where it was. */
+async function choose(page: Page, label: string): Promise<void> {
+  await page.locator(".statusbar-item", { hasText: "Hyades" }).click();
+  await page.locator(".quick-input-list-row", { hasText: label }).click();
 }
 
 async function ghost(page: Page, text: string): Promise<void> {

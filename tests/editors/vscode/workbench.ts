@@ -3,7 +3,7 @@
 import { fromFileUrl, join } from "std/path/mod.js";
 import { openChromium, type Page } from "../../playground/chromium.ts";
 import { havePrograms } from "../programs.ts";
-import { startCodeServer } from "./code_server.ts";
+import { type CodeSettings, startCodeServer } from "./code_server.ts";
 import { mustRun } from "./code_server_install.ts";
 
 export type { Page } from "../../playground/chromium.ts";
@@ -14,13 +14,15 @@ const PATIENCE_MS = 180_000;
 export interface WorkbenchOptions {
   readonly folder: string;
   /** The user's, besides those that keep VS Code's own offers off the screen. */
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: CodeSettings;
   readonly viewport: { readonly width: number; readonly height: number };
   readonly colorScheme?: "light" | "dark";
 }
 
 export interface Workbench extends AsyncDisposable {
   readonly page: Page;
+  /** Puts others in the place of the settings that it was opened with; VS Code sees them soon after. */
+  readonly configure: (settings: CodeSettings) => Promise<void>;
 }
 
 /** @throws {Error} something of what it needs cannot be installed */
@@ -37,7 +39,11 @@ export async function openWorkbench(
   await page.goto(`${vscode.url}/?folder=${folder}`);
   await page.locator(".statusbar-item", { hasText: "Hyades" }).waitFor();
   const owned = started.move();
-  return { page, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    page,
+    configure: (settings) => vscode.configure({ ...QUIET, ...settings }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 const QUIET = {
