@@ -1,6 +1,7 @@
 // The extension's commands. What VS Code does itself is left to it; the language server is told what became of what it
 // suggested.
 import * as vscode from "vscode";
+import { activeLanguage } from "./active_language";
 import type { LanguageServer } from "./language_server";
 import { showMenu } from "./menu";
 import type { Shown } from "./shown";
@@ -47,10 +48,10 @@ export function registerCommands(
     tellDismissed: () => tell("hyades.dismissed"),
     toggle: () => change("enabled", (enabled: boolean) => !enabled),
     toggleLanguage: async () => {
-      const language = vscode.window.activeTextEditor?.document.languageId;
+      const language = activeLanguage();
       if (language === undefined) return;
       await change("disabledLanguages", (disabled: readonly string[]) =>
-        disabled.includes(language) ? disabled.filter((name) => name !== language) : [...disabled, language]
+        language.off ? disabled.filter((id) => id !== language.id) : [...disabled, language.id]
       );
     },
     restart,

@@ -84,7 +84,8 @@ export class LanguageServer {
       middleware: {
         provideInlineCompletionItems: async (document, position, context, token, next) => {
           const items = await next(document, position, context, token);
-          shown.remember(items);
+          // One that a key has cancelled since says nothing of what is shown.
+          if (!token.isCancellationRequested) shown.remember(items);
           return items;
         },
       },

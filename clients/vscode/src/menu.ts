@@ -1,5 +1,6 @@
 // What a click on the status bar offers. The choices are commands of the extension's.
 import * as vscode from "vscode";
+import { activeLanguage } from "./active_language";
 import { describe, type Status } from "./status_bar";
 
 interface Choice extends vscode.QuickPickItem {
@@ -14,15 +15,17 @@ export async function showMenu(status: Status): Promise<void> {
 
 function choices(): Choice[] {
   const settings = vscode.workspace.getConfiguration("hyades");
-  const language = vscode.window.activeTextEditor?.document.languageId;
-  const off = language !== undefined && settings.get<string[]>("disabledLanguages", []).includes(language);
+  const language = activeLanguage();
   return [
     settings.get("enabled")
       ? { label: "$(circle-slash) Switch off", command: "hyades.toggle" }
       : { label: "$(sparkle) Switch on", command: "hyades.toggle" },
     ...(language === undefined
       ? []
-      : [{ label: `$(file-code) Switch ${off ? "on" : "off"} for ${language}`, command: "hyades.toggleLanguage" }]),
+      : [{
+        label: `$(file-code) Switch ${language.off ? "on" : "off"} for ${language.id}`,
+        command: "hyades.toggleLanguage",
+      }]),
     { label: "$(refresh) Restart the language server", command: "hyades.restart" },
     { label: "$(output) Show the log", command: "hyades.showLog" },
     { label: "$(gear) Settings", command: "hyades.openSettings" },

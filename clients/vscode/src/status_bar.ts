@@ -1,5 +1,6 @@
 // The item in the status bar: what the server does, and how long the last suggestion took.
 import * as vscode from "vscode";
+import { activeLanguage } from "./active_language";
 
 /** As the language server tells it with `hyades/status`. */
 export interface Status {
@@ -21,12 +22,18 @@ const ICONS: Record<Status["state"], string> = {
 
 export class StatusBar implements vscode.Disposable {
   readonly #item = vscode.window.createStatusBarItem("hyades.status", vscode.StatusBarAlignment.Right, 100);
+  readonly #watching: vscode.Disposable;
   #status: Status = { state: "starting" };
 
   constructor() {
     this.#item.name = "Hyades";
     this.#item.command = "hyades.menu";
     this.#item.show();
+    const again = () => this.show(this.#status);
+    this.#watching = vscode.Disposable.from(
+      vscode.window.onDidChangeActiveTextEditor(again),
+      vscode.workspace.onDidChangeConfiguration(again),
+    );
   }
 
   /** What is shown. */
@@ -36,8 +43,11 @@ export class StatusBar implements vscode.Disposable {
 
   show(status: Status): void {
     this.#status = status;
-    const { state, latencyMs } = status;
-    const said = { starting: "starting", loading: "loading model", error: "error", off: "off" } as const;
+    const { latencyMs } = status, language = activeLanguage();
+    const offHere = status.state === "ready" && language?.off === true;
+    const state = offHere ? "off" : status.state;
+    const off = offHere ? `off for ${language.id}` : "off";
+    const said = { starting: "starting", loading: "loading model", error: "error", off } as const;
     const word = state in said ? ` ${said[state as keyof typeof said]}` : "";
     const time = latencyMs !== undefined && word === "" ? ` ${latencyMs} ms` : "";
     this.#item.text = `${ICONS[state]} Hyades${word}${time}`;
@@ -47,6 +57,7 @@ export class StatusBar implements vscode.Disposable {
   }
 
   dispose(): void {
+    this.#watching.dispose();
     this.#item.dispose();
   }
 }
