@@ -10,7 +10,10 @@ interface Choice extends vscode.QuickPickItem {
 export async function showMenu(status: Status): Promise<void> {
   const [title, ...details] = describe(status);
   const choice = await vscode.window.showQuickPick(choices(), { title, placeHolder: details.join(" · ") });
-  if (choice !== undefined) await vscode.commands.executeCommand(choice.command);
+  if (choice === undefined) return;
+  // In a browser the status bar would keep the keys.
+  await vscode.commands.executeCommand("workbench.action.focusActiveEditorGroup");
+  await vscode.commands.executeCommand(choice.command);
 }
 
 function choices(): Choice[] {

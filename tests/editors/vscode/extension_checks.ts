@@ -8,6 +8,8 @@ import { openWorkbench, type Page } from "./workbench.ts";
 const BODY = "    return first + second\n    # the sum";
 const FUNCTION = "def add(first, second):\n    \n\nprint(add(1, 2))\n";
 const PATIENCE_MS = 60_000;
+/** In which a setting that the status bar shows already is at the language server. */
+const SETTLING_MS = 1500;
 
 Deno.test("the VS Code extension shows, accepts and dismisses completions, and says what the server does", async (t) => {
   await using server = await CompletionServer.start([BODY]);
@@ -62,11 +64,13 @@ Deno.test("the VS Code extension shows, accepts and dismisses completions, and s
     await restore(page, file);
     await choose(page, "Switch off for python");
     await page.locator(".statusbar-item", { hasText: "Hyades off for python" }).waitFor();
+    await page.waitForTimeout(SETTLING_MS);
     await page.keyboard.type("re");
     await page.waitForTimeout(1000);
     assert.equal(await page.locator(".ghost-text-decoration").count(), 0);
     await choose(page, "Switch on for python");
     await page.locator(".statusbar-item", { hasText: /Hyades( \d+ ms)?$/ }).waitFor();
+    await page.waitForTimeout(SETTLING_MS);
     await page.keyboard.type("t");
     await ghost(page, "urn first + second");
   });
