@@ -27,7 +27,7 @@ import { ServerProblem } from "./server_problem.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { type Portion, ShownCompletions } from "./shown_completions.ts";
 import { StatusBoard } from "./status.ts";
-import { scopeToAsk } from "./trigger.ts";
+import { isOff, scopeToAsk } from "./trigger.ts";
 import { TypingRhythm } from "./typing_rhythm.ts";
 import { pathOf, WorkspaceContext } from "./workspace_context.ts";
 
@@ -192,7 +192,8 @@ export class LanguageServer {
       deleted: this.#deletions.get(uri)?.deleted ?? false,
     };
     const scope = scopeToAsk(cursor, occasion, this.#settings);
-    if (!invoked && !this.#settings.enabled) return undefined;
+    // Nor is what is known already.
+    if (!invoked && isOff(this.#settings, cursor.languageId)) return undefined;
     return { ...this.#surroundings(), cursor, scope, invoked };
   }
 

@@ -29,12 +29,17 @@ export function scopeToAsk(cursor: Cursor, occasion: Occasion, settings: Setting
   return LINE_COMMENT.test(cursor.lineStart) ? "line" : "auto";
 }
 
+/** Whether nothing is to be suggested unasked in a language. */
+export function isOff({ enabled, disabledLanguages }: Settings, languageId: string): boolean {
+  return !enabled || disabledLanguages.includes(languageId);
+}
+
 function isWelcome(
   { before, after, lineEnd, languageId }: Cursor,
   { deleted }: Occasion,
   settings: Settings,
 ) {
-  return settings.enabled && !settings.disabledLanguages.includes(languageId) && !deleted &&
+  return !isOff(settings, languageId) && !deleted &&
     (before + after).trim() !== "" &&
     !WORD_AHEAD.test(lineEnd) &&
     (CLOSERS_ONLY.test(lineEnd) || lineEnd.trim().length <= MAX_RIGHT_OF_CURSOR);

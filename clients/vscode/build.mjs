@@ -1,6 +1,7 @@
 // Bundles the extension into dist/extension.js. It remembers the repository that it was built in, whose language server
-// it starts unless a setting names another.
+// it starts unless a setting names another, and takes that repository's licence along.
 import { build } from "esbuild";
+import { copyFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 const clone = fileURLToPath(new URL("../../", import.meta.url)).replace(/[\\/]$/, "");
@@ -16,3 +17,5 @@ await build({
   minify: true,
   define: { BUILT_IN: JSON.stringify(clone) },
 });
+
+await copyFile(new URL("../../LICENSE", import.meta.url), "LICENSE.txt");

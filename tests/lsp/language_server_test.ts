@@ -240,6 +240,15 @@ Deno.test("LanguageServer suggests nothing where it is switched off, and names a
   assert.equal(engine.requests.length, 0);
 });
 
+Deno.test("LanguageServer shows nothing of what it knows once the language is switched off", async () => {
+  await using editor = await openEditor(writing("value"), { settings: PROMPT_SETTINGS });
+  await editor.open(URI, "x = ▮\n");
+  assert.equal((await editor.ask())[0].insertText, "value");
+  await editor.configure({ ...PROMPT_SETTINGS, disabledLanguages: ["python"] });
+  assert.deepEqual(await editor.ask(), []);
+  assert.equal((await editor.ask({ invoked: true }))[0].insertText, "value");
+});
+
 Deno.test("LanguageServer tells what the server says is wrong, and goes on", async () => {
   const engine = writing("x");
   const app = createApp(engine, { apiKeys: [{ key: "k", name: "k" }] });

@@ -1,4 +1,4 @@
-// Chromium for the tests of pages: Debian's own, installed when it is missing, driven by playwright-core, which brings no
+// Chromium for the tests of pages and of VS Code: Debian's own, installed when it is missing, driven by playwright-core, which brings no
 // browser along. Nothing of what pages do.
 import { type Browser, chromium } from "../playwright.ts";
 import { run } from "../debian.ts";
@@ -25,7 +25,7 @@ export async function openChromium(): Promise<Browser | undefined> {
   const executablePath = await findChromium() ?? await installChromium();
   if (executablePath) return await chromium.launch({ executablePath, args: FLAGS });
   const advice =
-    "Not checked: the playground in a browser, for want of Chromium (Debian: apt-get install chromium)";
+    "Not checked: what runs in a browser, for want of Chromium (Debian: apt-get install chromium)";
   if (Deno.env.get("CI") === "true") throw new Error(advice);
   console.error(advice);
   return undefined;
@@ -42,7 +42,7 @@ async function findChromium(): Promise<string | undefined> {
 async function installChromium(): Promise<string | undefined> {
   const elevate = Deno.uid() === 0 ? [] : ["sudo", "-n"];
   if ((await run([...elevate, "apt-get", "--version"])).code !== 0) return undefined;
-  console.error("Installing chromium for the tests of the playground ...");
+  console.error("Installing chromium for the tests ...");
   await run([...elevate, "apt-get", "update", "-q"], true);
   const options = ["-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
   await run([...elevate, "apt-get", "install", ...options, "chromium"], true);

@@ -1,5 +1,6 @@
 // The command that starts the language server.
 import { existsSync } from "node:fs";
+import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { WorkspaceConfiguration } from "vscode";
 
@@ -20,28 +21,39 @@ export function serverCommand(settings: WorkspaceConfiguration): ServerCommand {
   const env: Record<string, string> = apiKey ? { HYADES_API_KEY: apiKey } : {};
   const [given, ...givenArgs] = settings.get<string[]>("command", []);
   if (given) return { command: given, args: givenArgs, env };
-  const folder = settings.get<string>("path") || BUILT_IN, main = join(folder, "main.ts");
+  const folder = withHome(settings.get<string>("path") || BUILT_IN), main = join(folder, "main.ts");
   if (!existsSync(main)) {
-    throw new Error(`No Hyades in ${folder}: set hyades.path to the repository's folder`);
+    throw new Error(`No Hyades in ${folder}: set hyades.path to the folder of your clone`);
   }
   const [command, ...before] = denoCommand();
   const args = [...before, "run", "-P=serve", "--config", join(folder, "deno.json"), main, "lsp"];
-  for (const name of ["server", "model"]) {
-    const value = settings.get<string>(name);
-    if (value) args.push(`--${name}`, value);
-  }
+  const server = settings.get<string>("server"), model = settings.get<string>("model");
+  if (server) args.push("--server", server);
+  if (model) args.push("--model", withHome(model));
   return { command, args, env };
 }
 
-/** @throws {Error} neither is on PATH */
-function denoCommand(): [string, ...string[]] {
-  const windows = process.platform === "win32";
-  if (isOnPath(windows ? "deno.exe" : "deno")) return ["deno"];
-  const npx = windows ? "npx.cmd" : "npx";
-  if (isOnPath(npx)) return [npx, "-y", "deno@2.9.6"];
-  throw new Error("Install Deno or Node, or set hyades.command");
+/** No shell is there to know what ~ is. */
+function withHome(path: string): string {
+  return path.replace(/^~(?=$|[\\/])/, homedir());
 }
 
-function isOnPath(program: string): boolean {
-  return (process.env["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, program)));
+/** @throws {Error} there is neither Deno nor npx */
+function denoCommand(): [string, ...string[]] {
+  const windows = process.platform === "win32", deno = windows ? "deno.exe" : "deno";
+  // Deno's own installer puts it there; an editor started from a desktop may not have that on its PATH.
+  const found = find(deno, join(homedir(), ".deno", "bin"));
+  if (found !== undefined) return [found];
+  const viaNpx = ["-y", "deno@2.9.6"];
+  // Node starts no script of Windows but through its shell.
+  if (windows && find("npx.cmd") !== undefined) return ["cmd.exe", "/d", "/c", "npx", ...viaNpx];
+  if (!windows && find("npx") !== undefined) return ["npx", ...viaNpx];
+  throw new Error("No Deno and no Node on this machine: install one of them, or set hyades.command");
+}
+
+/** The path of a program in one of PATH's folders or those besides. */
+function find(program: string, ...besides: string[]): string | undefined {
+  return [...(process.env["PATH"] ?? "").split(delimiter).filter(Boolean), ...besides]
+    .map((folder) => join(folder, program))
+    .find((path) => existsSync(path));
 }
