@@ -66,18 +66,21 @@ class H3(nn.Module):
         return modal_filter(size, angle, residue_re, residue_im, length) + in_lag_0(self.skip, length)
 
 
+# Powers of poles are products of two, of a multiple of so many steps and of the rest: sums over modes are products of matrices.
+STEPS = 64
+
+
 def modal_filter(log_size: Tensor, angle: Tensor, re: Tensor, im: Tensor, length: int) -> Tensor:
     """[channels, length]: the real part of the sum over modes of residues times pole^l, poles by logarithm and angle."""
-    l = torch.arange(length, device=angle.device)[:, None]
-    decay = (l * log_size[:, None]).exp()
-    turn = l * angle[:, None]
-    return (decay * (re[:, None] * turn.cos() - im[:, None] * turn.sin())).sum(-1)
+    def powers(l: Tensor) -> tuple[Tensor, Tensor]:
+        size, turn = (l * log_size[..., None]).exp(), l * angle[..., None]
+        return size * turn.cos(), size * turn.sin()
+
+    far_re, far_im = powers(STEPS * torch.arange(-(-length // STEPS), device=angle.device))
+    near_re, near_im = powers(torch.arange(STEPS, device=angle.device))
+    far_re, far_im = re[..., None] * far_re - im[..., None] * far_im, re[..., None] * far_im + im[..., None] * far_re
+    return (far_re.mT @ near_re - far_im.mT @ near_im).flatten(1)[:, :length]
 
 
 def in_lag_0(skip: Tensor, lags: int) -> Tensor:
     return torch.nn.functional.pad(skip[:, None], (0, lags - 1))
-
-
-def compile_functions(**options) -> None:
-    global modal_filter
-    modal_filter = torch.compile(modal_filter, **options)

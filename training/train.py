@@ -21,7 +21,6 @@ import torch.distributed as dist
 
 import attention
 import decoder
-import h3
 import hyena
 import long_convolution
 from batches import LENGTHS, BatchPlan, start_batches, shifted
@@ -54,7 +53,7 @@ def main() -> None:
     model = start_model(options).to(device)
     model.compute_type = torch.bfloat16 if options.bf16 else torch.float32
     if options.compile:
-        for module in (decoder, h3, hyena):
+        for module in (decoder, hyena):
             module.compile_functions()
     attention.COPIED = options.copied_kv
     long_convolution.FOURIER = options.fourier
