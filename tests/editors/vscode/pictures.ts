@@ -46,7 +46,7 @@ await Deno.writeTextFile(join(folder, FILE), TEXT);
   await page.keyboard.type(TYPED, { delay: 90 });
   await page.locator(".ghost-text-decoration").first().waitFor();
   await page.locator(".statusbar-item", { hasText: /Hyades \d+ ms/ }).waitFor();
-  await page.mouse.move(700, 400); // Away from the text, which would show what is known of it.
+  await page.mouse.move(700, 330); // Away from the text, which would show what is known of it.
   await page.screenshot({ path: join(ROOT, "docs/pictures/vscode.png") });
 }
 await Deno.remove(parent, { recursive: true });
