@@ -302,7 +302,10 @@ Deno.test("LocalEngine.submit() refuses infill where tokens are missing, and say
     collect(fake.engine.submit({ prompt: { kind: "infill", prefix: "a", suffix: "b" } })),
   );
   assert.ok(error instanceof InvalidRequestError && error.reason === "fim_unsupported");
-  assert.match(error.message, /suffix token is missing, middle token is missing/);
+  assert.equal(
+    error.message,
+    "Infill is not supported by this model: suffix token is missing. middle token is missing.",
+  );
 });
 
 Deno.test("LocalEngine opens a lost device anew: what ran fails with device_lost, what waited goes on", async () => {

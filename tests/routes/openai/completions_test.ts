@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { fimUnsupportedError } from "../../../engine/validate_request.ts";
 import { CODE_RULES, NO_RULES } from "../../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../../engine/request.ts";
 import { createApp } from "../../../routes/app.ts";
@@ -536,10 +537,7 @@ Deno.test("/v1/completions names the wire field of an engine's complaint", async
 });
 
 Deno.test("/v1/completions says so when the model cannot infill", async () => {
-  const error = new InvalidRequestError("The model has no FIM tokens", {
-    field: "prompt",
-    reason: "fim_unsupported",
-  });
+  const error = fimUnsupportedError(["prefix"]);
   const reply = await complete({ failure: { at: 0, error } }, { suffix: "b" });
   assertOpenAiError(reply, 400, { param: "suffix", code: "fim_unsupported" });
 });
