@@ -238,6 +238,14 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
   });
 });
 
+Deno.test("/infill counts as cached what the model was given: all but the last token drawn", async () => {
+  const cached = async (script: Script, body = {}) => (await infill(script, body)).json.tokens_cached;
+  assert.equal(await cached({ tokens: ["a", "b"] }), 2 + 2, "the last was the end's");
+  assert.equal(await cached({ tokens: ["a", "b"] }, { n_predict: 2 }), 2 + 1);
+  assert.equal(await cached({ tokens: ["a", "b"], reason: "stop", stopString: "b" }), 2 + 1);
+  assert.equal(await cached({}, { n_predict: 0 }), 2);
+});
+
 Deno.test("/infill names the layout", async () => {
   assert.equal((await infill({ layout: "psm" }, {})).json.fim_layout, "psm");
 });
