@@ -110,7 +110,7 @@ export class NativeSample {
   }
 }
 
-/** Of the completion's tokens those that the model was given to draw the next: all but the last drawn, which an end token is. */
+/** Tokens of the completion that the model was given: all but the last drawn, which may be an end token. */
 function numFedBack({ reason, completionTokens }: Finish): number {
   return reason === "eos" ? completionTokens : Math.max(0, completionTokens - 1);
 }
