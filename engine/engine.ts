@@ -13,6 +13,8 @@ export interface ModelInfo {
   readonly architecture: string;
   readonly contextLength: number;
   readonly vocabSize: number;
+  /** Channels of a token on its way through the layers. */
+  readonly width: number;
   readonly numParameters: number;
   /** Bytes of the checkpoint's tensors. */
   readonly weightBytes: number;

@@ -112,6 +112,11 @@ export class Generation {
     return this.#texts.get(sequence)!.numTokens;
   }
 
+  /** Whether the completion's text, as far as it was delivered, has a line break. */
+  hasNewLineOf(sequence: Sequence): boolean {
+    return this.#texts.get(sequence)!.hasNewLine;
+  }
+
   /** What its deadlines have to say at this time; see `verdictAt`. */
   verdictAt(now: number): "fail" | "cut" | undefined {
     const { deadlines, maxTokens } = this.#options.request;
@@ -177,6 +182,7 @@ export class Generation {
     text.addScore(score);
     const { text: piece, stop } = text.stop.push(text.detokenizer.push(id));
     const cleaned = text.cleaner.push(piece);
+    text.hasNewLine ||= cleaned.includes("\n");
     const event = { kind: "token" as const, sample: text.sample.index, id, text: cleaned };
     const shown = this.#options.request.logprobs !== undefined && score;
     this.events.push(shown ? { ...event, logprob: this.#tokenLogprob(id, shown) } : event);

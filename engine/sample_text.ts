@@ -16,6 +16,8 @@ export class SampleText {
   /** As delivered, where somebody is to be told of them in the end. */
   readonly events: Extract<GenerationEvent, { kind: "token" }>[] = [];
   numTokens = 0;
+  /** Whether what was delivered has a line break. */
+  hasNewLine = false;
   /** Tokens drawn, also those that only spell what was typed. */
   numDrawn = 0;
   /** Of the tokens that were drawn, but for the end's, where there are scores. */

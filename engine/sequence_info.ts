@@ -23,6 +23,8 @@ export interface SequenceInfo {
   readonly computedTokens: number;
   /** Of the completion, as replies count them. */
   readonly generatedTokens: number;
+  /** Whether the completion's text so far has a line break; what may yet turn out a stop string's is not counted. */
+  readonly hasNewLine: boolean;
   /** Most that there may be of them. */
   readonly maxTokens: number;
   /** Blocks of the KV cache that it holds, shared ones included. */
@@ -53,6 +55,7 @@ export function describeSequence(
     promptTokens: generation.promptIds.length,
     computedTokens: sequence.numComputed,
     generatedTokens: generation.numTokensOf(sequence),
+    hasNewLine: generation.hasNewLineOf(sequence),
     maxTokens: Math.min(generation.request.maxTokens ?? Infinity, sequence.maxTokens),
     blocks: sequence.blockTable.length,
     temperature,

@@ -68,6 +68,7 @@ export class ServedModel {
       architecture: loaded.architecture,
       contextLength: Math.min(loaded.contextLength, maxSequenceTokens(loaded.runner.limits)),
       vocabSize: loaded.vocabSize,
+      width: loaded.width,
       numParameters: loaded.numParameters,
       weightBytes: loaded.weightBytes,
       backend: loaded.backend,

@@ -113,9 +113,10 @@ export function unknownTokenError(id: number, text: string, vocabSize: number): 
   );
 }
 
+/** In llama.cpp's words, of which each missing token is a sentence. */
 export function fimUnsupportedError(missing: readonly string[]): InvalidRequestError {
   return new InvalidRequestError(
-    `Infill is not supported by this model: ${missing.map((role) => `${role} token is missing`).join(", ")}`,
+    `Infill is not supported by this model: ${missing.map((role) => `${role} token is missing.`).join(" ")}`,
     { field: "prompt", reason: "fim_unsupported" },
   );
 }

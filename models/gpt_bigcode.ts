@@ -103,7 +103,8 @@ export function buildGptBigCode(config: GptBigCodeConfig, source: TensorSource):
   // A tied head is the embedding, even where an old file also holds a copy of it as lm_head.weight.
   const head = config.tiedHead ? tokenTable : { ...tokenTable, name: "lm_head.weight" };
   const graph = b.build(b.linear(x, head));
-  return { graph, contextLength: config.contextLength, vocabSize: config.vocabSize };
+  const { contextLength, vocabSize, width } = config;
+  return { graph, contextLength, vocabSize, width };
 }
 
 function block(b: GraphBuilder, config: GptBigCodeConfig, name: string, x: Value): Value {

@@ -20,7 +20,8 @@ export const h3: Architecture = {
       const mixed = step ? mixByH3(b, qkv, step) : attend(b, qkv, turns, config);
       return project(b, mixed, refs.out, residual);
     });
-    return { graph, tensors, contextLength: config.contextLength, vocabSize: config.vocabSize };
+    const { contextLength, vocabSize, width } = config;
+    return { graph, tensors, contextLength, vocabSize, width };
   },
 };
 

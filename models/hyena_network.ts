@@ -14,7 +14,8 @@ export const hyena: Architecture = {
       const refs = layout.mixers[layer];
       return project(b, hyenaOperator(b, project(b, x, refs.in), steps[layer]), refs.out, residual);
     });
-    return { graph, tensors, contextLength: config.contextLength, vocabSize: config.vocabSize };
+    const { contextLength, vocabSize, width } = config;
+    return { graph, tensors, contextLength, vocabSize, width };
   },
 };
 

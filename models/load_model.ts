@@ -43,6 +43,7 @@ export async function loadModel(
     architecture: checkpoint.architecture,
     contextLength: network.contextLength,
     vocabSize: network.vocabSize,
+    width: network.width,
     numParameters: checkpoint.numParameters,
     weightBytes: checkpoint.weightBytes,
     backend: gpu === "cpu" ? "cpu" : gpu.caps.provider,

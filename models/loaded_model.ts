@@ -43,6 +43,8 @@ export interface LoadedModel {
   readonly contextLength: number;
   /** Rows of the output head; ids at or above the tokenizer's last are padding. */
   readonly vocabSize: number;
+  /** Channels of a token on its way through the layers. */
+  readonly width: number;
   readonly numParameters: number;
   /** Bytes of the checkpoint's tensors. */
   readonly weightBytes: number;

@@ -9,6 +9,7 @@ import type { LoadOptions } from "./loaded_model.ts";
 export interface ModelFacts extends Pick<Checkpoint, "architecture" | "tokenizer"> {
   readonly contextLength: number;
   readonly vocabSize: number;
+  readonly width: number;
   readonly numParameters: number;
   /** Bytes of the file's tensors. */
   readonly weightBytes: number;
@@ -20,12 +21,13 @@ export interface ModelFacts extends Pick<Checkpoint, "architecture" | "tokenizer
 export async function modelFacts(load: LoadOptions): Promise<ModelFacts> {
   using checkpoint = await openModel(load.modelDir);
   const { architecture, network, numParameters, weightBytes, tokenizer } = checkpoint;
-  const { contextLength, vocabSize } = network;
+  const { contextLength, vocabSize, width } = network;
   return {
     architecture,
     tokenizer,
     contextLength,
     vocabSize,
+    width,
     numParameters,
     weightBytes,
     memory: {

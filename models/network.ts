@@ -10,6 +10,8 @@ export interface Network {
   readonly contextLength: number;
   /** Rows of the output head. */
   readonly vocabSize: number;
+  /** Channels of a token on its way through the layers. */
+  readonly width: number;
   /** Where the graph's weights are, where the file does not hold all of them as they are read: see DerivedSource. */
   readonly tensors?: TensorSource;
 }

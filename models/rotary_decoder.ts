@@ -48,5 +48,5 @@ export function buildRotaryDecoder(
   x = lastNorm(b, `${prefix}norm`, b.gatherRows(x));
   const graph = b.build(b.linear(x, tiedHead ? table : { ...table, name: "lm_head.weight" }));
   const tensors = new DerivedSource(new StackedSource(source, stacks.parts), [turns]);
-  return { graph, tensors, contextLength, vocabSize };
+  return { graph, tensors, contextLength, vocabSize, width };
 }

@@ -37,8 +37,8 @@ export const stripedHyena: Architecture = {
     const graph = b.build(
       b.linear(b.rmsNorm(b.gatherRows(x), layout.finalNorm, config.epsilon), layout.head),
     );
-    const { contextLength, vocabSize } = config;
-    return { graph, tensors: new DerivedSource(source, derived), contextLength, vocabSize };
+    const { contextLength, vocabSize, width } = config;
+    return { graph, tensors: new DerivedSource(source, derived), contextLength, vocabSize, width };
   },
 };
 

@@ -126,7 +126,9 @@ export const nativeReply = z.object({
   cleaned: cleanedBy,
   healed: healedBytes,
   cached_completion: cachedCompletion,
-  tokens_cached: z.int().describe("Tokens of the prompt and the completion."),
+  tokens_cached: z.int().describe(
+    "Tokens of the prompt and the completion, but for the last drawn: what the cache has of them.",
+  ),
   timings: replyTimings,
   completion_probabilities: z.array(tokenProbability).optional(),
 }).openapi("NativeCompletion");

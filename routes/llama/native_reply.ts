@@ -102,12 +102,17 @@ export class NativeSample {
       ...(finish.rules && { cleaned: [...finish.rules] }),
       ...(prompt.healed !== undefined && { healed: prompt.healed }),
       ...(finish.cachedCompletion && { cached_completion: true }),
-      tokens_cached: prompt.tokenIds.length + finish.completionTokens,
+      tokens_cached: prompt.tokenIds.length + numFedBack(finish),
       timings: toReplyTimings(prompt.tokenIds.length, finish),
       ...(this.#probabilities.length > 0 && !stream &&
         { completion_probabilities: this.#probabilities }),
     };
   }
+}
+
+/** Tokens of the completion that the model was given: all but the last drawn, which may be an end token. */
+function numFedBack({ reason, completionTokens }: Finish): number {
+  return reason === "eos" ? completionTokens : Math.max(0, completionTokens - 1);
 }
 
 export interface ReplyContext {

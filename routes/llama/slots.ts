@@ -28,6 +28,7 @@ const slot = z.object({
   }),
   next_token: z.object({
     has_next_token: z.boolean(),
+    has_new_line: z.boolean().describe("Whether the completion so far has a line break."),
     n_remain: z.int(),
     n_decoded: z.int(),
   }),
@@ -83,7 +84,8 @@ function requireRoom(sequences: readonly SequenceInfo[]): void {
 }
 
 function toSlot(sequence: SequenceInfo, id: number, contextLength: number): z.output<typeof slot> {
-  const { maxTokens, generatedTokens, promptTokens, temperature, topK, topP, minP, prompt } = sequence;
+  const { maxTokens, generatedTokens, hasNewLine, promptTokens, temperature, topK, topP, minP, prompt } =
+    sequence;
   return {
     id,
     id_task: sequence.arrival,
@@ -93,6 +95,7 @@ function toSlot(sequence: SequenceInfo, id: number, contextLength: number): z.ou
     params: { n_predict: maxTokens, temperature, top_k: topK, top_p: topP, min_p: minP },
     next_token: {
       has_next_token: generatedTokens < maxTokens,
+      has_new_line: hasNewLine,
       n_remain: maxTokens - generatedTokens,
       n_decoded: generatedTokens,
     },

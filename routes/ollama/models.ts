@@ -1,35 +1,24 @@
 // What Ollama says of its models and itself: GET /api/tags, /api/ps, /api/version, POST /api/show.
-import { createHash } from "node:crypto";
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ModelInfo } from "../../engine/engine.ts";
 import type { ListedModel, ModelChoice } from "../../engine/model_choice.ts";
 import { readJson } from "../json_body.ts";
+import {
+  capabilitiesOf,
+  detailsOf,
+  digestOf,
+  modelDetails,
+  modelEntry,
+  parametersOf,
+  toModelEntry,
+} from "../model_entry.ts";
 import { namedListing, taggedName } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { ollamaError } from "./error.ts";
 import { templateOf } from "./template.ts";
 
-const details = z.object({
-  parent_model: z.string(),
-  format: z.literal("safetensors"),
-  family: z.string(),
-  families: z.array(z.string()),
-  parameter_size: z.string(),
-  quantization_level: z.string().describe("Bits of a weight, on average."),
-}).openapi("OllamaDetails");
-
-const listed = z.object({
-  name: z.string(),
-  model: z.string(),
-  modified_at: z.string().describe("When the server started."),
-  size: z.int(),
-  digest: z.string().describe("Of the model's name and sizes, not of its weights."),
-  details,
-  capabilities: z.array(z.string()),
-}).openapi("OllamaModel");
-
-const running = listed.omit({ modified_at: true, capabilities: true }).extend({
+const running = modelEntry.omit({ modified_at: true, capabilities: true }).extend({
   expires_at: z.string(),
   size_vram: z.int(),
   context_length: z.int(),
@@ -44,7 +33,7 @@ const shown = z.object({
   modelfile: z.string(),
   parameters: z.string(),
   template: z.string().describe("Has `.Suffix` when the model fills in the middle."),
-  details,
+  details: modelDetails,
   model_info: z.record(z.string(), z.union([z.string(), z.int()])),
   capabilities: z.array(z.string()),
   modified_at: z.string(),
@@ -56,7 +45,10 @@ export function ollamaModels(
 ): OpenAPIHono {
   const app = new OpenAPIHono();
   const startedAt = new Date().toISOString();
-  app.get("/api/tags", (c) => c.json({ models: models.list().map((model) => toListed(model, startedAt)) }));
+  app.get("/api/tags", (c) => {
+    const toEntry = (model: ListedModel) => toModelEntry(model, taggedName(model.id), startedAt);
+    return c.json({ models: models.list().map(toEntry) });
+  });
   app.get("/api/ps", (c) => c.json({ models: models.loaded().map(({ model }) => toRunning(model)) }));
   app.get("/api/version", (c) => c.json({ version: options.version }));
   app.post("/api/show", async (c) => {
@@ -68,7 +60,7 @@ export function ollamaModels(
     path: "/api/tags",
     summary: "The served models, as Ollama lists its own",
     errorReply: ollamaError,
-    reply: z.object({ models: z.array(listed) }),
+    reply: z.object({ models: z.array(modelEntry) }),
   });
   documentRoute(app, {
     method: "get",
@@ -96,17 +88,6 @@ export function ollamaModels(
   return app;
 }
 
-function toListed(model: ListedModel, modified_at: string): z.output<typeof listed> {
-  const name = taggedName(model.id);
-  return {
-    ...{ name, model: name, modified_at },
-    size: model.weightBytes,
-    digest: digestOf(model),
-    details: detailsOf(model),
-    capabilities: capabilitiesOf(model),
-  };
-}
-
 function toRunning(model: ModelInfo): z.output<typeof running> {
   const name = taggedName(model.id);
   return {
@@ -122,13 +103,11 @@ function toRunning(model: ModelInfo): z.output<typeof running> {
 }
 
 function toShown(model: ListedModel, modified_at: string): z.output<typeof shown> {
-  const { architecture, contextLength, numParameters, vocabSize } = model;
-  const template = templateOf(model);
+  const { architecture, contextLength, numParameters, vocabSize, width } = model;
+  const template = templateOf(model), parameters = parametersOf(model);
   return {
-    modelfile: `FROM ${
-      taggedName(model.id)
-    }\nTEMPLATE """${template}"""\nPARAMETER num_ctx ${contextLength}\n`,
-    parameters: `num_ctx ${contextLength}`,
+    modelfile: `FROM ${taggedName(model.id)}\nTEMPLATE """${template}"""\nPARAMETER ${parameters}\n`,
+    parameters,
     template,
     details: detailsOf(model),
     model_info: {
@@ -136,33 +115,10 @@ function toShown(model: ListedModel, modified_at: string): z.output<typeof shown
       "general.basename": model.id,
       "general.parameter_count": numParameters,
       [`${architecture}.context_length`]: contextLength,
+      [`${architecture}.embedding_length`]: width,
       [`${architecture}.vocab_size`]: vocabSize,
     },
     capabilities: capabilitiesOf(model),
     modified_at,
   };
-}
-
-function capabilitiesOf({ fim }: ListedModel): string[] {
-  return fim.supported ? ["completion", "insert"] : ["completion"];
-}
-
-function detailsOf({ architecture, numParameters, weightBytes }: ListedModel): z.output<typeof details> {
-  return {
-    parent_model: "",
-    format: "safetensors",
-    family: architecture,
-    families: [architecture],
-    parameter_size: parameterSize(numParameters),
-    quantization_level: `${Math.round(weightBytes * 8 / numParameters)}-bit`,
-  };
-}
-
-/** "31.0M", "1.1B". */
-function parameterSize(count: number): string {
-  return count < 1e9 ? `${(count / 1e6).toFixed(1)}M` : `${(count / 1e9).toFixed(1)}B`;
-}
-
-function digestOf({ id, numParameters, weightBytes }: ListedModel): string {
-  return createHash("sha256").update(`${id} ${numParameters} ${weightBytes}`).digest("hex");
 }

@@ -45,8 +45,12 @@ Deno.test("serve loads models when requests name them, and evicts idle ones to k
 
   const { data } = await get("/v1/models");
   deepStrictEqual(
-    data.map((item: { id: string; meta: { n_params: number } }) => [item.id, item.meta.n_params > 1e5]),
-    [["mqa-d40-f32", true], ["starcoder2-gqa-window-f32", true], ["qwen2-q8_0", true]],
+    data.map((item: { id: string; meta: { n_params: number; n_embd: number } }) => [
+      item.id,
+      item.meta.n_params > 1e5,
+      item.meta.n_embd,
+    ]),
+    [["mqa-d40-f32", true, 80], ["starcoder2-gqa-window-f32", true, 96], ["qwen2-q8_0", true, 96]],
   );
   equal((await get("/v1/models/qwen2-q8_0")).max_model_len, 192);
   deepStrictEqual(await phases(), ["ready 0", "unloaded 0", "unloaded 0"]);

@@ -17,6 +17,7 @@ export function fakeModel(runner: FakeRunner): LoadedModel {
     architecture: "fake",
     contextLength: 128,
     vocabSize: VOCAB_SIZE,
+    width: 8,
     numParameters: 1000,
     weightBytes: 2000,
     backend: "cpu",

@@ -127,5 +127,8 @@ Deno.test("LocalEngine.submit() refuses infill where tokens are missing, and say
     collect(fake.engine.submit({ prompt: { kind: "infill", prefix: "a", suffix: "b" } })),
   );
   assert.ok(error instanceof InvalidRequestError && error.reason === "fim_unsupported");
-  assert.match(error.message, /suffix token is missing, middle token is missing/);
+  assert.equal(
+    error.message,
+    "Infill is not supported by this model: suffix token is missing. middle token is missing.",
+  );
 });

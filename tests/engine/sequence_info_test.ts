@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { collect, Gate, openFakeEngine, request, textPrompt, until } from "./fake_model.ts";
 import { FAKE_LIMITS } from "./fake_runner.ts";
+import { byteIds } from "./tiny_tokenizer.ts";
 
 Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt unless it is asked for", async () => {
   const clock = { now: 1000 };
@@ -30,6 +31,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     promptTokens: 30,
     computedTokens: 0,
     generatedTokens: 0,
+    hasNewLine: false,
     maxTokens: 8,
     blocks: 2,
     ...sampling,
@@ -43,6 +45,7 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
     promptTokens: 4, // The tiny vocabulary has merges.
     computedTokens: 0,
     generatedTokens: 0,
+    hasNewLine: false,
     maxTokens: 8,
     blocks: 0,
     ...sampling,
@@ -62,6 +65,33 @@ Deno.test("LocalEngine.sequences() shows what each sequence holds, and no prompt
   gate.open();
   await completions;
   assert.deepEqual(await engine.sequences(), []);
+});
+
+Deno.test("LocalEngine.sequences() tells a line break of the completion as soon as it is delivered", async () => {
+  const gate = new Gate();
+  const written = byteIds("a\nbcdefg");
+  await using fake = await openFakeEngine({
+    beforeStep: () => gate.pass(),
+    stepsInFlight: 1,
+    next: (_, { counter }) => written[counter],
+  });
+  using _ = { [Symbol.dispose]: () => gate.open() };
+  const { engine } = fake;
+  // The prompt's line break is none of the completion's, and the first drawn may become a stop string's.
+  const wanted = request(textPrompt("x\n"), { stop: ["\n\n"], speculation: false });
+  const completion = collect(engine.submit(wanted));
+  completion.catch(() => {});
+  const seen: [number, boolean][] = [];
+  for (let steps = 1; steps < 4; steps++) {
+    await until(() => gate.waiting === 1);
+    gate.openOnce();
+    await until(async () => (await engine.stats()).steps === steps && gate.waiting === 1);
+    const [{ generatedTokens, hasNewLine }] = await engine.sequences();
+    seen.push([generatedTokens, hasNewLine]);
+  }
+  assert.deepEqual(seen, [[1, false], [2, false], [3, true]]);
+  gate.open();
+  await completion;
 });
 
 Deno.test("LocalEngine.stats() counts steps, their sequences and rows, and the longest context", async () => {

@@ -94,6 +94,7 @@ async function openModel(
     architecture,
     contextLength: network.contextLength,
     vocabSize: network.vocabSize,
+    width: network.width,
     numParameters,
     weightBytes,
     backend: gpu.caps.provider,

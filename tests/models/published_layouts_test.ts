@@ -297,10 +297,11 @@ for (const { name, config, parameters, shards, shapes } of PUBLISHED) {
       equal(checkpoint.numParameters, parameters);
       equal(checkpoint.eosTokenId, 0);
       equal(checkpoint.architecture, config.model_type);
-      const { contextLength, vocabSize } = checkpoint.network;
-      deepStrictEqual([contextLength, vocabSize], [
+      const { contextLength, vocabSize, width } = checkpoint.network;
+      deepStrictEqual([contextLength, vocabSize, width], [
         config.n_positions ?? config.max_position_embeddings,
         config.vocab_size,
+        config.n_embd ?? config.hidden_size,
       ]);
     }));
 }

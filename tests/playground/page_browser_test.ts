@@ -78,6 +78,7 @@ browserTest("the dashboard shows what the server counts, and the blocks of its c
       promptTokens: 30,
       computedTokens: 36,
       generatedTokens: 6,
+      hasNewLine: false,
       maxTokens: 24,
     },
     {
@@ -87,6 +88,7 @@ browserTest("the dashboard shows what the server counts, and the blocks of its c
       promptTokens: 40,
       computedTokens: 30,
       generatedTokens: 0,
+      hasNewLine: false,
       maxTokens: 24,
     },
   ];

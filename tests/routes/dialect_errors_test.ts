@@ -2,6 +2,7 @@
 // and within a stream. Which fields are wrong in which way is tested with each route.
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../engine/errors.ts";
+import { fimUnsupportedError } from "../../engine/validate_request.ts";
 import { createApp } from "../../routes/app.ts";
 import type { DialectName } from "./dialect_bodies.ts";
 import { ALL_DIALECTS, assertError, expected, type Family, type Wording } from "./dialect_wording.ts";
@@ -72,10 +73,8 @@ const CASES: Readonly<Record<string, Case>> = {
     },
   },
   "the model fills in nothing": {
-    error: new InvalidRequestError("Infill is not supported by this model: prefix token is missing", {
-      ...{ field: "prompt", reason: "fim_unsupported" },
-    }),
-    message: () => "Infill is not supported by this model: prefix token is missing",
+    error: fimUnsupportedError(["prefix"]),
+    message: () => "Infill is not supported by this model: prefix token is missing.",
     param: (name) => PROMPTS[name][1],
     wording: {
       openai: { status: 400, type: "invalid_request_error", code: "fim_unsupported" },

@@ -52,6 +52,7 @@ const MODEL: ModelInfo = {
   architecture: "gpt_bigcode",
   contextLength: 2048,
   vocabSize: 1000,
+  width: 64,
   numParameters: 31_000_000,
   weightBytes: 32_000_000,
   backend: "cpu",

@@ -156,6 +156,6 @@ Deno.test("/tokenize and /detokenize, /slots and /v1/events take odd texts as th
 
 const RUNNING = {
   ...{ requestId: "r-1", arrival: 7, sample: 0, stage: "decode", priority: "live", ageMs: 1 } as const,
-  ...{ promptTokens: 1, computedTokens: 1, generatedTokens: 0, maxTokens: 1, blocks: 1 },
+  ...{ promptTokens: 1, computedTokens: 1, generatedTokens: 0, hasNewLine: false, maxTokens: 1, blocks: 1 },
   ...{ temperature: 0, topK: 0, topP: 1, minP: 0 },
 };

@@ -136,7 +136,11 @@ Deno.test("lists have all models, and show of each what it is, without loading a
   const app = openApp(models.pool);
   const ids = (items: { id: string }[]) => items.map(({ id }) => id);
   for (const path of ["/v1/models", "/models"]) {
-    assert.deepEqual(ids((await get(app, path)).json.data), [FIRST, SECOND]);
+    const { data, models } = (await get(app, path)).json;
+    assert.deepEqual([ids(data), models.map(({ model }: { model: string }) => model)], [
+      [FIRST, SECOND],
+      [FIRST, SECOND],
+    ]);
   }
   assert.equal((await get(app, `/v1/models/${SECOND}`)).json.id, SECOND);
   assert.equal((await get(app, `/v1/models/${FIRST}`)).json.id, FIRST);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { fimUnsupportedError } from "../../../engine/validate_request.ts";
 import { CODE_RULES } from "../../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../../engine/request.ts";
 import { nativeReply } from "../../../routes/llama/generation_schema.ts";
@@ -237,6 +238,14 @@ Deno.test("/infill answers with llama.cpp's native object", async () => {
   });
 });
 
+Deno.test("/infill counts as cached what the model was given: all but the last token drawn", async () => {
+  const cached = async (script: Script, body = {}) => (await infill(script, body)).json.tokens_cached;
+  assert.equal(await cached({ tokens: ["a", "b"] }), 2 + 2, "the last was the end's");
+  assert.equal(await cached({ tokens: ["a", "b"] }, { n_predict: 2 }), 2 + 1);
+  assert.equal(await cached({ tokens: ["a", "b"], reason: "stop", stopString: "b" }), 2 + 1);
+  assert.equal(await cached({}, { n_predict: 0 }), 2);
+});
+
 Deno.test("/infill names the layout", async () => {
   assert.equal((await infill({ layout: "psm" }, {})).json.fim_layout, "psm");
 });
@@ -358,16 +367,20 @@ Deno.test("/infill says which size was exceeded", async () => {
 });
 
 Deno.test("/infill answers 501 for a model without FIM tokens", async () => {
-  const message = "Infill is not supported by this model: prefix token is missing.";
-  const error = new InvalidRequestError(message, { field: "prompt", reason: "fim_unsupported" });
-  const reply = await infill({ failure: { at: 0, error } });
-  assert.equal(reply.status, 501);
-  assert.deepEqual(reply.json.error, {
-    code: 501,
-    message,
-    type: "not_supported_error",
-    param: "input_suffix",
-  });
+  const cases: [missing: string[], told: string][] = [
+    [["prefix"], "prefix token is missing."],
+    [["suffix", "middle"], "suffix token is missing. middle token is missing."],
+  ];
+  for (const [missing, told] of cases) {
+    const reply = await infill({ failure: { at: 0, error: fimUnsupportedError(missing) } });
+    assert.equal(reply.status, 501);
+    assert.deepEqual(reply.json.error, {
+      code: 501,
+      message: `Infill is not supported by this model: ${told}`,
+      type: "not_supported_error",
+      param: "input_suffix",
+    });
+  }
 });
 
 Deno.test("/infill names the wire field of an engine's complaint", async () => {

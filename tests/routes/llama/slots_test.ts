@@ -14,6 +14,7 @@ const DECODING: SequenceInfo = {
   promptTokens: 30,
   computedTokens: 35,
   generatedTokens: 6,
+  hasNewLine: true,
   maxTokens: 16,
   blocks: 3,
   temperature: 0.8,
@@ -30,6 +31,7 @@ const WAITING: SequenceInfo = {
   priority: "batch",
   computedTokens: 0,
   generatedTokens: 0,
+  hasNewLine: false,
   blocks: 0,
 };
 
@@ -47,7 +49,7 @@ Deno.test("/slots shows what each sequence holds in llama.cpp's shape, without i
     speculative: false,
     is_processing: true,
     params: { n_predict: 16, temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05 },
-    next_token: { has_next_token: true, n_remain: 10, n_decoded: 6 },
+    next_token: { has_next_token: true, has_new_line: true, n_remain: 10, n_decoded: 6 },
     request_id: "r-1",
     sample: 1,
     stage: "decode",
@@ -58,6 +60,7 @@ Deno.test("/slots shows what each sequence holds in llama.cpp's shape, without i
     n_blocks: 3,
   });
   assert.deepEqual([reply.json[1].is_processing, reply.json[1].n_blocks], [false, 0]);
+  assert.equal(reply.json[1].next_token.has_new_line, false);
   assert.doesNotMatch(reply.text, /secret/);
 });
 

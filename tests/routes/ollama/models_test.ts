@@ -39,6 +39,7 @@ Deno.test("/api/show has a template with .Suffix for a model that fills in, and 
   assert.equal(json.parameters, "num_ctx 2048");
   assert.deepEqual(json.details, DETAILS);
   assert.equal(json.model_info["gpt_bigcode.context_length"], 2048);
+  assert.equal(json.model_info["gpt_bigcode.embedding_length"], 64);
   assert.deepEqual(json.capabilities, ["completion", "insert"]);
 });
 

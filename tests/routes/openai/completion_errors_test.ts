@@ -1,6 +1,7 @@
 // Errors of the engine, as clients of /v1/completions get them.
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { fimUnsupportedError } from "../../../engine/validate_request.ts";
 import { createApp } from "../../../routes/app.ts";
 import { FakeEngine } from "../fake_engine.ts";
 import { assertOpenAiError, eventData, openApp, post } from "../requests.ts";
@@ -62,10 +63,7 @@ Deno.test("/v1/completions names the wire field of an engine's complaint", async
 });
 
 Deno.test("/v1/completions says so when the model cannot infill", async () => {
-  const error = new InvalidRequestError("The model has no FIM tokens", {
-    field: "prompt",
-    reason: "fim_unsupported",
-  });
+  const error = fimUnsupportedError(["prefix"]);
   const reply = await complete({ failure: { at: 0, error } }, { suffix: "b" });
   assertOpenAiError(reply, 400, { param: "suffix", code: "fim_unsupported" });
 });

@@ -13,12 +13,45 @@ Deno.test("/v1/models lists the served model, and /v1/models/{id} shows it", asy
     object: "model",
     owned_by: "hyades",
     max_model_len: 2048,
-    meta: { n_vocab: 1000, n_ctx_train: 2048, n_params: 31_000_000, size: 32_000_000 },
+    meta: {
+      vocab_type: 2,
+      n_vocab: 1000,
+      n_ctx_train: 2048,
+      n_embd: 64,
+      n_params: 31_000_000,
+      size: 32_000_000,
+    },
   });
-  assert.deepEqual(Object.keys(list.json), ["object", "data"]);
+  assert.deepEqual(Object.keys(list.json), ["object", "data", "models"]);
   for (const path of ["/v1/models/fake/model-1", "/v1/models/fake%2Fmodel-1"]) {
     assert.deepEqual((await get(app, path)).json, list.json.data[0]);
   }
+});
+
+Deno.test("/models and /v1/models have beside OpenAI's list what llama.cpp's server has, after Ollama", async () => {
+  const app = openApp(new FakeEngine());
+  const { models: [{ modified_at, digest, ...entry }], ...rest } = (await get(app, "/models")).json;
+  assert.ok(Math.abs(Date.parse(modified_at) / 1000 - rest.data[0].created) <= 1, modified_at);
+  assert.match(digest, /^[\da-f]{64}$/);
+  assert.deepEqual(entry, {
+    name: "fake/model-1",
+    model: "fake/model-1",
+    size: 32_000_000,
+    details: {
+      parent_model: "",
+      format: "safetensors",
+      family: "gpt_bigcode",
+      families: ["gpt_bigcode"],
+      parameter_size: "31.0M",
+      quantization_level: "8-bit",
+    },
+    capabilities: ["completion", "insert"],
+    type: "model",
+    description: "",
+    tags: [],
+    parameters: "num_ctx 2048",
+  });
+  assert.deepEqual((await get(app, "/v1/models")).json, (await get(app, "/models")).json);
 });
 
 Deno.test("/v1/models/{id} does not know another model", async () => {

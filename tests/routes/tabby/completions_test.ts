@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EngineUnavailableError, InvalidRequestError } from "../../../engine/errors.ts";
+import { fimUnsupportedError } from "../../../engine/validate_request.ts";
 import { CODE_RULES, NO_RULES } from "../../../engine/output_rules.ts";
 import type { GenerationRequest } from "../../../engine/request.ts";
 import { tabbyReply } from "../../../routes/tabby/completion_schema.ts";
@@ -135,7 +136,7 @@ for (const [body, message] of REJECTED) {
 
 Deno.test("Tabby's /v1/completions answers 501 for a model that does not fill in, and 503 while there is none", async () => {
   const cases: [error: Error, status: number][] = [
-    [new InvalidRequestError("Infill is not supported", { field: "prompt", reason: "fim_unsupported" }), 501],
+    [fimUnsupportedError(["prefix"]), 501],
     [new EngineUnavailableError("Loading model", "loading"), 503],
   ];
   for (const [error, status] of cases) {
