@@ -15,6 +15,7 @@ end
 function M.attach(buffer, command, root, settings)
   if #command == 0 then return end
   if not client() then
+    vim.fn["hyades#client#told"]("hyades/status", { state = "starting" })
     -- What Vim script calls an empty dictionary; Neovim would not know how to send it.
     local none = settings[vim.type_idx] ~= nil or next(settings) == nil
     client_id = vim.lsp.start_client({

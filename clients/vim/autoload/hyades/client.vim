@@ -17,8 +17,9 @@ function! hyades#client#status() abort
   return s:status
 endfunction
 
+" Neovim's client keeps what the server prints in a file of its own.
 function! hyades#client#log() abort
-  return s:log
+  return has('nvim') ? s:log + ['What it printed is in ' . luaeval('vim.lsp.get_log_path()')] : s:log
 endfunction
 
 " Called by either client.
