@@ -19,3 +19,11 @@ export const SYSTEM_CLOCK: Clock = {
       }, { once: true });
     }),
 };
+
+/** Resolves as soon as the signal says that nobody waits. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

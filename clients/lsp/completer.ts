@@ -1,6 +1,6 @@
 // From a cursor to completions: from those that are known, or else from the server after a pause in typing. One request
 // at a time asks the server; a newer one ends it. Knows no protocol of editors.
-import type { Clock } from "./clock.ts";
+import { aborted, type Clock } from "./clock.ts";
 import type { CompletionClient, InfillAnswer, InfillQuery } from "./completion_client.ts";
 import type { ContextChunk } from "./context_chunk.ts";
 import { type Cursor, windowAround } from "./cursor.ts";
@@ -190,11 +190,4 @@ function after(cursor: Cursor, { text, replaces }: Rest): Cursor {
     lineEnd: cursor.lineEnd.slice(replaces.length),
     line: cursor.line + lines.length - 1,
   };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

@@ -17,13 +17,15 @@ import {
   TextDocumentSyncKind,
 } from "vscode-languageserver";
 import { TextDocument } from "vscode-languageserver-textdocument";
-import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
+import { aborted, type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { Completer, type Wish } from "./completer.ts";
 import { CompletionClient, type Fetch } from "./completion_client.ts";
 import { type Cursor, cursorAt, type Position } from "./cursor.ts";
 import { ExcludedFiles } from "./excluded_files.ts";
 import { ACCEPTED_COMMAND, DISMISSED_COMMAND, toItem } from "./inline_items.ts";
-import { ServerProblem } from "./server_problem.ts";
+import type { Rest } from "./known_completions.ts";
+import { isLoading, ServerProblem } from "./server_problem.ts";
+import { ServerWatch } from "./server_watch.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { type Portion, ShownCompletions } from "./shown_completions.ts";
 import { StatusBoard } from "./status.ts";
@@ -44,8 +46,6 @@ export interface LanguageServerOptions {
 /** How often it is looked whether there is time to show the model more files; and what counts as a pause. llama.vim's. */
 const CONTEXT_TICK_MS = 1_000;
 const PAUSE_MS = 3_000;
-const LOADING_POLL_MS = 500;
-const UNREACHABLE_POLL_MS = 5_000;
 
 export class LanguageServer {
   readonly #connection: Connection;
@@ -57,6 +57,7 @@ export class LanguageServer {
   readonly #completer: Completer;
   readonly #shown: ShownCompletions;
   readonly #status: StatusBoard;
+  readonly #watch: ServerWatch;
   #initialSettings: unknown;
   readonly #closed = new AbortController();
   /** Documents whose last change took text away, and how long they are. */
@@ -64,7 +65,6 @@ export class LanguageServer {
   #settings: Settings = parseSettings({});
   #context = new WorkspaceContext(0, new ExcludedFiles(), []);
   #folders: string[] = [];
-  #polling = false;
   /** The editor sends changed settings only when asked to. */
   #asksForSettings = false;
   #lastCursor: Cursor | undefined;
@@ -76,6 +76,16 @@ export class LanguageServer {
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#client = new CompletionClient({ ...options, session: `lsp-${crypto.randomUUID()}` });
     this.#status = new StatusBoard((status) => void connection.sendNotification("hyades/status", status));
+    this.#watch = new ServerWatch(this.#client, this.#clock, this.#closed.signal, {
+      answers: (model) =>
+        this.#status.update({
+          state: this.#settings.enabled ? "ready" : "off",
+          model,
+          server: options.place(),
+        }),
+      fails: (error) =>
+        this.#status.update({ state: isLoading(error) ? "loading" : "error", message: error.message }),
+    });
     this.#shown = new ShownCompletions((event) => {
       if (!this.#settings.events) return;
       this.#client.tell(event, this.#closed.signal).catch(() => {}); // Nobody's work depends on it.
@@ -130,7 +140,7 @@ export class LanguageServer {
     if (this.#asksForSettings) {
       void this.#connection.client.register(DidChangeConfigurationNotification.type, { section: "hyades" });
     }
-    void this.#poll();
+    void this.#watch.poll();
     void this.#feedContext();
   }
 
@@ -163,7 +173,8 @@ export class LanguageServer {
     try {
       const wish = await this.#wishAt(params, invoked);
       if (!wish) return [];
-      const rests = await this.#completer.complete(wish, signal);
+      const rests = await this.#completer.complete(wish, signal)
+        .catch((error) => this.#onceLoaded(error, wish, signal));
       if (signal.aborted) return new ResponseError(LSPErrorCodes.RequestCancelled, "Another key was typed");
       for (const { completion } of rests) this.#shown.view(completion.id, this.#clock.now());
       if (rests.length > 0) this.#completer.askAhead(wish, rests[0]);
@@ -173,6 +184,15 @@ export class LanguageServer {
       this.#explain(error, invoked);
       return [];
     }
+  }
+
+  /** What is typed first, and then looked at, is typed while the model loads: it is answered when it can be. */
+  async #onceLoaded(error: unknown, wish: Wish, signal: AbortSignal): Promise<Rest[]> {
+    if (wish.invoked || !isLoading(error)) throw error;
+    this.#explain(error, wish.invoked);
+    await Promise.race([this.#watch.poll(), aborted(signal)]);
+    if (signal.aborted || this.#closed.signal.aborted) return [];
+    return await this.#completer.complete(wish, signal);
   }
 
   /** Undefined where nothing is to be suggested. */
@@ -231,13 +251,12 @@ export class LanguageServer {
   /** In the status, where it disturbs nobody; whoever asked by hand is told. */
   #explain(error: unknown, invoked: boolean): void {
     const message = error instanceof Error ? error.message : String(error);
-    const loading = error instanceof ServerProblem && error.kind === "loading";
-    this.#status.update({ state: loading ? "loading" : "error", message });
+    this.#status.update({ state: isLoading(error) ? "loading" : "error", message });
     if (!(error instanceof ServerProblem)) {
       this.#connection.console.error(`${(error as Error).stack ?? error}`);
     }
     if (invoked) this.#say(MessageType.Warning, message);
-    void this.#poll();
+    void this.#watch.poll();
   }
 
   /** What nobody waits for must not end the process. */
@@ -250,30 +269,6 @@ export class LanguageServer {
       type,
       message: `Hyades: ${message}`,
     });
-  }
-
-  /** Asks for the model's name until there is an answer. */
-  async #poll(): Promise<void> {
-    if (this.#polling) return;
-    this.#polling = true;
-    const { signal } = this.#closed;
-    while (!signal.aborted) {
-      try {
-        const model = await this.#client.modelId(signal);
-        this.#status.update({
-          state: this.#settings.enabled ? "ready" : "off",
-          model,
-          server: this.#options.place(),
-        });
-        break;
-      } catch (error) {
-        if (signal.aborted) break;
-        const loading = error instanceof ServerProblem && error.kind === "loading";
-        this.#status.update({ state: loading ? "loading" : "error", message: (error as Error).message });
-        await this.#clock.delay(loading ? LOADING_POLL_MS : UNREACHABLE_POLL_MS, signal);
-      }
-    }
-    this.#polling = false;
   }
 
   /** Shows the model what has queued up when one pauses, and has the server read it before it is needed. */

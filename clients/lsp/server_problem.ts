@@ -12,3 +12,8 @@ export class ServerProblem extends Error {
     this.kind = kind;
   }
 }
+
+/** Whether it passes by itself. */
+export function isLoading(error: unknown): boolean {
+  return error instanceof ServerProblem && error.kind === "loading";
+}

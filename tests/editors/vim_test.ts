@@ -29,15 +29,17 @@ interface Session extends AsyncDisposable {
 async function edit(
   editor: string,
   text: string,
-  { vimrc, settings } = {
-    vimrc: "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
-    settings: ", 'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false}",
-  },
+  {
+    vimrc = "filetype plugin indent on | autocmd FileType * setlocal noexpandtab",
+    settings = ", 'settings': {'debounce': 0, 'speculative': v:false, 'events': v:false}",
+    startsSlowly = false,
+  } = {},
 ): Promise<Session> {
   const server = await CompletionServer.start([BODY, FACE]);
   const folder = await Deno.makeTempDir(), file = join(folder, "adding.py");
   await Deno.writeTextFile(file, text);
-  const command = [Deno.execPath(), "run", "--no-check", "-P=serve", "--config", `${ROOT}/deno.json`]
+  const late = startsSlowly ? ["sh", "-c", 'sleep 2; exec "$@"', "sh"] : [];
+  const command = [...late, Deno.execPath(), "run", "--no-check", "-P=serve", "--config", `${ROOT}/deno.json`]
     .concat(`${ROOT}/main.ts`, "lsp", "--server", server.url);
   await Deno.writeTextFile(
     join(folder, "vimrc"),
@@ -50,7 +52,7 @@ async function edit(
     ].join("\n"),
   );
   const terminal = await Terminal.start(`${EDITORS[editor]} adding.py`, folder);
-  await terminal.shows(READY);
+  await terminal.shows(startsSlowly ? "print(add(1, 2))" : READY);
   return {
     server,
     terminal,
@@ -130,6 +132,13 @@ for (const editor of Object.keys(EDITORS)) {
     await session.terminal.shows("    return first + second\n    # the sum");
     const { prefix, suffix } = session.server.infills[0];
     assert.match(prefix + suffix, /^def add\(first, second\):\n {4}r?e?t?\n\nprint\(add\(1, 2\)\)\n$/);
+  });
+
+  test("what was typed while the language server started is completed once it has", async () => {
+    await using session = await edit(editor, FUNCTION, { startsSlowly: true });
+    await session.terminal.type("jAre");
+    const screen = await session.terminal.shows("    return first + second\n    # the sum");
+    assert.ok(screen.includes(READY), screen);
   });
 
   test("keys do what they did where nothing is shown", async () => {

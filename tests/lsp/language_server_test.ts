@@ -305,6 +305,23 @@ Deno.test("LanguageServer says that the model loads, and completes once it has",
   assert.ok(latencyMs! >= 0);
 });
 
+Deno.test("LanguageServer answers what was typed while the model loaded once it has, and by hand says so", async () => {
+  const engine = writing("1");
+  engine.state = { phase: "loading", progress: 0.5 };
+  await using editor = await openEditor(engine);
+  await editor.open(URI, "x = ▮\n");
+  const left = new AbortController(), leaving = editor.ask({ cancel: left.signal });
+  await editor.statusWith({ state: "loading" });
+  left.abort();
+  await assert.rejects(leaving, /Another key was typed/);
+  assert.deepEqual(await editor.ask({ invoked: true }), []);
+  assert.match(editor.messages[0], /^Hyades: Loading model/);
+  const told = editor.statuses.length, waiting = editor.suggestion();
+  await until(() => editor.statuses.slice(told).some(({ state }) => state === "loading"));
+  engine.state = { phase: "ready" };
+  assert.equal(await waiting, "1");
+});
+
 async function until(isSo: () => boolean): Promise<void> {
   for (let tries = 0; !isSo(); tries++) {
     if (tries > 500) throw new Error(`still not so: ${isSo}`);

@@ -28,6 +28,11 @@ function! hyades#changed() abort
   call s:ask(2, function('s:show'))
 endfunction
 
+" The language server answers from now on: it is asked what keys before could not ask.
+function! hyades#began() abort
+  if mode() =~# '^[iR]' | call hyades#changed() | endif
+endfunction
+
 function! hyades#moved() abort
   if !empty(s:shown) && !s:is_here(s:shown) && !s:is_typing() | call hyades#hide() | endif
 endfunction

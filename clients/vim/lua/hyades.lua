@@ -15,6 +15,7 @@ end
 function M.attach(buffer, command, root, settings)
   if #command == 0 then return end
   if not client() then
+    vim.fn["hyades#client#told"]("hyades/status", { state = "starting" })
     -- What Vim script calls an empty dictionary; Neovim would not know how to send it.
     local none = settings[vim.type_idx] ~= nil or next(settings) == nil
     client_id = vim.lsp.start_client({
@@ -23,6 +24,7 @@ function M.attach(buffer, command, root, settings)
       root_dir = vim.uri_to_fname(root),
       init_options = none and vim.empty_dict() or settings,
       handlers = { ["hyades/status"] = told("hyades/status"), ["window/showMessage"] = told("window/showMessage") },
+      on_init = vim.schedule_wrap(function() vim.fn["hyades#began"]() end),
       on_exit = vim.schedule_wrap(function(code)
         client_id = nil
         vim.fn["hyades#client#told"]("hyades/status", { state = "error", message = "the language server ended (" .. code .. ")" })

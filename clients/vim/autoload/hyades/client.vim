@@ -17,8 +17,9 @@ function! hyades#client#status() abort
   return s:status
 endfunction
 
+" Neovim's client keeps what the server prints in a file of its own.
 function! hyades#client#log() abort
-  return s:log
+  return has('nvim') ? s:log + ['What it printed is in ' . luaeval('vim.lsp.get_log_path()')] : s:log
 endfunction
 
 " Called by either client.
@@ -173,7 +174,7 @@ function! s:start() abort
   let command = s:command()
   if empty(command) | return 0 | endif
   let s:job = job_start(command, {
-        \ 'in_mode': 'lsp', 'out_mode': 'lsp', 'err_mode': 'nl', 'noblock': 1,
+        \ 'in_mode': 'lsp', 'out_mode': 'lsp', 'err_mode': 'nl', 'noblock': 1, 'env': {'NO_COLOR': '1'},
         \ 'out_cb': {_, message -> hyades#client#told(get(message, 'method', ''), get(message, 'params', {}))},
         \ 'err_cb': {_, line -> add(s:log, line)},
         \ 'exit_cb': function('s:ended'),
@@ -195,6 +196,7 @@ function! s:initialized(channel, message) abort
   let s:ready = 1
   for message in s:waiting | call ch_sendexpr(s:job, message) | endfor
   let s:waiting = []
+  call hyades#began()
 endfunction
 
 function! s:ended(job, code) abort
