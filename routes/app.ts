@@ -135,11 +135,15 @@ function allowOrigins(origins: readonly string[]): MiddlewareHandler {
   });
 }
 
+/** OpenAI's and Ollama's, which most clients try first. */
+const CHAT_ROUTE = /\/chat(\/completions)?$/;
+
 function handleUnknownRoute(c: Context): Response {
   const { method, path } = c.req;
+  const instead = CHAT_ROUTE.test(path) ? "the models complete text and do not chat; " : "";
   return errorResponse(
     c,
-    new HttpProblem("notFound", `Unknown route: ${method} ${path}; GET /docs lists the routes`, {
+    new HttpProblem("notFound", `Unknown route: ${method} ${path}; ${instead}GET /docs lists the routes`, {
       code: "unknown_route",
     }),
   );

@@ -84,7 +84,8 @@ Deno.test("every dialect has its own words for a method or a route that there is
     ["/v1beta/search", "tabby"],
   ];
   for (const [path, family] of unknown) {
-    const message = `Unknown route: POST ${path}; GET /docs lists the routes`;
+    const instead = path.includes("chat") ? "the models complete text and do not chat; " : "";
+    const message = `Unknown route: POST ${path}; ${instead}GET /docs lists the routes`;
     assertError(await post(app, path, {}), family, expected(family, route, message, null), path);
   }
 });

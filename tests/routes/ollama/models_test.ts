@@ -71,7 +71,7 @@ Deno.test("/api/ps and /api/version say what runs", async () => {
 });
 
 Deno.test("an unknown route of Ollama's is told in Ollama's shape", async () => {
-  for (const path of ["/api/chat", "/api/pull", "/api"]) {
+  for (const path of ["/api/pull", "/api"]) {
     const reply = await post(openApp(new FakeEngine()), path, {});
     assert.equal(reply.status, 404);
     assert.deepEqual(reply.json, { error: `Unknown route: POST ${path}; GET /docs lists the routes` });
