@@ -3,6 +3,7 @@
 import type { Context } from "hono";
 import { z } from "@hono/zod-openapi";
 import { HttpProblem } from "./http_problem.ts";
+import { parseJsonText } from "./json_text.ts";
 import { beginningOf } from "./shown_text.ts";
 
 /**
@@ -150,7 +151,7 @@ function parseObject(text: string): JsonObject {
 function parseJson(text: string): unknown {
   if (text === "") throw new HttpProblem("invalid", "The body must be a JSON object, received nothing");
   try {
-    return JSON.parse(text);
+    return parseJsonText(text);
   } catch (error) {
     throw new HttpProblem(
       "invalid",
