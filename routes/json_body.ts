@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { z } from "@hono/zod-openapi";
 import { HttpProblem } from "./http_problem.ts";
 import { parseJsonText } from "./json_text.ts";
-import { beginningOf } from "./shown_text.ts";
+import { beginningOf } from "../engine/shown_text.ts";
 
 /**
  * Most items in any list or map of a request, its texts as token ids excepted. A schema reports every wrong item, so an
