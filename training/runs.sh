@@ -50,7 +50,10 @@ prepare_held_out() {
   local corpus=$1 work=$2 held_out
   mkdir -p "$work"
   held_out=$(find "$(realpath "$corpus")" -type f -name '*validation*' | sort | head -1)
-  ln -sf "$held_out" "$work/validation.jsonl.xz"
+  # Under its own name, which says how it is to be read.
+  rm -rf "$work/validation"
+  mkdir "$work/validation"
+  ln -s "$held_out" "$work/validation/"
   $python "$here/text_store.py" "$held_out" --tokenizer "$here/tokenizer.json" --processes "$((cores < 4 ? cores : 4))" --out "$work/held_out"
 }
 
@@ -80,7 +83,7 @@ train() { # NAME SIZE MINUTES OPTIONS..
 
 evaluate() { # NAME [MODEL]
   export CUDA_VISIBLE_DEVICES=${GPU:-0}
-  watched "$1.evaluation" "$python" "$here/evaluate.py" "${2:-$work/$1/model}" --held-out "$work/validation.jsonl.xz" \
+  watched "$1.evaluation" "$python" "$here/evaluate.py" "${2:-$work/$1/model}" --held-out "$work"/validation/* \
     --trained-on "$work/store" --batch 256 --out "$work/$1" ${EVALUATE:-}
 }
 

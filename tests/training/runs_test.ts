@@ -83,6 +83,20 @@ Deno.test("runs.sh makes stores of folders and shards with blanks in their names
   assert.deepEqual(inputs(heldOut), [join(corpus, "validation.jsonl.xz")]);
   assert.deepEqual(inputs(store), [join(corpus, "train 0.jsonl.xz"), join(corpus, "train-1.jsonl.xz")]);
   assert.ok(store.endsWith(`|--out|${join(place.work, "store")}`));
+  // What evaluations read.
+  const shard = join(place.work, "validation", "validation.jsonl.xz");
+  assert.equal(await Deno.realPath(shard), join(corpus, "validation.jsonl.xz"));
+});
+
+Deno.test("runs.sh evaluates with the held-out shard under its own name, be it compressed or not", async () => {
+  await using place = await makePlace();
+  await Deno.rename(join(place.corpus, "validation.jsonl.xz"), join(place.corpus, "a validation.json"));
+  for (const stage of ["prepare", "prepare"]) {
+    assert.equal((await place.runs(stage, place.corpus, place.work)).code, 0);
+  }
+  assert.equal((await place.runs("run", "evaluate:h3", place.work)).code, 0);
+  const call = (await place.calls()).find((call) => call.includes("evaluate.py"))!;
+  assert.ok(call.includes(`|--held-out|${join(place.work, "validation", "a validation.json")}|`), call);
 });
 
 Deno.test("runs.sh trains nothing, and does not wait for ever, where no store could be made", async () => {
