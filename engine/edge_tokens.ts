@@ -5,6 +5,9 @@ import type { Tokenizer } from "./tokenizer.ts";
 /** Bytes of text encoded per token wanted at first; code has three to four to a token. */
 const BYTES_PER_TOKEN = 6;
 
+/** Tokens beside a cut that may be others than the whole text's: of half a word, or of half a control token's name. */
+const UNSURE = 16;
+
 /** The tokens of the end of `text`, at least `count` of them where there are as many. */
 export function lastTokens(
   tokenizer: Tokenizer,
@@ -12,22 +15,22 @@ export function lastTokens(
   count: number,
   options: { readonly parseSpecial?: boolean } = {},
 ): Cut {
-  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
+  for (let length = (count + UNSURE) * BYTES_PER_TOKEN;; length *= 2) {
     if (length >= text.length) return { ids: tokenizer.encode(text, options), truncated: false };
     const start = afterLineBreak(text, text.length - length);
     const ids = tokenizer.encode(text.slice(start), options);
-    if (ids.length > count) return { ids, truncated: true };
+    if (ids.length >= count + UNSURE) return { ids, truncated: true };
   }
 }
 
 /** As `lastTokens`, from the start of `text`. */
 export function firstTokens(tokenizer: Tokenizer, text: string, count: number): Cut {
-  for (let length = (count + 1) * BYTES_PER_TOKEN;; length *= 2) {
+  for (let length = (count + UNSURE) * BYTES_PER_TOKEN;; length *= 2) {
     if (length >= text.length) return { ids: tokenizer.encode(text), truncated: false };
     const lineBreak = text.lastIndexOf("\n", length - 1);
     const end = lineBreak > length / 2 ? lineBreak + 1 : withinCharacter(text, length) ? length + 1 : length;
     const ids = tokenizer.encode(text.slice(0, end));
-    if (ids.length > count) return { ids, truncated: true };
+    if (ids.length >= count + UNSURE) return { ids, truncated: true };
   }
 }
 

@@ -47,7 +47,7 @@ export type FromGrammarWorker =
   | { readonly kind: "missing" }
   | { readonly kind: "compiled" }
   /** The grammar is at fault: in the words of the library. */
-  | { readonly kind: "refused"; readonly reason: string }
+  | { readonly kind: "refused"; readonly reason?: string }
   /** What may come next: a mask over the vocabulary. */
   | { readonly kind: "mask"; readonly matcher: number; readonly mask: Uint32Array }
   /** Something else broke. */

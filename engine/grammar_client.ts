@@ -113,7 +113,12 @@ export class GrammarClient implements Disposable {
         break;
       case "refused":
         return this.#fail((field) =>
-          fault(field, `the grammar library refuses the ${this.#name} and says: "${message.reason}"`)
+          message.reason === undefined
+            ? fault(
+              field,
+              `the grammar library breaks down over the ${this.#name}: it may be nested too deep`,
+            )
+            : fault(field, `the grammar library refuses the ${this.#name} and says: "${message.reason}"`)
         );
       case "failed":
         return this.#fail(() => new Error(`Grammar broke down: ${message.reason}`));

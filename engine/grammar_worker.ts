@@ -9,6 +9,7 @@ import {
   type ToGrammarWorker,
 } from "./grammar.ts";
 import { lengthsAsPatterns } from "./json_string_patterns.ts";
+import { beginningOf } from "./shown_text.ts";
 
 interface Disposable {
   dispose(): void;
@@ -112,7 +113,7 @@ async function compile(grammar: GrammarText) {
     compiled = await compileWith(compiler, grammar);
     scope.postMessage({ kind: "compiled" });
   } catch (error) {
-    scope.postMessage({ kind: "refused", reason: reasonOf(error) });
+    scope.postMessage({ kind: "refused", ...(!isWordless(error) && { reason: reasonOf(error) }) });
   }
 }
 
@@ -151,8 +152,21 @@ async function importXGrammar(): Promise<XGrammar> {
   return (globalThis as unknown as { xgrammar: XGrammar }).xgrammar;
 }
 
+/** Characters of the library's words: it repeats what it was given. */
+const MAX_REASON = 300;
+
 /** The library's own words, without the place in its sources; else the error's. */
 function reasonOf(error: unknown): string {
-  const said = /\[FATAL\] \S+: (?:Check failed: \(.*?\) is \w+: )?(.*)/.exec(printed)?.[1];
-  return (said ?? (error instanceof Error ? error.message : String(error))).trim();
+  const reason = wordsPrinted() ?? (error instanceof Error ? error.message : String(error));
+  return beginningOf(reason.trim(), MAX_REASON);
+}
+
+function wordsPrinted(): string | undefined {
+  return /\[FATAL\] \S+: (?:Check failed: \(.*?\) is \w+: )?(.*)/.exec(printed)?.[1];
+}
+
+/** It broke down, or has thrown what only it can read. */
+function isWordless(error: unknown): boolean {
+  const isMute = error instanceof WebAssembly.RuntimeError || typeof error === "number";
+  return isMute && wordsPrinted() === undefined;
 }

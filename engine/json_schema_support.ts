@@ -2,6 +2,7 @@
 // others wrongly, so a schema is let through only if every keyword in it is among those that were tried and found right
 // (tests/engine/grammar_test.ts). Objects have the properties listed, in that order, and no others. Pure.
 import { isPlainPattern } from "./json_string_patterns.ts";
+import { beginningOf, endOf } from "./shown_text.ts";
 
 /** Say something to people, and nothing about the value. */
 const ANNOTATIONS = new Set(
@@ -23,6 +24,8 @@ const FORMATS = ["date", "time", "date-time", "uuid", "ipv4"];
 const ALONE = ["$ref", "anyOf", "allOf", "enum", "const"];
 /** Deeper ones are no schemas that a person has written. */
 const MAX_DEPTH = 64;
+/** Characters of what the schema has itself, in what is said of it. */
+const MAX_SHOWN = 80;
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -31,9 +34,13 @@ export function unsupportedInSchema(schema: unknown): string | undefined {
   return check(schema, "", 0);
 }
 
+function shown(value: unknown): string {
+  return beginningOf(JSON.stringify(value), MAX_SHOWN);
+}
+
 /** @param pointer to the schema within the whole, as a JSON pointer has it */
 function check(schema: unknown, pointer: string, depth: number): string | undefined {
-  const path = pointer === "" ? "the schema" : `the schema at "${pointer}"`;
+  const path = pointer === "" ? "the schema" : `the schema at "${endOf(pointer, MAX_SHOWN)}"`;
   if (schema === true) return undefined;
   if (schema === false) return `${path} is false, which no value fits`;
   if (!isObject(schema)) return `${path} must be an object or true`;
@@ -78,10 +85,10 @@ function checkKeywords(schema: Schema, path: string): string | undefined {
   if (extra !== undefined) {
     const owner = Object.keys(KEYWORDS).find((one) => KEYWORDS[one].includes(extra));
     if (!alone && type === undefined && owner) {
-      return `${path} has "${extra}" without a "type": it needs "type": "${owner}"`;
+      return `${path} has "${beginningOf(extra, MAX_SHOWN)}" without a "type": it needs "type": "${owner}"`;
     }
-    const where = alone ? ` beside "${alone}"` : owner ? ` with type ${JSON.stringify(type)}` : "";
-    return `${path} has "${extra}"${where}, which is not supported`;
+    const where = alone ? ` beside "${alone}"` : owner ? ` with type ${shown(type)}` : "";
+    return `${path} has "${beginningOf(extra, MAX_SHOWN)}"${where}, which is not supported`;
   }
   return checkType(type, path) ?? (alone ? checkAlone(schema, alone, path) : undefined) ??
     (alone
@@ -96,9 +103,7 @@ function checkKeywords(schema: Schema, path: string): string | undefined {
 function checkType(type: unknown, path: string): string | undefined {
   const types = Array.isArray(type) ? type : type === undefined ? [] : [type];
   const unknown = types.find((one) => typeof one !== "string" || !Object.hasOwn(KEYWORDS, one));
-  return unknown === undefined
-    ? undefined
-    : `${path} has the type ${JSON.stringify(unknown)}, which there is not`;
+  return unknown === undefined ? undefined : `${path} has the type ${shown(unknown)}, which there is not`;
 }
 
 function checkAlone(schema: Schema, name: string, path: string): string | undefined {
@@ -116,9 +121,7 @@ function checkAlone(schema: Schema, name: string, path: string): string | undefi
       const values = name === "const" ? [value] : value;
       if (!Array.isArray(values) || values.length === 0) return `${path} must have values in "enum"`;
       const wrong = values.find((one) => schema.type !== undefined && !fits(one, schema.type));
-      return wrong === undefined
-        ? undefined
-        : `${path} allows ${JSON.stringify(wrong)}, which is not of its type`;
+      return wrong === undefined ? undefined : `${path} allows ${shown(wrong)}, which is not of its type`;
     }
   }
 }
@@ -129,9 +132,9 @@ function checkString({ pattern, format, minLength, maxLength }: Schema, path: st
     return `${path} has more than one of "pattern", "format" and lengths, which is not supported`;
   }
   const length = [minLength, maxLength].find((one) => one !== undefined && !isLength(one));
-  if (length !== undefined) return `${path} has a length of ${JSON.stringify(length)}`;
+  if (length !== undefined) return `${path} has a length of ${shown(length)}`;
   if (format !== undefined && !FORMATS.includes(String(format))) {
-    return `${path} has the "format" ${JSON.stringify(format)}, supported are ${FORMATS.join(", ")}`;
+    return `${path} has the "format" ${shown(format)}, supported are ${FORMATS.join(", ")}`;
   }
   if (pattern === undefined || (typeof pattern === "string" && isPlainPattern(pattern))) return undefined;
   return `${path} has a "pattern" that could match quotes, backslashes or control characters (".", "[^…]", "\\s" and the ` +
@@ -149,7 +152,7 @@ function checkObject(
   const names = isObject(properties) ? Object.keys(properties) : [];
   const odd = names.find((name) => JSON.stringify(name) !== `"${name}"`);
   if (odd !== undefined) {
-    return `${path} has the property ${JSON.stringify(odd)}: quotes and backslashes are not supported`;
+    return `${path} has the property ${shown(odd)}: quotes and backslashes are not supported`;
   }
   if (names.length > 0 && additionalProperties !== undefined && additionalProperties !== false) {
     return `${path} has "additionalProperties" beside "properties", which is not supported`;
@@ -157,7 +160,7 @@ function checkObject(
   const missing = (Array.isArray(required) ? required : []).find((name) => !names.includes(name));
   return missing === undefined
     ? undefined
-    : `${path} requires ${JSON.stringify(missing)}, which is not in "properties"`;
+    : `${path} requires ${shown(missing)}, which is not in "properties"`;
 }
 
 function fits(value: unknown, types: unknown): boolean {

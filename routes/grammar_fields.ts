@@ -2,6 +2,7 @@
 // into the engine's words.
 import { z } from "@hono/zod-openapi";
 import type { Grammar, GrammarText } from "../engine/grammar.ts";
+import { beginningOf } from "../engine/shown_text.ts";
 import { HttpProblem } from "./http_problem.ts";
 import { fieldName } from "./json_body.ts";
 
@@ -43,7 +44,7 @@ const OUTPUT_NAMES = Object.keys(outputs).map((name) => `"${name}"`).join(", ");
 const structuredOutputs = z.strictObject(outputs, {
   error: (issue) =>
     issue.code === "unrecognized_keys"
-      ? `"structured_outputs" must have one of ${OUTPUT_NAMES}, received "${issue.keys[0]}"`
+      ? `"structured_outputs" must have one of ${OUTPUT_NAMES}, received "${beginningOf(issue.keys[0]!, 60)}"`
       : undefined,
 }).refine(
   ({ json_object, ...others }) => json_object || Object.values(others).some((value) => value != null),

@@ -3,7 +3,8 @@
 import type { Context } from "hono";
 import { z } from "@hono/zod-openapi";
 import { HttpProblem } from "./http_problem.ts";
-import { beginningOf } from "./shown_text.ts";
+import { parseJsonText } from "./json_text.ts";
+import { beginningOf } from "../engine/shown_text.ts";
 
 /**
  * Most items in any list or map of a request, its texts as token ids excepted. A schema reports every wrong item, so an
@@ -150,7 +151,7 @@ function parseObject(text: string): JsonObject {
 function parseJson(text: string): unknown {
   if (text === "") throw new HttpProblem("invalid", "The body must be a JSON object, received nothing");
   try {
-    return JSON.parse(text);
+    return parseJsonText(text);
   } catch (error) {
     throw new HttpProblem(
       "invalid",

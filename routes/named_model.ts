@@ -5,7 +5,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { ListedModel, ModelChoice } from "../engine/model_choice.ts";
 import { type Dialect, dialectOf } from "./dialects.ts";
 import { HttpProblem } from "./http_problem.ts";
-import { beginningOf } from "./shown_text.ts";
+import { beginningOf } from "../engine/shown_text.ts";
 
 /** For routes that only look. */
 export const modelQuery = z.object({

@@ -5,7 +5,7 @@ import type { Context } from "hono";
 import { PRIORITIES, type Priority } from "../engine/priority.ts";
 import type { Requester } from "../engine/request.ts";
 import { HttpProblem } from "./http_problem.ts";
-import { beginningOf } from "./shown_text.ts";
+import { beginningOf } from "../engine/shown_text.ts";
 
 const MAX_SESSION_CHARACTERS = 256;
 /** More new tokens than these, all wanted at once, are nobody's next line. */

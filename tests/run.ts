@@ -2,6 +2,7 @@
 // one for tests), runs `deno test` with the arguments given, and then the tests of kernels on matrix units in a process
 // of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone. Without
 // arguments the whole suite runs as two processes side by side.
+import { printAfter } from "./print_after.ts";
 import { mesaVersion, softwareVulkan } from "./software_vulkan.ts";
 import { MIN_MATRIX_MESA, unpackedMesa } from "./unpacked_mesa.ts";
 
@@ -74,24 +75,6 @@ async function denoTest(
     stdout: output,
     stderr: output,
   }).spawn();
-  if (after) {
-    await Promise.all([
-      printAfter(after, process.stdout, Deno.stdout),
-      printAfter(after, process.stderr, Deno.stderr),
-    ]);
-  }
+  if (after) await printAfter(after, process);
   return (await process.status).code;
-}
-
-/** Keeps what is read until then: a full pipe would stop who writes. */
-async function printAfter(
-  after: Promise<unknown>,
-  from: ReadableStream<Uint8Array>,
-  to: { readonly writable: WritableStream<Uint8Array> },
-): Promise<void> {
-  const kept = new TransformStream<Uint8Array, Uint8Array>({}, undefined, { highWaterMark: Infinity });
-  const read = from.pipeTo(kept.writable);
-  await after;
-  await kept.readable.pipeTo(to.writable, { preventClose: true });
-  await read;
 }

@@ -9,7 +9,9 @@ LAST = 3
 
 
 def entries(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines() if line.endswith("}")]
+    """None of a run that died before it could write any."""
+    log = run / "log.jsonl"
+    return [] if not log.exists() else [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
 
 
 def speed(log: list[dict]) -> float:

@@ -49,15 +49,22 @@ prepare() { # CORPUS WORK
 prepare_held_out() {
   local corpus=$1 work=$2 held_out
   mkdir -p "$work"
-  held_out=$(find "$(realpath "$corpus")" -name '*validation*' | sort | head -1)
-  ln -sf "$held_out" "$work/validation.jsonl.xz"
+  held_out=$(find "$(realpath "$corpus")" -type f -name '*validation*' | sort | head -1)
+  # Under its own name, which says how it is to be read.
+  rm -rf "$work/validation"
+  mkdir "$work/validation"
+  ln -s "$held_out" "$work/validation/"
   $python "$here/text_store.py" "$held_out" --tokenizer "$here/tokenizer.json" --processes "$((cores < 4 ? cores : 4))" --out "$work/held_out"
+}
+
+shards_of() { # CORPUS
+  find "$(realpath "$1")" -type f -name '*.json*' ! -name '*validation*' ! -name 'packages.*' | sort
 }
 
 prepare_store() {
   local corpus=$1 work=$2 shards
-  shards=$(find "$(realpath "$corpus")" -type f \( -name '*.jsonl*' -o -name '*.json*' \) ! -name '*validation*' ! -name 'packages.*' | sort)
-  $python "$here/text_store.py" $shards --tokenizer "$here/tokenizer.json" --processes "$cores" --out "$work/store"
+  mapfile -t shards < <(shards_of "$corpus")
+  $python "$here/text_store.py" "${shards[@]}" --tokenizer "$here/tokenizer.json" --processes "$cores" --out "$work/store"
 }
 
 train() { # NAME SIZE MINUTES OPTIONS..
@@ -76,7 +83,7 @@ train() { # NAME SIZE MINUTES OPTIONS..
 
 evaluate() { # NAME [MODEL]
   export CUDA_VISIBLE_DEVICES=${GPU:-0}
-  watched "$1.evaluation" "$python" "$here/evaluate.py" "${2:-$work/$1/model}" --held-out "$work/validation.jsonl.xz" \
+  watched "$1.evaluation" "$python" "$here/evaluate.py" "${2:-$work/$1/model}" --held-out "$work"/validation/* \
     --trained-on "$work/store" --batch 256 --out "$work/$1" ${EVALUATE:-}
 }
 
@@ -108,7 +115,12 @@ stage() {
   echo "$(date -u +%T) $1"
   case $name in
     trial-*) trial "${name#trial-}" "$value" ;;
-    wait) until [ -e "$work/store/tokenizer.json" ]; do sleep 1; done ;;
+    wait)
+      until [ -e "$work/store/tokenizer.json" ]; do
+        [ ! -e "$work/store-failed" ] || { echo "no store, so nothing is trained: see $work/prepare.log" && exit 1; }
+        sleep 1
+      done
+      ;;
     probe) train "probe-$value" starcoder 1.5 --rate "$value" --seed "${SEED:-1}" ;;
     starcoder | h3 | hyena) train "$name" "$name" "$value" --seed "${SEED:-1}" ;;
     long)
@@ -133,8 +145,9 @@ stage() {
 all() { # CORPUS WORK
   local corpus=$1 work=$2 equal=${EQUAL:-6} try=${TRIAL:-1.5}
   local long=("long:${LONG:-10}" "anneal:${ANNEAL:-5}" evaluate:anneal)
+  rm -f "$work/store-failed"
   prepare_held_out "$corpus" "$work" >"$work/prepare.log" 2>&1
-  prepare_store "$corpus" "$work" >>"$work/prepare.log" 2>&1 &
+  (prepare_store "$corpus" "$work" >>"$work/prepare.log" 2>&1 || touch "$work/store-failed") &
   if [ "${MACHINE_GPUS:-$(count_gpus)}" -gt 1 ]; then
     GPU=0 start "trial-starcoder:$try" wait "starcoder:$equal" "${long[@]}" "$work"
     GPU=1 start "trial-h3:$try" "trial-hyena:$try" wait "h3:$equal" "hyena:$equal" \
@@ -157,20 +170,29 @@ start() { # STAGE.. WORK
   echo "$!" >>"$work/lanes"
 }
 
+# Of the numbers in files those of processes that are still this script's: others may have got them since.
+ours() { # FILE..
+  local pid
+  for pid in $(cat "$@" 2>/dev/null); do
+    case $(ps -o args= -p "$pid" 2>/dev/null) in *runs.sh* | *train.py* | *evaluate.py*) echo "$pid" ;; esac
+  done
+}
+
 stop() { # WORK
-  local work=$1 pid
+  local work=$1 pid lanes runs
+  lanes=$(ours "$work/lanes") runs=$(ours "$work"/running-gpu*)
   # No stage after these.
-  while read -r pid; do kill "$pid" 2>/dev/null || true; done < <(cat "$work/lanes" 2>/dev/null)
-  for pid in $(cat "$work"/running-gpu* 2>/dev/null); do kill "$pid" 2>/dev/null || true; done
-  for pid in $(cat "$work"/running-gpu* 2>/dev/null); do
+  for pid in $lanes; do kill "$pid" 2>/dev/null || true; done
+  for pid in $runs; do kill "$pid" 2>/dev/null || true; done
+  for pid in $runs; do
     for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null && sleep 0.5 || break; done
   done
-  while read -r pid; do kill -- "-$pid" 2>/dev/null || true; done < <(cat "$work/lanes" 2>/dev/null)
+  for pid in $lanes; do kill -- "-$pid" 2>/dev/null || true; done
   rm -f "$work/lanes" "$work"/running-gpu*
 }
 
 status() { # WORK
-  tail -n 3 "$1"/stages-gpu*.log
+  tail -n 3 "$1"/stages-gpu*.log 2>/dev/null || echo "nothing was started yet"
   $python "$here/run_status.py" "$1"
   local figures
   for figures in "$1"/*/figures.json; do
@@ -198,9 +220,46 @@ pack() { # WORK OUT NAME..
   ls -l "$out"
 }
 
+usage() {
+  sed -n '2,/^set/p' "$0" | grep '^#'
+  exit 1
+}
+
+refuse() { # WHY
+  echo "runs.sh: $1" >&2
+  exit 1
+}
+
+require_corpus() { # CORPUS
+  [ -d "$1" ] || refuse "no such folder: $1"
+  [ -n "$(find "$(realpath "$1")" -type f -name '*validation*')" ] || refuse "$1 has no shard *validation*"
+  [ -n "$(shards_of "$1")" ] || refuse "$1 has no shards *.json* to train on"
+}
+
+# Else a stage that was given without a folder would be taken for one.
+require_stages() { # STAGE.. WORK
+  local one work=${*: -1}
+  case $work in *:* | wait | evaluate-served | plot) [ -d "$work" ] || refuse "the last argument is the folder WORK, received $work" ;; esac
+  for one in "${@:1:$#-1}"; do
+    case ${one%%:*} in
+      trial-starcoder | trial-h3 | trial-hyena | probe | starcoder | h3 | hyena | long | anneal | evaluate)
+        [[ $one == *:?* ]] || refuse "a stage needs a value after a colon: $one"
+        ;;
+      wait | evaluate-served | plot) ;;
+      *) refuse "no such stage: $one" ;;
+    esac
+  done
+}
+
 main() {
   local command=${1:-}
   shift || true
+  case $command/$# in
+    all/2 | all-now/2 | prepare/2 | status/1 | stop/1 | start/[2-9] | start/[1-9]?* | run/[2-9] | run/[1-9]?* | pack/[3-9] | pack/[1-9]?*) ;;
+    *) usage ;;
+  esac
+  case $command in all | prepare) require_corpus "$1" ;; start) require_stages "$@" ;; esac
+  case $command in status | stop | pack) [ -d "$1" ] || refuse "no such folder: $1" ;; esac
   case $command in
     all)
       mkdir -p "$2"
@@ -219,7 +278,6 @@ main() {
     status) status "$1" ;;
     stop) stop "$1" ;;
     pack) pack "$@" ;;
-    *) sed -n '2,/^set/p' "$0" | grep '^#' && exit 1 ;;
   esac
 }
 

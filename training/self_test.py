@@ -17,6 +17,7 @@ from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
 from model_folder import published_name
 from muon import orthogonalise
+from run_status import entries, speed
 from schedule import Schedule
 from sizes import SIZES, build
 from spikes import SpikeGuard
@@ -96,6 +97,16 @@ def check_rows(store: TextStore, random: Random) -> None:
     assert (ids == PAD).mean() < 0.1
 
 
+def check_speeds() -> None:
+    """Of variants of which some died at once, some later, the one that ran is taken."""
+    with TemporaryDirectory() as folder:
+        dead, ran, died = (Path(folder) / name for name in ("dead", "ran", "died"))
+        for run, lines in ((ran, '{"tokens_per_second": 5.0}\n'), (died, '{"event": "start"}\n{"tok')):
+            run.mkdir()
+            (run / "log.jsonl").write_text(lines)
+        assert [speed(entries(run)) for run in (dead, ran, died)] == [0.0, 5.0, 0.0]
+
+
 def check_shift() -> None:
     ids, scores = torch.tensor([[7, 8, 9]]), torch.tensor([[1, 1, 2]], dtype=torch.uint8)
     targets, kinds, weights = shifted(ids, scores, torch.tensor([0.0, 1.0, 4.0]))
@@ -165,7 +176,7 @@ def main() -> None:
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
     check_rows(store, Random(3))
-    for check in (check_shift, check_convolution, check_models, check_muon, check_guards):
+    for check in (check_shift, check_speeds, check_convolution, check_models, check_muon, check_guards):
         check()
     print("all as it should be")
 

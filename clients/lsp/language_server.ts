@@ -277,6 +277,7 @@ export class LanguageServer {
     for (; !signal.aborted; await this.#clock.delay(CONTEXT_TICK_MS, signal)) {
       const { ring, activeUri } = this.#context, cursor = this.#lastCursor;
       if (!ring.hasQueued || !cursor || cursor.uri !== activeUri) continue;
+      if (isOff(this.#settings, cursor.languageId)) continue;
       if (this.#rhythm.idleMs(this.#clock.now()) < PAUSE_MS) continue;
       ring.takeQueued("one");
       const wish = { ...this.#surroundings(), cursor, scope: undefined, invoked: false };

@@ -7,7 +7,7 @@ import { type GrammarFields, toGrammar } from "../grammar_fields.ts";
 import { HttpProblem } from "../http_problem.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
-import { beginningOf } from "../shown_text.ts";
+import { beginningOf } from "../../engine/shown_text.ts";
 import type { GenerateRequest, OllamaOptions } from "./generate_schema.ts";
 import { isApplied } from "./template.ts";
 

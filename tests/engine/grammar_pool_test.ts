@@ -30,6 +30,10 @@ Deno.test("GrammarPool says what is wrong with a grammar, in the library's words
     ],
     [{ kind: "regex", pattern: "(?=a)b" }, /Lookahead is not supported/],
     [{ kind: "ebnf", text: 'root ::= "a" b' }, /refuses the grammar and says: ".*Rule "b" is not defined/],
+    [
+      { kind: "regex", pattern: `${"(".repeat(1500)}a${")".repeat(1500)}` },
+      /Cannot follow "guided": the grammar library breaks down over the regular expression: it may be nested too deep/,
+    ],
     [schema({ $ref: "#/$defs/none" }), /refuses the JSON schema and says/],
   ];
   for (const [grammar, message] of faults) {

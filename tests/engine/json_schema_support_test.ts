@@ -35,6 +35,21 @@ Deno.test("unsupportedInSchema() names what the library passes over or takes wro
   for (const [value, message] of cases) assert.match(unsupportedInSchema(value) ?? "", message);
 });
 
+Deno.test("unsupportedInSchema() repeats the beginning of names and values, and the end of a path", () => {
+  const long = "🙂".repeat(5000);
+  const faults = [
+    { [long]: 1 },
+    { type: long },
+    { const: long, type: "null" },
+    { type: "string", format: long },
+    { type: "object", required: [long] },
+    { type: "object", properties: { [`"${long}`]: true } },
+    { type: "object", properties: { [long]: { type: "array", items: false } } },
+  ].map((schema) => unsupportedInSchema(schema)!);
+  for (const fault of faults) assert.ok(fault.length < 300 && fault.isWellFormed(), fault);
+  assert.match(faults.at(-1)!, /^the schema at "…🙂+\/items" is false/u);
+});
+
 Deno.test("isPlainPattern() lets through what needs no escape in JSON, and nothing else", () => {
   for (const pattern of ["^[a-z_]+\\.\\d{2}$", "a|b", "[A-Za-z0-9 ]*", "(?:x\\-y)?", "é🙂", "[_-]"]) {
     assert.ok(isPlainPattern(pattern), pattern);

@@ -178,3 +178,30 @@ Deno.test("LanguageServer shows open and edited files beside the one at the curs
     await Deno.remove(root, { recursive: true });
   }
 });
+
+Deno.test("LanguageServer has nothing read ahead of time where it is switched off", async () => {
+  const root = await Deno.makeTempDir(), uriOf = (name: string) => toFileUrl(join(root, name)).href;
+  try {
+    for (const off of [{ enabled: false }, { disabledLanguages: ["python"] }]) {
+      const engine = new FakeEngine({ tokens: ["1"] }), app = openApp(engine), clock = new StoppedClock();
+      const fetch = async (request: Request) => await app.fetch(request);
+      const settings = { ...PROMPT_SETTINGS, contextChunks: 16, ...off };
+      await using editor = await editorBefore({ fetch, clock }, { settings, folder: toFileUrl(root).href });
+      for (const name of ["shapes.py", "main.py"]) {
+        await Deno.writeTextFile(join(root, name), FILES[name]);
+        await editor.open(uriOf(name), FILES[name]);
+      }
+      assert.deepEqual(await editor.ask(), []);
+      editor.switchTo(uriOf("shapes.py"));
+      await editor.edit("    y = 0\n");
+      await editor.save();
+      editor.switchTo(uriOf("main.py"));
+      await editor.type("q");
+      assert.deepEqual(await editor.ask(), []);
+      for (let second = 0; second < 5; second++) await clock.pass(1_000);
+      assert.deepEqual(engine.requests, []);
+    }
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});

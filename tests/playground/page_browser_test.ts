@@ -187,6 +187,27 @@ browserTest("the playground waits for a model that is being loaded", async (brow
   opened.assertQuiet({ except: /status of 503/ });
 });
 
+browserTest(
+  "the playground suggests also where the server went away just as it was ready",
+  async (browser) => {
+    await using server = await serveScripted();
+    server.engine.state = { phase: "loading", progress: 0.4 };
+    await using opened = await openPage(browser, server.url);
+    const { page } = opened;
+    let gone = true;
+    await page.route("**/v1/models", (route) => {
+      if (!gone) return route.continue();
+      gone = false;
+      return route.abort();
+    });
+    server.engine.state = { phase: "ready" };
+    await page.getByText("fake/model-1 · 31 M parameters · 2048 tokens").waitFor();
+    await untilGhost(page, KNOWN);
+    assert.equal(gone, false);
+    opened.assertQuiet({ except: /status of 503|ERR_FAILED/ });
+  },
+);
+
 browserTest("the theme is the system's until the user chooses one, which is kept", async (browser) => {
   await using server = await serveScripted();
   await using opened = await openPage(browser, server.url, { colorScheme: "dark" });

@@ -116,7 +116,10 @@ Deno.test("errors of every dialect repeat no more than the beginning of a value,
   for (const [name, dialect] of ALL) {
     const { path, rules } = dialect, body = dialect.body({ prefix: "p", suffix: "s" }, MAX_TOKENS);
     for (
-      const wrong of [rules({ scope: long }, MAX_TOKENS), { model: long }, { logit_bias: { [long]: 1 } }]
+      const wrong of [
+        ...[rules({ scope: long }, MAX_TOKENS), { model: long }, { logit_bias: { [long]: 1 } }],
+        { structured_outputs: { [long]: 1 } },
+      ]
     ) {
       const { status, text, json } = await post(app, path, { ...body, ...wrong });
       if (status === 200) { // It has no such field, or does not look at names while there is one model.

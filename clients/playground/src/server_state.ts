@@ -4,6 +4,7 @@ import { amount } from "./figures.ts";
 import { ServerError } from "./server_error.ts";
 
 const RETRY_MS = 1000;
+const NO_ANSWER = "The server does not answer";
 
 interface ReadyReply {
   readonly status: "ready" | "loading" | "rebuilding" | "failed" | "draining";
@@ -21,11 +22,17 @@ interface ModelList {
 
 /** Says what is served in `line`; resolved once requests are taken. */
 export async function showServer(connection: Connection, line: HTMLElement): Promise<void> {
-  for (let state = await readiness(); state.status !== "ready"; state = await readiness()) {
+  for (let state = await readiness();; state = await readiness()) {
+    // One that has gone since may come back.
+    if (state.status === "ready" && await showModel(connection, line)) return;
     line.dataset.state = state.status === "failed" ? "failed" : "waiting";
-    line.textContent = describe(state);
+    line.textContent = state.status === "ready" ? NO_ANSWER : describe(state);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
+}
+
+/** @returns whether the server answered, be it with an error */
+async function showModel(connection: Connection, line: HTMLElement): Promise<boolean> {
   try {
     const { data: [model] } = await connection.json<ModelList>("/v1/models");
     if (model) {
@@ -33,17 +40,18 @@ export async function showServer(connection: Connection, line: HTMLElement): Pro
     }
     line.dataset.state = "ready";
   } catch (error) {
-    if (!(error instanceof ServerError)) throw error;
+    if (!(error instanceof ServerError)) return false;
     line.textContent = error.message;
     line.dataset.state = "failed";
   }
+  return true;
 }
 
 async function readiness(): Promise<ReadyReply> {
   try {
     return await (await fetch("/readyz")).json();
   } catch {
-    return { status: "failed", reason: "The server does not answer" };
+    return { status: "failed", reason: NO_ANSWER };
   }
 }
 

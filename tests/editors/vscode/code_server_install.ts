@@ -19,9 +19,20 @@ export interface InstalledCodeServer {
 export async function installedCodeServer(): Promise<InstalledCodeServer> {
   const folder = join(cacheFolder(), "hyades/code-server"), modules = join(folder, "node_modules");
   const lock = await Deno.readTextFile(join(LISTED, "package-lock.json"));
-  if (await textOf(join(folder, "complete")) !== lock) await install(folder, lock);
   const node = join(modules, `node-linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}/bin/node`);
-  return { node, program: join(modules, "code-server/out/node/entry.js") };
+  const program = join(modules, "code-server/out/node/entry.js");
+  const missing = async () => (await Array.fromAsync([node, program], isThere)).includes(false);
+  // Somebody may have tidied up since.
+  if (await textOf(join(folder, "complete")) !== lock || await missing()) await install(folder, lock);
+  if (await missing()) {
+    await Deno.remove(join(folder, "complete"));
+    throw new Error(`npm has installed no ${node} for this machine, or no ${program}`);
+  }
+  return { node, program };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
 }
 
 async function install(folder: string, lock: string): Promise<void> {
