@@ -13,7 +13,7 @@ interface Surroundings {
 }
 
 /** About half of all work. */
-const HALF = ["tests/kernels", "tests/engine", "tests/cli"];
+const HALF = ["tests/bench", "tests/cli", "tests/engine", "tests/kernels", "tests/lsp"];
 
 const shared = {
   XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync(),
