@@ -1,34 +1,16 @@
-// llm-ls (llm-vscode, llm.nvim, llm-intellij) by the requests that it makes and the replies that it can read, both as
-// its code has them (crates/llm-ls/src/backend.rs and main.rs at 1c52b94): the program itself is not to be had from a
-// package registry.
+// llm-ls (llm-vscode, llm.nvim, llm-intellij) by the requests that its own code made (llm_ls/record.ts), replayed, and
+// by the replies that it can read, as its code has them (crates/llm-ls/src/backend.rs at 1c52b94).
 import assert from "node:assert/strict";
 import { EngineUnavailableError } from "../../engine/errors.ts";
+import requests from "../fixtures/llm_ls_requests.json" with { type: "json" };
 import { FakeEngine, type Script } from "../routes/fake_engine.ts";
 import { openApp, post, type Reply } from "../routes/requests.ts";
+import { LLM_LS_PROMPT, type RecordedLlmLsRequest } from "./llm_ls/recorded_request.ts";
 
-interface Backend {
-  /** Of the address in the settings and the model's name. */
-  readonly path: string;
-  readonly body: (prompt: string, settings: Record<string, unknown>) => Record<string, unknown>;
-  /** The texts of a reply, or its error as it is shown; throws on what llm-ls cannot parse. */
-  readonly read: (reply: unknown) => string[] | string;
-}
-
-const MODEL = "fake/model-1";
+const REQUESTS = requests as readonly RecordedLlmLsRequest[];
 
 // deno-lint-ignore no-explicit-any
 type Json = any;
-
-function asInputs(inputs: string, settings: Record<string, unknown>) {
-  const { parameters } = settings as { parameters?: object };
-  return parameters
-    ? { ...settings, inputs, parameters: { ...parameters, return_full_text: false } }
-    : { ...settings, inputs, parameters: { parameters: { return_full_text: false } } };
-}
-
-function asPrompt(prompt: string, settings: Record<string, unknown>) {
-  return { ...settings, prompt, model: MODEL, stream: false };
-}
 
 function text(value: unknown): string {
   assert.equal(typeof value, "string", `llm-ls wants a string: ${JSON.stringify(value)}`);
@@ -44,72 +26,52 @@ function readDetail({ detail }: Json): string {
   return detail.map(({ loc, msg, type }: Json) => `${text(loc)}: ${text(msg)} (${text(type)})`).join("\n");
 }
 
-const BACKENDS: Readonly<Record<string, Backend>> = {
-  tgi: {
-    path: "/generate",
-    body: asInputs,
-    read: (reply: Json) => "generated_text" in reply ? [text(reply.generated_text)] : text(reply.error),
-  },
-  huggingface: {
-    path: `/models/${MODEL}`,
-    body: asInputs,
-    read: (reply: Json) =>
-      Array.isArray(reply) ? reply.map(({ generated_text }) => text(generated_text)) : text(reply.error),
-  },
-  ollama: {
-    path: "/api/generate",
-    body: asPrompt,
-    read: (reply: Json) => "response" in reply ? [text(reply.response)] : text(reply.error),
-  },
-  openai: {
-    path: "/v1/completions",
-    body: asPrompt,
-    read: (reply: Json) => "choices" in reply ? readChoices(reply) : readDetail(reply),
-  },
+/** The texts of a reply, or its error as it is shown; throws on what llm-ls cannot parse. */
+type Reader = (reply: Json) => string[] | string;
+
+const READERS: Readonly<Record<RecordedLlmLsRequest["backend"], Reader>> = {
+  tgi: (reply) => "generated_text" in reply ? [text(reply.generated_text)] : text(reply.error),
+  huggingface: (reply) =>
+    Array.isArray(reply) ? reply.map(({ generated_text }) => text(generated_text)) : text(reply.error),
+  ollama: (reply) => "response" in reply ? [text(reply.response)] : text(reply.error),
+  openai: (reply) => "choices" in reply ? readChoices(reply) : readDetail(reply),
+  // Errors that are no text, such as llama.cpp's own and OpenAI's, it cannot read.
+  llamacpp: (reply) => "choices" in reply ? readChoices(reply) : JSON.stringify(reply.error),
 };
 
-/** Settings as llm.nvim and llm-vscode have them for StarCoder. */
-const SETTINGS: Readonly<Record<string, Record<string, unknown>>> = {
-  none: {},
-  "those of the plugins": {
-    parameters: { max_new_tokens: 60, temperature: 0.2, top_p: 0.95 },
-    options: { num_predict: 60, temperature: 0.2, top_p: 0.95 },
-    max_tokens: 60,
-    temperature: 0.2,
-    top_p: 0.95,
-  },
-};
-const PROMPT = "<fim_prefix>def f(<fim_suffix>\n<fim_middle>";
-
-function ask(script: Script, { path, body }: Backend, settings: Record<string, unknown>): Promise<Reply> {
-  const headers = { "User-Agent": "llm-ls/0.5.3; rust/unknown; ide/Neovim", Authorization: "Bearer " };
-  return post(openApp(new FakeEngine(script)), path, body(PROMPT, settings), headers);
+function replay(script: Script, { path, body, headers }: RecordedLlmLsRequest): Promise<Reply> {
+  return post(openApp(new FakeEngine(script)), path, body as Record<string, unknown>, headers);
 }
 
-for (const [name, backend] of Object.entries(BACKENDS)) {
-  for (const [kind, settings] of Object.entries(SETTINGS)) {
-    Deno.test(`llm-ls's ${name} backend completes with settings: ${kind}`, async () => {
-      const reply = await ask({ tokens: ["x", "):"] }, backend, settings);
-      assert.deepEqual([reply.status, backend.read(reply.json)], [200, ["x):"]]);
+for (const recorded of REQUESTS) {
+  const { backend, settings, path, headers, body } = recorded, read = READERS[backend];
+  if (settings === "wrong") {
+    Deno.test(`llm-ls's ${backend} backend is told what is wrong with its settings`, async () => {
+      const refused = await replay({}, recorded);
+      assert.match(read(refused.json) as string, /temperature\\?" must be a number, received \\?"x/);
     });
+    continue;
   }
+  Deno.test(`llm-ls's ${backend} backend completes with settings: ${settings}`, async () => {
+    const reply = await replay({ tokens: ["x", "):"] }, recorded);
+    assert.deepEqual([reply.status, read(reply.json)], [200, ["x):"]]);
+  });
 
-  Deno.test(`llm-ls's ${name} backend shows errors that can be read`, async () => {
+  Deno.test(`llm-ls's ${backend} backend is told that the server is busy, with settings: ${settings}`, async () => {
     const error = new EngineUnavailableError("The queue is full", "queue_full");
-    const full = await ask({ failure: { at: 0, error } }, backend, {});
-    assert.match(backend.read(full.json) as string, /The queue is full/);
-    const wrong = { parameters: { temperature: "x" }, options: { temperature: "x" }, temperature: "x" };
-    const refused = await ask({}, backend, wrong);
-    assert.match(backend.read(refused.json) as string, /temperature" must be a number, received "x"/);
+    const full = await replay({ failure: { at: 0, error } }, recorded);
+    assert.match(read(full.json) as string, /The queue is full/);
+  });
+
+  Deno.test(`llm-ls's prompt keeps its infill tokens: ${backend}, settings: ${settings}`, async () => {
+    const engine = new FakeEngine();
+    await post(openApp(engine), path, body as Record<string, unknown>, headers);
+    const { prompt } = engine.requests[0]!;
+    assert.ok(prompt.kind === "text" && prompt.parseSpecial);
+    assert.equal(prompt.text, LLM_LS_PROMPT);
   });
 }
 
-Deno.test("llm-ls's prompt keeps its infill tokens, and is not repeated", async () => {
-  for (const backend of Object.values(BACKENDS)) {
-    const engine = new FakeEngine();
-    await post(openApp(engine), backend.path, backend.body(PROMPT, {}));
-    const { prompt } = engine.requests[0]!;
-    assert.ok(prompt.kind === "text" && prompt.parseSpecial);
-    assert.equal(prompt.text, PROMPT);
-  }
+Deno.test("llm-ls's recorded requests are of all its backends", () => {
+  assert.deepEqual(new Set(REQUESTS.map(({ backend }) => backend)), new Set(Object.keys(READERS)));
 });
