@@ -1,5 +1,6 @@
-// How often the rest of a line is guessed exactly, with token healing and without, in each layout and from the prefix
-// alone, through this repository's own server: `deno run -A bench/infill_accuracy.ts --source DIR`.
+// How often the rest of a line is guessed exactly and how often the model stops by itself, with token healing and without,
+// in each layout and from the prefix alone, through this repository's own server:
+// `deno run -A bench/infill_accuracy.ts --source DIR`.
 import { parseArgs } from "node:util";
 import { digHoles, type Hole, PLACES } from "./infill_holes.ts";
 import { readCorpus } from "./load/code_corpus.ts";
@@ -24,12 +25,19 @@ type Form = (typeof FORMS)[number];
 
 const MAX_TOKENS = 48;
 
-/** Of one hole, by form: whether the rest of the line was guessed. */
+/** Of one hole, by form. */
 interface Guess {
   readonly hole: Hole;
   readonly form: Form;
-  readonly plain: boolean;
-  readonly healed: boolean;
+  readonly plain: Outcome;
+  readonly healed: Outcome;
+}
+
+interface Outcome {
+  /** Its first line is the rest of the line that was cut out. */
+  readonly exact: boolean;
+  /** By itself, before MAX_TOKENS. */
+  readonly stopped: boolean;
   /** The prompt did end inside a longer token. */
   readonly acted: boolean;
 }
@@ -72,24 +80,20 @@ async function main(args: string[]): Promise<void> {
 
 async function guess(url: string, hole: Hole, form: Form): Promise<Guess> {
   const [plain, healed] = [await complete(url, hole, form, false), await complete(url, hole, form, true)];
-  return {
-    ...{ hole, form },
-    plain: plain.text.trimEnd() === hole.rest,
-    healed: healed.text.trimEnd() === hole.rest,
-    acted: healed.healed !== undefined,
-  };
+  return { hole, form, plain, healed };
 }
 
+/** Drawn to its end, not to the line's, so that it shows whether the model knows where to stop. */
 async function complete(
   url: string,
-  { prefix, suffix }: Hole,
+  { prefix, suffix, rest }: Hole,
   form: Form,
   healing: boolean,
-): Promise<{ text: string; healed?: number }> {
+): Promise<Outcome> {
   const body = {
     prompt: prefix,
     ...(form !== "prefix" && { suffix, fim_layout: form }),
-    ...{ token_healing: healing, max_tokens: MAX_TOKENS, temperature: 0, stop: "\n" },
+    ...{ token_healing: healing, max_tokens: MAX_TOKENS, temperature: 0 },
   };
   const response = await fetch(`${url}/v1/completions`, {
     method: "POST",
@@ -97,7 +101,12 @@ async function complete(
     body: JSON.stringify(body),
   });
   if (!response.ok) throw new Error(`Cannot fill in: ${response.status} ${await response.text()}`);
-  return (await response.json()).choices[0];
+  const { text, finish_reason, healed } = (await response.json()).choices[0];
+  return {
+    exact: text.split("\n", 1)[0].trimEnd() === rest,
+    stopped: finish_reason === "stop",
+    acted: healed !== undefined,
+  };
 }
 
 /** A row a form and place. "only": holes that one of both guessed and the other did not. */
@@ -111,6 +120,8 @@ function report(guesses: readonly Guess[], forms: readonly Form[]): string {
     "exact, healed",
     "only plain",
     "only healed",
+    "stopped, plain",
+    "stopped, healed",
   ];
   const rows = forms.flatMap((form) =>
     [undefined, ...PLACES].map((place) => {
@@ -118,10 +129,11 @@ function report(guesses: readonly Guess[], forms: readonly Form[]): string {
       const count = (is: (guess: Guess) => boolean) => some.filter(is).length;
       const share = (n: number) => `${(100 * n / Math.max(1, some.length)).toFixed(1)} %`;
       return [
-        ...[form, place ?? "all", some.length, count(({ acted }) => acted)],
-        ...[share(count(({ plain }) => plain)), share(count(({ healed }) => healed))],
-        count(({ plain, healed }) => plain && !healed),
-        count(({ plain, healed }) => healed && !plain),
+        ...[form, place ?? "all", some.length, count(({ healed }) => healed.acted)],
+        ...[share(count(({ plain }) => plain.exact)), share(count(({ healed }) => healed.exact))],
+        count(({ plain, healed }) => plain.exact && !healed.exact),
+        count(({ plain, healed }) => healed.exact && !plain.exact),
+        ...[share(count(({ plain }) => plain.stopped)), share(count(({ healed }) => healed.stopped))],
       ];
     })
   );

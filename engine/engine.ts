@@ -1,5 +1,6 @@
 // The engine as routes and the command line see it: submit requests, read events. `local_engine.ts` runs it in this
 // thread, `worker_engine.ts` in a worker of its own; both are this interface.
+import type { FileFormat } from "../models/checkpoint.ts";
 import type { LongConvolutions } from "../models/runner.ts";
 import type { BlockMap } from "./block_map.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
@@ -11,6 +12,7 @@ export interface ModelInfo {
   /** Name under which the model is served. */
   readonly id: string;
   readonly architecture: string;
+  readonly fileFormat: FileFormat;
   readonly contextLength: number;
   readonly vocabSize: number;
   /** Channels of a token on its way through the layers. */

@@ -5,7 +5,15 @@ import type { Engine, EngineState, ModelInfo } from "./engine.ts";
 /** What lists of models show; known of models that are not loaded, too. */
 export type ListedModel = Pick<
   ModelInfo,
-  "id" | "architecture" | "contextLength" | "vocabSize" | "width" | "numParameters" | "weightBytes" | "fim"
+  | "id"
+  | "architecture"
+  | "fileFormat"
+  | "contextLength"
+  | "vocabSize"
+  | "width"
+  | "numParameters"
+  | "weightBytes"
+  | "fim"
 >;
 
 export interface ModelStatus {

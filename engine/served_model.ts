@@ -66,6 +66,7 @@ export class ServedModel {
     this.info = {
       id: modelId,
       architecture: loaded.architecture,
+      fileFormat: loaded.fileFormat,
       contextLength: Math.min(loaded.contextLength, maxSequenceTokens(loaded.runner.limits)),
       vocabSize: loaded.vocabSize,
       width: loaded.width,

@@ -8,10 +8,14 @@ import { architectureOf } from "./registry.ts";
 import { SafetensorsSource } from "./safetensors.ts";
 import { suppressedTokens } from "./suppressed_tokens.ts";
 
+/** What the weights are read from. */
+export type FileFormat = "safetensors" | "gguf";
+
 /** A model folder, open. Dispose of it once the weights are on the device. */
 export interface Checkpoint extends Disposable {
   /** `model_type` of config.json. */
   readonly architecture: string;
+  readonly fileFormat: FileFormat;
   readonly network: Network;
   readonly tensors: TensorSource;
   readonly numParameters: number;
@@ -66,6 +70,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   architectureOf(config);
   const tensors = await SafetensorsSource.open(await findTensors(folder));
   return checkpointOf(tensors, {
+    fileFormat: "safetensors",
     config,
     tokenizer: { tokenizerJson, tokenizerConfig },
     eosTokenId: firstToken(generation.eos_token_id) ?? firstToken(eos_token_id),
@@ -76,7 +81,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
 }
 
 /** What the files of a model say beside its tensors. */
-export interface CheckpointParts extends Pick<Checkpoint, "tokenizer" | "healsInfills"> {
+export interface CheckpointParts extends Pick<Checkpoint, "fileFormat" | "tokenizer" | "healsInfills"> {
   /** As config.json has it. */
   readonly config: unknown;
   readonly eosTokenId: number | undefined;
@@ -89,7 +94,7 @@ export interface CheckpointParts extends Pick<Checkpoint, "tokenizer" | "healsIn
  */
 export function checkpointOf(
   tensors: TensorSource & Disposable & { readonly numBytes: number },
-  { config, tokenizer, eosTokenId, suppressed = [], healsInfills }: CheckpointParts,
+  { fileFormat, config, tokenizer, eosTokenId, suppressed = [], healsInfills }: CheckpointParts,
 ): Checkpoint {
   try {
     const { modelType, build } = architectureOf(config);
@@ -97,6 +102,7 @@ export function checkpointOf(
     requireWeights(network.graph, weights);
     return {
       architecture: modelType,
+      fileFormat,
       network,
       tensors: weights,
       numParameters: countParameters(network.graph, weights),

@@ -41,6 +41,7 @@ export async function loadModel(
   return {
     runner,
     architecture: checkpoint.architecture,
+    fileFormat: checkpoint.fileFormat,
     contextLength: network.contextLength,
     vocabSize: network.vocabSize,
     width: network.width,

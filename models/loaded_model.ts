@@ -1,6 +1,7 @@
 // What loading a model gives the engine, and what it takes: the wall between `load_model.ts` and the engine. Types
 // only.
 import type { KvType } from "../kernels/attention/kv_layout.ts";
+import type { FileFormat } from "./checkpoint.ts";
 import type { ModelRunner } from "./runner.ts";
 
 /** Plain data, so that it can be sent to the thread that loads. */
@@ -39,6 +40,7 @@ export type OnProgress = (progress: number) => void;
 export interface LoadedModel {
   readonly runner: ModelRunner;
   readonly architecture: string;
+  readonly fileFormat: FileFormat;
   /** Positions the model has: the hard limit for prompt and completion together. */
   readonly contextLength: number;
   /** Rows of the output head; ids at or above the tokenizer's last are padding. */

@@ -6,7 +6,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { DEFAULT_SIZES, openModel } from "./load_model.ts";
 import type { LoadOptions } from "./loaded_model.ts";
 
-export interface ModelFacts extends Pick<Checkpoint, "architecture" | "tokenizer"> {
+export interface ModelFacts extends Pick<Checkpoint, "architecture" | "fileFormat" | "tokenizer"> {
   readonly contextLength: number;
   readonly vocabSize: number;
   readonly width: number;
@@ -20,10 +20,11 @@ export interface ModelFacts extends Pick<Checkpoint, "architecture" | "tokenizer
 /** @throws {Error} saying what is wrong with the folder or file, as loading it would */
 export async function modelFacts(load: LoadOptions): Promise<ModelFacts> {
   using checkpoint = await openModel(load.modelDir);
-  const { architecture, network, numParameters, weightBytes, tokenizer } = checkpoint;
+  const { architecture, fileFormat, network, numParameters, weightBytes, tokenizer } = checkpoint;
   const { contextLength, vocabSize, width } = network;
   return {
     architecture,
+    fileFormat,
     tokenizer,
     contextLength,
     vocabSize,

@@ -5,7 +5,7 @@ import type { ListedModel } from "../engine/model_choice.ts";
 
 export const modelDetails = z.object({
   parent_model: z.string(),
-  format: z.literal("safetensors"),
+  format: z.enum(["safetensors", "gguf"]),
   family: z.string(),
   families: z.array(z.string()),
   parameter_size: z.string(),
@@ -47,11 +47,11 @@ export function parametersOf({ contextLength }: ListedModel): string {
 }
 
 export function detailsOf(
-  { architecture, numParameters, weightBytes }: ListedModel,
+  { architecture, fileFormat, numParameters, weightBytes }: ListedModel,
 ): z.output<typeof modelDetails> {
   return {
     parent_model: "",
-    format: "safetensors",
+    format: fileFormat,
     family: architecture,
     families: [architecture],
     parameter_size: parameterSize(numParameters),

@@ -15,6 +15,10 @@ interface Surroundings {
 /** About half of all work. */
 const HALF = ["tests/bench", "tests/cli", "tests/engine", "tests/kernels", "tests/lsp"];
 
+// Ctrl-C ends the tests, which get it too; what they have printed until then is still to be shown.
+let isInterrupted = false;
+Deno.addSignalListener("SIGINT", () => isInterrupted = true);
+
 const shared = {
   XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? Deno.makeTempDirSync(),
   // Else the built-in provider loads libEGL as well, under which threads that end with the process crash now and then.
@@ -22,7 +26,8 @@ const shared = {
 };
 const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
 const code = await (Deno.args.length > 0 ? denoTest(usual, Deno.args) : testAll());
-const matrixCode = Deno.args.some((arg) => arg.startsWith("-")) ? 0 : await testMatrixUnits(Deno.args);
+const isWhole = !isInterrupted && !Deno.args.some((arg) => arg.startsWith("-"));
+const matrixCode = isWhole ? await testMatrixUnits(Deno.args) : 0;
 Deno.exit(code || matrixCode);
 
 /** In two processes side by side, of which neither keeps two cores busy. What the second prints comes after the first. */

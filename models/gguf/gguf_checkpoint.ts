@@ -20,5 +20,5 @@ export async function openGgufCheckpoint(path: string): Promise<Checkpoint> {
   const { config, nameOf } = ggufModel(header, file);
   const tokenizer = ggufTokenizer(header, file);
   const tensors = await GgufSource.open(path, header, nameOf);
-  return checkpointOf(tensors, { config, tokenizer, eosTokenId: tokenizer.eosTokenId });
+  return checkpointOf(tensors, { fileFormat: "gguf", config, tokenizer, eosTokenId: tokenizer.eosTokenId });
 }

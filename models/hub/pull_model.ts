@@ -139,15 +139,20 @@ class Progress {
   }
 }
 
+/** As often is it tried to reach a hub that has not answered yet: most often there is no network, or the address is wrong. */
+const FIRST_ATTEMPTS = 3;
+
 /** The library's requests: tried again as downloads are, refusals said as theirs. */
 function patientFetch(
   repo: string,
   { access, maxAttempts = 6, pauseMs = 1000, onWait }: PullOptions,
 ): typeof fetch {
+  let hasAnswered = false;
   return async (input, init) => {
     for (let failures = 1;; failures++) {
       const outcome = await fetch(input, init).catch((error: unknown) => error);
-      const isLast = failures >= maxAttempts;
+      hasAnswered ||= outcome instanceof Response;
+      const isLast = failures >= (hasAnswered ? maxAttempts : Math.min(FIRST_ATTEMPTS, maxAttempts));
       let reason: string, waitMs = pauseMs * 2 ** (failures - 1);
       if (outcome instanceof Response) {
         const { status, headers } = outcome;

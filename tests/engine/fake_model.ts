@@ -15,6 +15,7 @@ export function fakeModel(runner: FakeRunner): LoadedModel {
   return {
     runner,
     architecture: "fake",
+    fileFormat: "safetensors",
     contextLength: 128,
     vocabSize: VOCAB_SIZE,
     width: 8,

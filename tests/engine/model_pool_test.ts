@@ -67,7 +67,13 @@ class TestEngine implements Engine {
 
 function infoOf(id: string): ModelInfo {
   const sizes = { contextLength: 100, vocabSize: 10, width: 4, numParameters: 5, weightBytes: 20 };
-  const device = { architecture: "test", backend: "cpu", adapter: "test", eosTokenId: 0 };
+  const device = {
+    architecture: "test",
+    fileFormat: "safetensors" as const,
+    backend: "cpu",
+    adapter: "test",
+    eosTokenId: 0,
+  };
   return { id, ...sizes, ...device, fim: { supported: true, missing: [] } };
 }
 

@@ -88,10 +88,11 @@ async function openModel(
     maxSequences,
     ...memory,
   });
-  const { architecture, numParameters, weightBytes, eosTokenId, tokenizer } = checkpoint;
+  const { architecture, fileFormat, numParameters, weightBytes, eosTokenId, tokenizer } = checkpoint;
   return {
     runner,
     architecture,
+    fileFormat,
     contextLength: network.contextLength,
     vocabSize: network.vocabSize,
     width: network.width,

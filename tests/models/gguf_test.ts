@@ -77,6 +77,7 @@ for (const [name, checkpoint, mostWeights] of MODELS) {
     using ours = await openGgufCheckpoint(file(name));
     using theirs = await openCheckpoint(join(FIXTURES, "checkpoints", checkpoint));
     equal(JSON.stringify(ours.network.graph), JSON.stringify(theirs.network.graph));
+    deepStrictEqual([ours.fileFormat, theirs.fileFormat], ["gguf", "safetensors"]);
     equal(ours.numParameters, theirs.numParameters);
     equal(ours.eosTokenId, theirs.eosTokenId);
     deepStrictEqual(ours.suppressedTokens, theirs.suppressedTokens);

@@ -50,6 +50,7 @@ export interface Script {
 const MODEL: ModelInfo = {
   id: "fake/model-1",
   architecture: "gpt_bigcode",
+  fileFormat: "safetensors",
   contextLength: 2048,
   vocabSize: 1000,
   width: 64,

@@ -43,6 +43,15 @@ Deno.test("/api/show has a template with .Suffix for a model that fills in, and 
   assert.deepEqual(json.capabilities, ["completion", "insert"]);
 });
 
+Deno.test("/api/tags and /api/show name the format of the model's file", async () => {
+  const engine = new FakeEngine(), { model } = engine;
+  Object.defineProperty(engine, "model", { value: { ...model, fileFormat: "gguf" } });
+  const app = openApp(engine), tags = await get(app, "/api/tags");
+  assert.equal(tags.json.models[0].details.format, "gguf");
+  const show = await post(app, "/api/show", { model: model.id });
+  assert.equal(show.json.details.format, "gguf");
+});
+
 Deno.test("/api/show says nothing of infill for a model without the tokens, and knows the older field", async () => {
   const engine = new FakeEngine(), { model } = engine;
   Object.defineProperty(engine, "model", {
