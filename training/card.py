@@ -94,25 +94,44 @@ def licence(text: str) -> str:
 
 
 def training_section(logs: list[list[dict]], curves: Path | None) -> str:
-    rows = []
+    """Each run with what it did otherwise than others; the last is how examples are drawn today."""
+    in_all, rows = 0, []
     for log in logs:
         start = next(entry for entry in log if entry.get("event") == "start")
-        last = log[-1]
-        before = next((entry["tokens"] for entry in log if "loss" in entry), 0)
-        options = start["options"]
+        options, last = start["options"], log[-1]
+        tokens = last["tokens"] - tokens_before(log)
+        in_all += tokens
         held_out = last.get("held_out") or next((e["held_out"] for e in reversed(log) if "held_out" in e), {})
-        rows.append(f"| {last['seconds'] / 60:.1f} | {(last['tokens'] - before) / 1e6:.0f} M | {last['tokens'] / 1e6:.0f} M "
-                    f"| {options['rate']} and {options['adam_rate']} | {float(options['decay']):.0%} "
+        rows.append(f"| {last['seconds'] / 60:.1f} on {'a GPU' if options['device'] == 'cuda' else 'a CPU'} | {millions(tokens)} "
+                    f"| {millions(in_all)} | {int(options['batch_tokens']):,} | {rates(options)} | {float(options['decay']):.0%} "
                     f"| {held_out.get('text', float('nan')):.3f} and {held_out.get('middle', float('nan')):.3f} |")
     options = next(entry for entry in logs[-1] if entry.get("event") == "start")["options"]
     text = (
-        f"## Training\n\n`training/train.py`, {'bf16' if options['bf16'] == 'True' else 'f32'}, steps of "
-        f"{int(options['batch_tokens']):,} tokens, Muon for matrices and AdamW for all else; "
+        f"## Training\n\n`training/train.py`, {'bf16' if options['bf16'] == 'True' else 'f32'}; "
         f"{float(options['infill_share']):.0%} of the examples with a middle to fill in, PSM and SPM half and half.\n\n"
-        "| minutes | tokens | in all | peak rates (Muon's, AdamW's) | of the time rates fall | held-out nats a token, text and middles |\n"
-        "| ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
+        "| minutes | tokens | in all | a step | peak rates | of the time rates fall | held-out nats a token, text and middles |\n"
+        "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
     )
     return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if curves else "")
+
+
+def tokens_before(log: list[dict]) -> int:
+    """Of a run that went on from a state, which counts on; one that went on from a model's folder begins at 0."""
+    first = next((entry for entry in log if "loss" in entry), None)
+    if first is None:
+        return 0
+    options = next(entry for entry in log if entry.get("event") == "start")["options"]
+    return 0 if first["tokens"] <= 10 * int(options["batch_tokens"]) else first["tokens"]
+
+
+def millions(tokens: int) -> str:
+    return f"{tokens / 1e6:,.0f} M" if tokens >= 1e8 else f"{tokens / 1e6:.1f} M"
+
+
+def rates(options: dict) -> str:
+    if options["optimizer"] == "adamw":
+        return f"AdamW {options['adam_rate']}, of matrices {float(options['adam_rate']) / 2:g}"
+    return f"Muon {options['rate']} for matrices, AdamW {options['adam_rate']} for all else"
 
 
 def quality_section(figures: dict, options: argparse.Namespace) -> str:
@@ -125,7 +144,7 @@ def quality_section(figures: dict, options: argparse.Namespace) -> str:
     )
     if quantised:
         text += f"; in int8 {quantised['loss']['nats_per_byte']:.4f}"
-    text += ". Greedy; exact matches, edit similarity, and how often it stops by itself:"
+    text += f". {counted(figures)}exact matches, edit similarity, and how often it stops by itself:"
     for kind, name in KINDS.items():
         if kind not in figures:
             continue
@@ -142,6 +161,12 @@ def quality_section(figures: dict, options: argparse.Namespace) -> str:
     if options.served:
         text += "\n\nThrough the server, `bench/infill_accuracy.ts`:\n\n" + options.served.read_text().strip()
     return text
+
+
+def counted(figures: dict) -> str:
+    """How much was measured, where the figures say so."""
+    holes = figures.get("options", {}).get("holes")
+    return f"{holes} places (half as many of other kinds), greedy; " if holes else "Greedy; "
 
 
 def form_name(form: str) -> str:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from examples import END
+
 EPSILON = 1e-5
 # Of the square of log Z in the loss: keeps logits from drifting (PaLM, section 5).
 Z_WEIGHT = 1e-4
@@ -93,8 +95,9 @@ class Decoder(nn.Module):
         """Of rows that forward gave: [.., vocabulary]."""
         return head(x, self.final_norm.weight, self.final_norm.bias, self.embedding)
 
-    def loss(self, x: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        return weighted_loss(x, self.final_norm.weight, self.final_norm.bias, self.embedding, targets, weights)
+    def loss(self, x: Tensor, targets: Tensor, weights: Tensor, endless: Tensor) -> tuple[Tensor, Tensor]:
+        """endless: bool [tokens], where END is none of what may come."""
+        return weighted_loss(x, self.final_norm.weight, self.final_norm.bias, self.embedding, targets, weights, endless)
 
     def filters(self) -> list[Tensor]:
         """Long filters [channels, positions] that penalties may act on."""
@@ -145,9 +148,11 @@ def head(x, norm_weight, norm_bias, embedding):
     return linear(norm(x, norm_weight, norm_bias), embedding)
 
 
-def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights):
+def weighted_loss(x, norm_weight, norm_bias, embedding, targets, weights, endless):
     """The weighted mean of every row's cross entropy, with what log Z costs; and each row's own without."""
     logits = head(x, norm_weight, norm_bias, embedding).to(norm_weight.dtype)
+    is_end = torch.arange(logits.shape[-1], device=logits.device) == END
+    logits = logits.masked_fill(endless[:, None] & is_end, -torch.inf)
     log_z = logits.logsumexp(-1)
     rows = log_z - logits.gather(-1, targets[:, None]).squeeze(-1)
     scored = rows + Z_WEIGHT * log_z.square()

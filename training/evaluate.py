@@ -33,11 +33,12 @@ def main() -> None:
     options = parse_options()
     device = torch.device(options.device)
     model = load_model(options.model).to(device).eval()
-    model.compute_type = torch.bfloat16 if device.type == "cuda" else torch.float32
+    model.compute_type = torch.bfloat16 if options.bf16 else torch.float32
     tokenizer = load_tokenizer(options.model / "tokenizer.json")
     texts = [text for _, text in read_shards([options.held_out])]
     completer = Completer(model, tokenizer, options.batch)
-    figures = {"loss": held_out_loss(completer, texts[:options.loss_files])}
+    measured = {name: getattr(options, name) for name in ("holes", "loss_files", "seed", "bf16")}
+    figures = {"options": measured, "loss": held_out_loss(completer, texts[:options.loss_files])}
     report(figures)
     out = options.out or options.model
     out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--out", type=Path, help="default: the model's folder")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="products in bf16 (default: on a GPU)")
+    options = parser.parse_args()
+    if options.bf16 is None:
+        options.bf16 = options.device == "cuda"
+    return options
 
 
 @torch.no_grad()

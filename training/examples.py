@@ -16,8 +16,9 @@ from text_store import TextStore
 
 END, PREFIX, MIDDLE, SUFFIX, PAD, FILENAME = 0, 1, 2, 3, 4, 5
 
-# What a token counts as when it is to be predicted.
-UNSCORED, TEXT, INFILLED, ENDING = 0, 1, 2, 3
+# What a token counts as when it is to be predicted. GIVEN: text that a middle will follow without a sign (SPM). What stands
+# before a middle is never drawn, so its end is none of what may come there; else a model learns to go on at a line's end.
+UNSCORED, TEXT, GIVEN, INFILLED, ENDING = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,10 @@ class ExampleSource:
         if room < length // 4:
             return None
         before, suffix = self.around(cut, first, last, piece, room)
-        prefix = [(head, UNSCORED), (before, TEXT)]
         if random.random() < self.mixture.psm_share:
-            parts = [([PREFIX], UNSCORED), *prefix, ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
+            parts = [([PREFIX], UNSCORED), (head, UNSCORED), (before, TEXT), ([SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED)]
         else:
-            parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), *prefix]
+            parts = [([PREFIX, SUFFIX], UNSCORED), (suffix, TEXT), ([MIDDLE], UNSCORED), (head, UNSCORED), (before, GIVEN)]
         parts += [(middle, INFILLED), ([END], ENDING)]
         ids = np.concatenate([np.asarray(ids, np.int32) for ids, _ in parts])
         return ids, np.concatenate([np.full(len(ids), score, np.uint8) for ids, score in parts])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from batches import LENGTHS, shifted
 from decoder import Decoder
-from examples import INFILLED, TEXT, ExampleSource
+from examples import ENDING, GIVEN, INFILLED, TEXT, ExampleSource
 from text_store import load_store, token_bytes
 
 
@@ -25,7 +25,7 @@ class HeldOut:
         """Nats a token of text and of middles, and a byte of text. With gradients, though nobody asks for them: the compiled
         forms are there."""
         sums = torch.zeros(5, device=model.embedding.device)
-        weights = torch.ones(4, device=model.embedding.device)
+        weights = torch.ones(ENDING + 1, device=model.embedding.device)
         for ids, scores in self.batches:
             sums += self.sums(model, ids, scores, weights)
         text, texts, size, middle, middles = sums.tolist()
@@ -34,6 +34,6 @@ class HeldOut:
 
     def sums(self, model: Decoder, ids: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
         targets, kinds, row_weights = shifted(ids, scores, weights)
-        _, rows = model.loss(model(ids), targets, row_weights)
-        text, infilled = (kinds == TEXT).float(), (kinds >= INFILLED).float()
+        _, rows = model.loss(model(ids), targets, row_weights, kinds == GIVEN)
+        text, infilled = ((kinds == TEXT) | (kinds == GIVEN)).float(), (kinds >= INFILLED).float()
         return torch.stack([rows @ text, text.sum(), self.token_bytes[targets] @ text, rows @ infilled, infilled.sum()])

@@ -12,7 +12,7 @@ import long_convolution
 import text_store
 from batches import shifted
 from corpus import read_shards
-from examples import END, ENDING, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
+from examples import END, ENDING, GIVEN, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
 from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
 from model_folder import published_name
@@ -86,6 +86,9 @@ def check_examples(store: TextStore, random: Random) -> None:
             shown = text(prefix)
         assert shown + text(middle) + text(suffix) in whole
         assert scores[0] == UNSCORED and scores.count(ENDING) == 1
+        # No end may come before a middle that follows without a sign; elsewhere a model learns where there is none.
+        given = [token for token, score in zip(ids, scores) if score == GIVEN]
+        assert text(given) == (shown if spm else b"")
     assert min(layouts.values()) > 20, layouts
 
 
@@ -133,6 +136,18 @@ def check_convolution() -> None:
     assert all(points <= transform_size(points) <= 2 * points for points in range(2, 5000))
 
 
+def check_loss() -> None:
+    """An end that cannot come takes no share of what may."""
+    torch.manual_seed(0)
+    model = build(SIZES["starcoder-tiny"]).double()
+    x, targets = torch.randn(6, model.size.width, dtype=torch.float64), torch.randint(1, 500, (6,))
+    endless = torch.tensor([True, False] * 3)
+    _, rows = model.loss(x, targets, torch.ones(6), endless)
+    shares = model.logits(x).softmax(-1)
+    left = torch.where(endless, 1 - shares[:, END], 1.0)
+    assert torch.allclose(rows, -(shares.gather(1, targets[:, None]).squeeze(1) / left).log(), atol=1e-10)
+
+
 def check_models() -> None:
     """What comes later changes nothing before it; every parameter learns; a filter's gradient is right; names are the files'."""
     for name in ("starcoder-tiny", "h3-tiny", "hyena-tiny"):
@@ -144,7 +159,7 @@ def check_models() -> None:
         other[:, 25:] = 3
         a, b = (model(x).view(2, 40, -1)[:, :25] for x in (ids, other))
         assert torch.allclose(a, b, atol=1e-10), name
-        loss, _ = model.loss(model(ids), ids.flatten(), torch.ones(80))
+        loss, _ = model.loss(model(ids), ids.flatten(), torch.ones(80), torch.zeros(80, dtype=torch.bool))
         loss.backward()
         silent = [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
         assert not silent, silent
@@ -176,7 +191,7 @@ def main() -> None:
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
     check_rows(store, Random(3))
-    for check in (check_shift, check_speeds, check_convolution, check_models, check_muon, check_guards):
+    for check in (check_shift, check_speeds, check_convolution, check_loss, check_models, check_muon, check_guards):
         check()
     print("all as it should be")
 

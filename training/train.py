@@ -25,7 +25,7 @@ import hyena
 import long_convolution
 from batches import LENGTHS, BatchPlan, start_batches, shifted
 from decoder import Decoder
-from examples import INFILLED, TEXT, Mixture
+from examples import GIVEN, INFILLED, TEXT, Mixture
 from held_out import HeldOut
 from long_convolution import magnitude, roughness
 from model_folder import load_model, save_model
@@ -207,14 +207,14 @@ class Run:
     def one_step(self, passed: float, steps: int) -> dict[str, float]:
         options = self.options
         middle = options.last_middle_weight if self.schedule.decaying(passed) else options.middle_weight
-        weights = torch.tensor([0.0, 1.0, middle, middle * options.end_weight], device=self.device)
+        weights = torch.tensor([0.0, 1.0, 1.0, middle, middle * options.end_weight], device=self.device)
         sums = torch.zeros(5, device=self.device)
         for _ in range(self.passes):
             ids, scores = (tensor.to(self.device, non_blocking=True) for tensor in self.next_batch())
             targets, kinds, row_weights = shifted(ids, scores, weights)
-            loss, rows = self.model.loss(self.model(ids), targets, row_weights)
+            loss, rows = self.model.loss(self.model(ids), targets, row_weights, kinds == GIVEN)
             (self.with_penalties(loss) / self.passes).backward()
-            text, infilled = kinds == TEXT, kinds >= INFILLED
+            text, infilled = (kinds == TEXT) | (kinds == GIVEN), kinds >= INFILLED
             sums += torch.stack([loss.detach(), rows @ text.float(), text.sum(), rows @ infilled.float(), infilled.sum()])
             self.tokens += ids.numel() * self.ranks
         if self.ranks > 1:

@@ -1,6 +1,7 @@
 // `deno task vscode:pictures`: takes the picture of VS Code that README.md shows, of the extension over the real server
 // with the default model on this machine, and draws the extension's icon from the playground's.
 import { fromFileUrl, join } from "std/path/mod.js";
+import { DEFAULT_MODEL_DIR } from "../../../cli/default_model.ts";
 import { startServer } from "../../cli/running_server.ts";
 import { openChromium } from "../../playground/chromium.ts";
 import { openWorkbench } from "./workbench.ts";
@@ -20,7 +21,7 @@ const TYPED = "def __eq__(self, other):\n";
 const ICON_PX = 128;
 
 await drawIcon();
-await using server = await startServer(["--model", "weights/hyades-starcoder-31m"]);
+await using server = await startServer(["--model", DEFAULT_MODEL_DIR]);
 const parent = await Deno.makeTempDir(), folder = join(parent, "geometry");
 await Deno.mkdir(folder);
 await Deno.writeTextFile(join(folder, FILE), TEXT);
