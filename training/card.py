@@ -102,9 +102,10 @@ def training_section(logs: list[list[dict]], curves: Path | None) -> str:
         tokens = last["tokens"] - tokens_before(log)
         in_all += tokens
         held_out = last.get("held_out") or next((e["held_out"] for e in reversed(log) if "held_out" in e), {})
+        losses = f"{held_out['text']:.3f} and {held_out['middle']:.3f}" if held_out else ""
         rows.append(f"| {last['seconds'] / 60:.1f} on {'a GPU' if options['device'] == 'cuda' else 'a CPU'} | {millions(tokens)} "
                     f"| {millions(in_all)} | {int(options['batch_tokens']):,} | {rates(options)} | {float(options['decay']):.0%} "
-                    f"| {held_out.get('text', float('nan')):.3f} and {held_out.get('middle', float('nan')):.3f} |")
+                    f"| {losses} |")
     options = next(entry for entry in logs[-1] if entry.get("event") == "start")["options"]
     text = (
         f"## Training\n\n`training/train.py`, {'bf16' if options['bf16'] == 'True' else 'f32'}; "

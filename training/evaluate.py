@@ -45,7 +45,7 @@ def main() -> None:
     for kind in options.kinds.split(","):
         # Those that are longer to fill in are fewer.
         holes = dig(texts, kind, options.holes if kind == "line" else options.holes // 2, options.seed)
-        figures[kind] = infilling(completer, holes, out if kind == "line" else None)
+        figures[kind] = infilling(completer, holes, options.forms.split(","), out if kind == "line" else None)
         report({kind: figures[kind]})
         (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     if options.trained_on:
@@ -61,6 +61,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--trained-on", type=Path, help="a store")
     parser.add_argument("--holes", type=int, default=400, help="of single lines; half as many of the other kinds")
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--forms", default="psm,spm,prefix", help="what is shown of a place; prefix is the slowest: it seldom stops")
     parser.add_argument("--loss-files", type=int, default=200)
     parser.add_argument("--memory-samples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
@@ -92,10 +93,10 @@ def held_out_loss(completer: Completer, texts: list[str]) -> dict[str, float]:
             "bytes_per_token": size / tokens}
 
 
-def infilling(completer: Completer, holes: list[Hole], shown_in: Path | None) -> dict[str, dict[str, float]]:
+def infilling(completer: Completer, holes: list[Hole], forms: list[str], shown_in: Path | None) -> dict[str, dict[str, float]]:
     figures = {}
     pairs = [(hole.prefix, hole.suffix) for hole in holes]
-    for form in ("psm", "spm", "prefix"):
+    for form in forms:
         for healed in (False, True):
             most = MOST[holes[0].kind]
             completions = (
