@@ -109,7 +109,7 @@ def training_section(logs: list[list[dict]], curves: Path | None) -> str:
     options = next(entry for entry in logs[-1] if entry.get("event") == "start")["options"]
     text = (
         f"## Training\n\n`training/train.py`, {'bf16' if options['bf16'] == 'True' else 'f32'}; "
-        f"{float(options['infill_share']):.0%} of the examples with a middle to fill in, PSM and SPM half and half.\n\n"
+        f"{float(options['infill_share']):.0%} of the examples with a middle to fill in (in the last run), PSM and SPM half and half.\n\n"
         "| minutes | tokens | in all | a step | peak rates | of the time rates fall | held-out nats a token, text and middles |\n"
         "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
     )
@@ -167,7 +167,8 @@ def quality_section(figures: dict, options: argparse.Namespace) -> str:
 def counted(figures: dict) -> str:
     """How much was measured, where the figures say so."""
     holes = figures.get("options", {}).get("holes")
-    return f"{holes} places (half as many of other kinds), greedy; " if holes else "Greedy; "
+    others = " (half as many of other kinds)" if any(kind in figures for kind in KINDS if kind != "line") else ""
+    return f"{holes} places{others}, greedy; " if holes else "Greedy; "
 
 
 def form_name(form: str) -> str:
@@ -178,10 +179,10 @@ def form_name(form: str) -> str:
 def limits(figures: dict) -> str:
     line = figures["line"]
     best = max(values["exact"] for values in line.values())
-    several = max((values["exact"] for values in figures.get("lines", {}).values()), default=0)
+    several = [values["exact"] for values in figures.get("lines", {}).values()]
     return (
-        f"- A small model: at best {best:.0%} of single lines and {several:.0%} of several lines are guessed exactly; longer "
-        "completions drift, repeat, or invent names.\n"
+        f"- A small model: at best {best:.0%} of single lines {f'and {max(several):.0%} of several lines ' if several else ''}"
+        "are guessed exactly; longer completions drift, repeat, or invent names.\n"
         "- Mainly Python.\n"
         "- Prompts that end within a word do worse unless they are healed, as the server does by default.\n"
         "- It may repeat what it was trained on: review what it writes as you would a stranger's patch."

@@ -8,11 +8,6 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib import pyplot  # noqa: E402
-
 LABELS = {
     "per_byte": "held-out loss, nats a byte of text",
     "text": "held-out loss, nats a token of text",
@@ -50,6 +45,10 @@ def label(run: str, entries: list[dict], points: list) -> str:
 
 
 def main() -> None:
+    # Here: who reads logs alone, as card.py, needs none.
+    import matplotlib
+    matplotlib.use("agg")
+    from matplotlib import pyplot
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--out", type=Path, required=True)

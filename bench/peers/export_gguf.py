@@ -93,7 +93,8 @@ def add_config(writer, config, file_type):
 
 
 def add_tokenizer(writer, model_dir, config):
-    """Byte-level BPE whose pre-tokenizer is StarCoder's: each digit alone, then GPT-2's expression."""
+    """Byte-level BPE, split as StarCoder's is: each digit alone, then GPT-2's expression. llama.cpp has no name for how our own
+    tokenizer splits, so with it such a file's prompts are other tokens than ours: its speed can be compared, its text cannot."""
     tokenizer = json.loads((Path(model_dir) / "tokenizer.json").read_text())
     if not tokenizer["model"]["vocab"]:  # bench/gpu/make_checkpoint.py's models are driven by token ids.
         writer.add_vocab_size(config["vocab_size"])
@@ -103,6 +104,8 @@ def add_tokenizer(writer, model_dir, config):
     rows = range(config["vocab_size"])
     control, normal, unused = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL, gguf.TokenType.UNUSED
     writer.add_tokenizer_model("gpt2")
+    if "Digits" not in json.dumps(tokenizer["pre_tokenizer"]):
+        print("note: llama.cpp will split words as StarCoder does, this tokenizer splits them otherwise: compare speed only")
     writer.add_tokenizer_pre("starcoder")
     writer.add_token_list([texts.get(i, f"[PAD{i}]") for i in rows])
     writer.add_token_types([control if texts.get(i) in added else normal if i in texts else unused for i in rows])

@@ -190,11 +190,21 @@ const TEXTS = [
   "   x  =\t'ab'  ;;;\n\n   }\n",
 ];
 
-Deno.test("ggufTokenizer() of the embedded model's tokens is its tokenizer", async () => {
-  const json = await readJson(DEFAULT_MODEL_DIR, "tokenizer.json", "") as {
+/** As StarCoder's tokenizer.json has it. */
+const STARCODER_SPLITTING = {
+  type: "Sequence",
+  pretokenizers: [
+    { type: "Digits", individual_digits: true },
+    { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+  ],
+};
+
+Deno.test("ggufTokenizer() of the embedded model's tokens, split as StarCoder does, is that tokenizer", async () => {
+  const embedded = await readJson(DEFAULT_MODEL_DIR, "tokenizer.json", "") as {
     model: { vocab: Record<string, number>; merges: (string | string[])[] };
     added_tokens: { id: number; content: string }[];
   };
+  const json = { ...embedded, pre_tokenizer: STARCODER_SPLITTING };
   const original = new Tokenizer(json, {}),
     rebuilt = new Tokenizer(
       ggufTokenizer(headerOf(json, { "tokenizer.ggml.pre": "starcoder" }), "x").tokenizerJson,
