@@ -95,12 +95,14 @@ def licence(text: str) -> str:
 
 def training_section(logs: list[list[dict]], curves: Path | None) -> str:
     """Each run with what it did otherwise than others; the last is how examples are drawn today."""
-    in_all, rows = 0, []
+    in_all, counted_before, rows = 0, 0, []
     for log in logs:
         start = next(entry for entry in log if entry.get("event") == "start")
         options, last = start["options"], log[-1]
-        tokens = last["tokens"] - tokens_before(log)
-        in_all += tokens
+        # A run that went on from a state counts on from the last; one that went on from a folder begins at 0.
+        first = next(entry["tokens"] for entry in log if "tokens" in entry)
+        tokens = last["tokens"] - (counted_before if first > counted_before else 0)
+        in_all, counted_before = in_all + tokens, last["tokens"]
         held_out = last.get("held_out") or next((e["held_out"] for e in reversed(log) if "held_out" in e), {})
         losses = f"{held_out['text']:.3f} and {held_out['middle']:.3f}" if held_out else ""
         rows.append(f"| {last['seconds'] / 60:.1f} on {'a GPU' if options['device'] == 'cuda' else 'a CPU'} | {millions(tokens)} "
@@ -114,15 +116,6 @@ def training_section(logs: list[list[dict]], curves: Path | None) -> str:
         "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
     )
     return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if curves else "")
-
-
-def tokens_before(log: list[dict]) -> int:
-    """Of a run that went on from a state, which counts on; one that went on from a model's folder begins at 0."""
-    first = next((entry for entry in log if "loss" in entry), None)
-    if first is None:
-        return 0
-    options = next(entry for entry in log if entry.get("event") == "start")["options"]
-    return 0 if first["tokens"] <= 10 * int(options["batch_tokens"]) else first["tokens"]
 
 
 def millions(tokens: int) -> str:

@@ -26,6 +26,7 @@ MEMORY_PROMPT, MEMORY_TOKENS = 200, 50
 # More than so many tokens have.
 MEMORY_BYTES = 4000
 SHOWN = 20
+FORMS = ("psm", "spm", "prefix")
 NEWLINE = "\n"
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     for kind in options.kinds.split(","):
         # Those that are longer to fill in are fewer.
         holes = dig(texts, kind, options.holes if kind == "line" else options.holes // 2, options.seed)
-        figures[kind] = infilling(completer, holes, options.forms.split(","), out if kind == "line" else None)
+        figures[kind] = infilling(completer, holes, options.forms, out if kind == "line" else None)
         report({kind: figures[kind]})
         (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     if options.trained_on:
@@ -61,7 +62,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--trained-on", type=Path, help="a store")
     parser.add_argument("--holes", type=int, default=400, help="of single lines; half as many of the other kinds")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--forms", default="psm,spm,prefix", help="what is shown of a place; prefix is the slowest: it seldom stops")
+    parser.add_argument("--forms", type=parse_forms, default=FORMS,
+                        help=f"of {','.join(FORMS)}: what is shown of a place (default: all); prefix is the slowest: it seldom stops")
     parser.add_argument("--loss-files", type=int, default=200)
     parser.add_argument("--memory-samples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
@@ -73,6 +75,13 @@ def parse_options() -> argparse.Namespace:
     if options.bf16 is None:
         options.bf16 = options.device == "cuda"
     return options
+
+
+def parse_forms(text: str) -> tuple[str, ...]:
+    forms = tuple(text.split(","))
+    if unknown := set(forms) - set(FORMS):
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(FORMS)}, received {', '.join(sorted(unknown))}")
+    return forms
 
 
 @torch.no_grad()
@@ -93,7 +102,7 @@ def held_out_loss(completer: Completer, texts: list[str]) -> dict[str, float]:
             "bytes_per_token": size / tokens}
 
 
-def infilling(completer: Completer, holes: list[Hole], forms: list[str], shown_in: Path | None) -> dict[str, dict[str, float]]:
+def infilling(completer: Completer, holes: list[Hole], forms: tuple[str, ...], shown_in: Path | None) -> dict[str, dict[str, float]]:
     figures = {}
     pairs = [(hole.prefix, hole.suffix) for hole in holes]
     for form in forms:
