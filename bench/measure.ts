@@ -22,7 +22,7 @@ export interface Effort {
 }
 
 /** A GPU that was idle takes a while until its clock is up, and the engine of this language until it has compiled. */
-const WARM_UP_MS = 500;
+const WARM_UP_MS = 1500;
 const MIN_STEPS = 5;
 const PREFILLS = 2;
 

@@ -108,8 +108,13 @@ class ExampleSource:
 
     def backed_up(self, piece: int, cut: tuple[int, int]) -> tuple[int, int]:
         """Where a server begins to spell again what stands before the cursor, at the most from the piece's start on."""
-        _, rest = self.vocabulary.back_up(self.store.fresh(int(self.store.pieces[piece]), cut[0]).tolist())
-        return cut[0] - len(rest), cut[1]
+        piece_start = int(self.store.pieces[piece])
+        _, rest = self.vocabulary.back_up(self.store.fresh(piece_start, cut[0]).tolist())
+        start = cut[0] - len(rest)
+        # A token may end within a character, and text is encoded in whole ones.
+        while start > piece_start and self.store.text[start] & 0xC0 == 0x80:
+            start -= 1
+        return start, cut[1]
 
     def around(self, cut: tuple[int, int], first: int, last: int, piece: int, room: int):
         """What is shown before and after the cut: the prefix's end and the suffix's start, together `room` tokens."""

@@ -100,6 +100,17 @@ def check_rows(store: TextStore, random: Random) -> None:
     assert (ids == PAD).mean() < 0.1
 
 
+def check_characters(tokenizer: Path) -> None:
+    """Tokens may end within a character, examples may not: no cursor stands there, whatever is backed up."""
+    line = "名前 = '値' # コメント — “é” 🙂🙃 naïve = {}\n"
+    with TemporaryDirectory() as folder:
+        shard = Path(folder) / "all.json"
+        shard.write_text(json.dumps([["a.py", "".join(line.format(i) for i in range(200))]]))
+        source = ExampleSource(build_store([shard], tokenizer, processes=1), Random(4))
+    for _ in range(300):
+        source.rows(4, 128)
+
+
 def check_speeds() -> None:
     """Of variants of which some died at once, some later, the one that ran is taken."""
     with TemporaryDirectory() as folder:
@@ -179,6 +190,8 @@ def check_guards() -> None:
     assert not any(guard.skips(1.0) for _ in range(60))
     assert guard.skips(50.0) and guard.skips(float("nan")) and not guard.skips(1.2)
     assert not any(guard.diverged(2.0) for _ in range(60)) and any(guard.diverged(4.0) for _ in range(60))
+    guard.forget()
+    assert not any(guard.diverged(4.0) for _ in range(60)), "weights that were gone back to are no better than they are"
     schedule = Schedule(warmup_steps=10, decay_share=0.5)
     assert schedule.factor(0, 0.0) == 0.1 and schedule.factor(99, 0.5) == 1 and abs(schedule.factor(99, 0.75) - 0.5) < 1e-9
     assert Schedule(10, 0.0).factor(99, 1.0) == 1
@@ -191,6 +204,7 @@ def main() -> None:
     check_encoding(store, Random(1))
     check_examples(store, Random(2))
     check_rows(store, Random(3))
+    check_characters(tokenizer)
     for check in (check_shift, check_speeds, check_convolution, check_loss, check_models, check_muon, check_guards):
         check()
     print("all as it should be")

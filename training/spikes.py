@@ -34,5 +34,6 @@ class SpikeGuard:
         return not mean <= self.best + self.rise
 
     def forget(self) -> None:
+        """The weights are others now, and may have to come down again from where they are."""
         self.norms.clear(), self.losses.clear()
-        self.skipped = 0
+        self.skipped, self.best = 0, float("inf")

@@ -82,6 +82,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--micro-tokens", type=int, default=65_536, help="of a pass of one GPU")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's, of the blocks' matrices")
     parser.add_argument("--adam-rate", type=float, default=0.003, help="of everything else")
+    parser.add_argument("--filter-rate", type=float,
+                        help="of state-space models and filters (default: a third of --adam-rate; a Hyena diverged at 0.001)")
     parser.add_argument("--weight-decay", type=float, default=0.02, help="Muon's")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon", help="adamw: for everything")
     parser.add_argument("--middle-weight", type=float, default=4.0, help="of a middle's tokens, others have 1")
@@ -124,7 +126,7 @@ def start_model(options: argparse.Namespace) -> Decoder:
 
 
 def make_optimizers(model: Decoder, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
-    """The blocks' matrices are Muon's. State-space models and filters learn at a third of the rate, as their authors do."""
+    """The blocks' matrices are Muon's. State-space models and filters learn at a rate of their own."""
     fused = {"fused": True} if options.device == "cuda" else {}
     matrices, tables, gentle, plain = [], [], [], []
     for name, parameter in model.named_parameters():
@@ -137,7 +139,7 @@ def make_optimizers(model: Decoder, options: argparse.Namespace) -> list[torch.o
     groups = [
         {"params": tables, "lr": options.adam_rate, "weight_decay": 0.01},
         {"params": plain, "lr": options.adam_rate},
-        {"params": gentle, "lr": options.adam_rate / 3},
+        {"params": gentle, "lr": options.adam_rate / 3 if options.filter_rate is None else options.filter_rate},
     ]
     muon = options.optimizer == "muon"
     if not muon:
@@ -177,9 +179,10 @@ class Run:
                  options={name: str(value) for name, value in vars(options).items()})
         saved = last = self.start
         passed, first_step, last_tokens = 0.0, self.step, self.tokens
+        self.warm_from = first_step
         on_plateau = 0 < options.decay < 1
         while passed < 1 and (options.steps is None or self.step - first_step < options.steps):
-            losses = self.one_step(passed, self.step - first_step)
+            losses = self.one_step(passed)
             now = time.monotonic()
             passed = self.agreed((now - self.start) / (60 * options.minutes) if not self.stopped else 1.0)
             if self.step % 10 == 0:
@@ -190,9 +193,12 @@ class Run:
             if on_plateau and self.schedule.decaying(passed):
                 on_plateau = False
                 self.save(options.out / "plateau")
+            diverged = self.guard.diverged(losses["loss"])
             if self.step % options.held_out_steps == 0:
                 self.log(step=self.step, tokens=self.tokens, seconds=now - self.start, held_out=self.held_out.losses(self.model))
-            if self.guard.diverged(losses["loss"]):
+                if not diverged:
+                    self.keep()
+            if diverged:
                 self.go_back()
             elif now - saved > 60 * options.save_minutes:
                 saved = now
@@ -204,7 +210,7 @@ class Run:
     def stop(self, *_) -> None:
         self.stopped = True
 
-    def one_step(self, passed: float, steps: int) -> dict[str, float]:
+    def one_step(self, passed: float) -> dict[str, float]:
         options = self.options
         middle = options.last_middle_weight if self.schedule.decaying(passed) else options.middle_weight
         weights = torch.tensor([0.0, 1.0, 1.0, middle, middle * options.end_weight], device=self.device)
@@ -222,7 +228,7 @@ class Run:
             dist.all_reduce(sums)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, 1.0))
         skipped = self.guard.skips(norm)
-        factor = self.rate_factor * self.schedule.factor(steps, passed)
+        factor = self.rate_factor * self.schedule.factor(self.step - self.warm_from, passed)
         if not skipped:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
@@ -269,11 +275,12 @@ class Run:
         self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
 
     def go_back(self) -> None:
-        """To the weights last kept, at half the rate, with optimizers that know nothing."""
+        """To the weights last kept, at half the rate after a warm-up, with optimizers that know nothing."""
         self.model.load_state_dict(self.kept)
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.rate_factor /= 2
+        self.warm_from = self.step
         self.guard.forget()
         self.log(event="back to the weights last kept", step=self.step, rate_factor=self.rate_factor)
 
