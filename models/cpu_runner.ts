@@ -80,7 +80,7 @@ export class CpuRunner implements ModelRunner {
     const online = options.runtime === "kernels"
       ? chooseOnline(
         graph,
-        { ...options, on: "cpu", leastBytes: leastBytes(options, model) },
+        { ...options, leastBytes: leastBytes(options, model) },
         options.longConvolutions,
       )
       : undefined;

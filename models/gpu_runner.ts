@@ -88,7 +88,7 @@ export class GpuRunner implements ModelRunner {
       const online = gpu.profile === "fast"
         ? chooseOnline(
           graph,
-          { ...options, on: "gpu", leastBytes: leastBytes(options, model) },
+          { ...options, leastBytes: leastBytes(options, model) },
           options.longConvolutions,
         )
         : undefined;

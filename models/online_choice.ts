@@ -7,10 +7,10 @@ import type { LongConvolutions } from "./runner.ts";
 export type LongConvolutionForm = "direct" | "online";
 
 /**
- * From so many positions on squares pay. On a GPU, where they are dispatches more, that is an estimate
- * (bench/gpu/online_convolution.ts measures it); on a CPU they were faster at every length from there on.
+ * From so many positions on squares pay: on a CPU, and on an H200 for one sequence and for 64, they were faster at every
+ * length that was measured, from there on (docs/performance.md).
  */
-const FEWEST_POSITIONS = { gpu: 4096, cpu: 1024 };
+const FEWEST_POSITIONS = 1024;
 /** Inputs of the smallest square. */
 const SQUARE = 64;
 /** Windows of a text of full length. */
@@ -24,7 +24,6 @@ const TRANSFORMS_WORTH = 1000;
 const MEMORY_SHARE = 1 / 8;
 
 export interface OnlineLimits {
-  readonly on: "gpu" | "cpu";
   readonly contextLength: number;
   readonly maxSequences: number;
   /** For contexts and kept sums together. */
@@ -39,11 +38,11 @@ export interface OnlineLimits {
  */
 export function chooseOnline(
   graph: Graph,
-  { on, contextLength, maxSequences, kvBytes, leastBytes }: OnlineLimits,
+  { contextLength, maxSequences, kvBytes, leastBytes }: OnlineLimits,
   wanted?: LongConvolutionForm,
 ): OnlineShapeWanted | undefined {
   const positionBytes = onlineBytes(graph, { window: 1 }, maxSequences);
-  const form = wanted ?? (contextLength < FEWEST_POSITIONS[on] ? "direct" : "online");
+  const form = wanted ?? (contextLength < FEWEST_POSITIONS ? "direct" : "online");
   if (positionBytes === 0 || form === "direct") return undefined;
   const affordable = Math.min(kvBytes * MEMORY_SHARE, kvBytes - leastBytes) / positionBytes;
   const squares = Math.floor(Math.min(affordable, Math.max(2 * SQUARE, contextLength / WINDOWS)) / SQUARE);

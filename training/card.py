@@ -1,9 +1,10 @@
 """Writes a model folder's card, README.md, from what was measured; nothing in it is written by hand.
 
-    python card.py ../weights/NAME --runs RUN.. --evaluation FOLDER [--quantised FOLDER] [--served TEXT] [--curves curves.svg]
-        [--limits TEXT]
+    python card.py ../weights/NAME --runs RUN.. --evaluation FOLDER [--beside RUN..] [--quantised FOLDER] [--served TEXT]
+        [--curves curves.svg] [--limits TEXT]
 
-RUN is a run's folder, or its log, in the order in which each went on from the last; --evaluation has evaluate.py's
+RUN is a run's folder, or its log, in the order in which each went on from the last; those --beside are others to compare with,
+of other architectures or rates, each from scratch; --evaluation has evaluate.py's
 figures.json and completions.md of the weights as they were trained, --quantised the same of the folder itself; --served is the
 table that bench/infill_accuracy.ts printed. The curves are copied into the folder.
 """
@@ -32,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=Path, nargs="+", required=True)
+    parser.add_argument("--beside", type=Path, nargs="+", default=[])
     parser.add_argument("--evaluation", type=Path, required=True)
     parser.add_argument("--quantised", type=Path)
     parser.add_argument("--served", type=Path)
@@ -45,7 +47,7 @@ def main() -> None:
         head(options.folder.name, config),
         model_section(model, config, options.folder),
         data_section(),
-        training_section([read_log(run) for run in options.runs], options.curves),
+        training_section([read_log(run) for run in options.runs], [read_log(run) for run in options.beside], options.curves),
         quality_section(figures, options),
         "## Limits\n\n" + (options.limits.read_text().strip() if options.limits else limits(figures)),
         completions_section(options.evaluation / "completions.md"),
@@ -93,7 +95,7 @@ def licence(text: str) -> str:
     return next((name for name in LICENCES if name.lower() in text.lower()), "others")
 
 
-def training_section(logs: list[list[dict]], curves: Path | None) -> str:
+def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: Path | None) -> str:
     """Each run with what it did otherwise than others; the last is how examples are drawn today."""
     in_all, counted_before, rows = 0, 0, []
     for log in logs:
@@ -115,7 +117,23 @@ def training_section(logs: list[list[dict]], curves: Path | None) -> str:
         "| minutes | tokens | in all | a step | peak rates | of the time rates fall | held-out nats a token, text and middles |\n"
         "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
     )
+    if beside:
+        text += (
+            "\n\nBeside others that began from scratch, on the same data, the same kind of machine, with the same schedule:\n\n"
+            "| run | minutes | tokens | peak rates | held-out nats a byte of text |\n| --- | ---: | ---: | --- | ---: |\n"
+            + "\n".join(compared(log, log is logs[0]) for log in [logs[0], *beside])
+        )
     return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if curves else "")
+
+
+def compared(log: list[dict], is_this: bool) -> str:
+    start = next(entry for entry in log if entry.get("event") == "start")
+    backs = sum(entry.get("event", "").startswith("back to") for entry in log)
+    return (
+        f"| {NAMES[start['size']]}{', this model' if is_this else ''}{f'; diverged {backs} times' if backs else ''} "
+        f"| {log[-1]['seconds'] / 60:.1f} | {millions(log[-1]['tokens'])} | {rates(start['options'])} "
+        f"| {log[-1]['held_out']['per_byte']:.3f} |"
+    )
 
 
 def millions(tokens: int) -> str:

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--title")
     options = parser.parse_args()
     matplotlib.rcParams |= {"svg.hashsalt": "curves", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 4.4), sharey=True, layout="constrained")
     losses = []
     for run, colour in zip(options.runs, COLOURS * len(options.runs)):
         entries = [entry for part in run.split("+") for entry in read_log(Path(part))]
@@ -78,7 +78,7 @@ def main() -> None:
         axes.set_xlim(left=0)
         # The first steps' fall would leave no room for the rest.
         axes.set_ylim(min(losses) * 0.98, min(max(losses), min(losses) * 1.5) * 1.02)
-    panels[1].legend(frameon=False, loc="upper right")
+    figure.legend(handles=panels[0].lines, frameon=False, loc="outside lower center", ncols=2)
     if options.title:
         figure.suptitle(options.title)
     metadata = {"Date": None} if options.out.suffix == ".svg" else {}

@@ -98,7 +98,6 @@ async function report(shape: Case, window: string): Promise<void> {
 /** As a server chooses that has plenty of memory. */
 function chosen(graph: Graph, { context, batch }: Case): OnlineShapeWanted {
   const limits = {
-    on: "gpu",
     contextLength: context,
     maxSequences: batch,
     kvBytes: Infinity,

@@ -13,7 +13,6 @@ function graphOf(numLayers: number) {
 /** Bytes of a position's sums: 2 layers, 10 sequences. */
 const POSITION_BYTES = 4 * 100 * 2 * 10;
 const PLENTY = {
-  on: "gpu",
   contextLength: 32_768,
   maxSequences: 10,
   kvBytes: 1e12,
@@ -24,9 +23,8 @@ Deno.test("chooseOnline() takes a sixteenth of the context where it is long, wit
   const graph = graphOf(2);
   deepEqual(chooseOnline(graph, PLENTY), { window: 2048, square: 64, transformsWorth: 1000 });
   deepEqual(chooseOnline(graph, { ...PLENTY, contextLength: 5000 }), { window: 256, square: 64 });
-  equal(chooseOnline(graph, { ...PLENTY, contextLength: 4095 }), undefined);
-  deepEqual(chooseOnline(graph, { ...PLENTY, on: "cpu", contextLength: 1024 }), { window: 128, square: 64 });
-  equal(chooseOnline(graph, { ...PLENTY, on: "cpu", contextLength: 1023 }), undefined);
+  deepEqual(chooseOnline(graph, { ...PLENTY, contextLength: 1024 }), { window: 128, square: 64 });
+  equal(chooseOnline(graph, { ...PLENTY, contextLength: 1023 }), undefined);
   equal(chooseOnline(graphOf(0), PLENTY), undefined);
   equal(onlineBytes(graph, { window: 2048 }, 10), 2048 * POSITION_BYTES);
 });
