@@ -36,6 +36,8 @@ python=${PYTHON:-python3}
 export TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=4 NCCL_NVLS_ENABLE=0 PYTHONUNBUFFERED=1
 export PYTORCH_ALLOC_CONF=expandable_segments:True TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-/tmp/inductor}
 cores=$(nproc)
+# Hyena's filters diverged at a third of AdamW's rate, as H3's have it.
+rates_hyena="--filter-rate 0.0003"
 # What is tried of each size; the first is taken unless another is faster.
 variants_starcoder=("" "--copied-kv")
 variants_h3=("" "--fourier")
@@ -122,7 +124,8 @@ stage() {
       done
       ;;
     probe) train "probe-$value" starcoder 1.5 --rate "$value" --seed "${SEED:-1}" ;;
-    starcoder | h3 | hyena) train "$name" "$name" "$value" --seed "${SEED:-1}" ;;
+    starcoder | h3) train "$name" "$name" "$value" --seed "${SEED:-1}" ;;
+    hyena) train "$name" "$name" "$value" --seed "${SEED:-1}" $rates_hyena ;;
     long)
       local from="${RESUME:-$work/starcoder/plateau/state.pt}" resume=()
       [ ! -e "$work/long/state.pt" ] || from="$work/long/state.pt"
