@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from examples import END
+from control_tokens import END
 
 EPSILON = 1e-5
 # Of the square of log Z in the loss: keeps logits from drifting (PaLM, section 5).

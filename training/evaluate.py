@@ -13,8 +13,8 @@ from random import Random
 
 import torch
 
+from control_tokens import END
 from corpus import read_shards
-from examples import END
 from generate import Completer, Row
 from holes import KINDS, Hole, dig
 from model_folder import load_model

@@ -10,11 +10,10 @@ from random import Random
 
 import numpy as np
 
+from control_tokens import END, FILENAME, MIDDLE, PAD, PREFIX, SUFFIX
 from healing import Vocabulary
 from middles import draw_middle
 from text_store import TextStore
-
-END, PREFIX, MIDDLE, SUFFIX, PAD, FILENAME = 0, 1, 2, 3, 4, 5
 
 # What a token counts as when it is to be predicted. GIVEN: text that a middle will follow without a sign (SPM). What stands
 # before a middle is never drawn, so its end is none of what may come there; else a model learns to go on at a line's end.

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from tokenizers import Tokenizer
 
+from control_tokens import CONTROL_TOKENS, END, MIDDLE, PREFIX, SUFFIX
 from decoder import Decoder
-from examples import END, MIDDLE, PREFIX, SUFFIX
 from healing import Vocabulary
-from train_tokenizer import CONTROL_TOKENS
 
 # Rows are padded to a multiple of so many tokens.
 GRAIN = 64

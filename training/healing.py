@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from tokenizers import Tokenizer
 
-from train_tokenizer import CONTROL_TOKENS
+from control_tokens import CONTROL_TOKENS
 
 
 class Vocabulary:

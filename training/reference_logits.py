@@ -12,12 +12,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-
+from control_tokens import CONTROL_TOKENS, END
 from decoder import Decoder
-from examples import END
 from model_folder import load_model
 from text_store import load_tokenizer
-from train_tokenizer import CONTROL_TOKENS
 
 PROMPT_LENGTHS, GREEDY_PROMPT, NEW_TOKENS, KEPT_ROWS = (1, 17, 100), 1, 64, 2
 

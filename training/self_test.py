@@ -11,8 +11,9 @@ import torch
 import long_convolution
 import text_store
 from batches import shifted
+from control_tokens import END, MIDDLE, PAD, PREFIX, SUFFIX
 from corpus import read_shards
-from examples import END, ENDING, GIVEN, INFILLED, MIDDLE, PAD, PREFIX, SUFFIX, TEXT, UNSCORED, ExampleSource
+from examples import ENDING, GIVEN, INFILLED, TEXT, UNSCORED, ExampleSource
 from healing import Vocabulary
 from long_convolution import causal_convolution, transform_size
 from model_folder import published_name

@@ -8,15 +8,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from control_tokens import CONTROL_TOKENS
 from corpus import read_shards
-
-# StarCoder's first nineteen, in its order: fill-in-the-middle is 1 prefix, 2 middle, 3 suffix.
-CONTROL_TOKENS = (
-    "<|endoftext|> <fim_prefix> <fim_middle> <fim_suffix> <fim_pad> <filename> <gh_stars> <issue_start> <issue_comment> "
-    "<issue_closed> <jupyter_start> <jupyter_text> <jupyter_code> <jupyter_output> <empty_output> <commit_before> "
-    "<commit_msg> <commit_after> <reponame>"
-).split()
-
 
 # As GPT-2's words, but every digit alone, and one sign may lead a word: ".items", "(self", "_name". Seven per cent fewer
 # tokens for code than with GPT-2's own.
