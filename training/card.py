@@ -116,10 +116,13 @@ def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: P
         f"{float(options['infill_share']):.0%} of the examples with a middle to fill in (in the last run), PSM and SPM half and half.\n\n"
         "| minutes | tokens | in all | a step | peak rates | of the time rates fall | held-out nats a token, text and middles |\n"
         "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
+        + "\n\nHeld-out losses here are of examples such as training has, most of them short; those below, under Figures, of whole "
+        "files, where more stands before a token."
     )
     if beside:
         text += (
-            "\n\nBeside others that began from scratch, on the same data, the same kind of machine, with the same schedule:\n\n"
+            "\n\nBeside others that began from scratch, on the same data and the same kind of machine, rates rising, level and falling "
+            "in the same shares of their time:\n\n"
             "| run | minutes | tokens | peak rates | held-out nats a byte of text |\n| --- | ---: | ---: | --- | ---: |\n"
             + "\n".join(compared(log, log is logs[0]) for log in [logs[0], *beside])
         )
@@ -143,7 +146,10 @@ def millions(tokens: int) -> str:
 def rates(options: dict) -> str:
     if options["optimizer"] == "adamw":
         return f"AdamW {options['adam_rate']}, of matrices {float(options['adam_rate']) / 2:g}"
-    return f"Muon {options['rate']} for matrices, AdamW {options['adam_rate']} for all else"
+    filters = options.get("filter_rate", "None")
+    gentle = "a third of it" if filters == "None" else filters
+    apart = "" if options["size"] == "starcoder" else f" ({gentle} for filters and state-space models)"
+    return f"Muon {options['rate']} for matrices, AdamW {options['adam_rate']} for all else{apart}"
 
 
 def quality_section(figures: dict, options: argparse.Namespace) -> str:

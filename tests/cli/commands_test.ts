@@ -133,13 +133,23 @@ Deno.test("a wrong option is named, with the values it may have", async () => {
   await refused(["complete", "main.ts", "--temperature", "hot"], /'hot' is invalid\. must be a number/);
 });
 
+const STACK = `class Stack:
+    def __init__(self):
+        self.items = []
+
+    def push(self, item):
+`;
+
 Deno.test("complete fills a method's body in, and says so where nothing is left to insert", async () => {
-  const [body, nothing] = await Promise.all(
-    [18, 6].map((line) =>
-      hyades(["complete", `tests/fixtures/holes/lru_cache.py:${line}`, "--device", "cpu"])
-    ),
-  );
-  assert.match(body.stdout, /^(?:\n| {8}.+\n)+$/);
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(join(folder, "stack.py"), STACK);
+  const [body, nothing] = await Promise.all([
+    hyades(["complete", "stack.py:5", "--device", "cpu"], folder),
+    hyades(["complete", "tests/fixtures/holes/lru_cache.py:6", "--device", "cpu"]),
+  ]);
+  await Deno.remove(folder, { recursive: true });
+  // As README.md shows it.
+  assert.equal(body.stdout, "\n        self.items.append(item)\n");
   assert.deepEqual([nothing.code, nothing.stdout], [0, "\n"]);
   assert.match(nothing.stderr, /^Nothing to insert: .*\(trim_repeats\); --clean off shows it$/m);
 });
