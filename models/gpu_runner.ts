@@ -88,7 +88,7 @@ export class GpuRunner implements ModelRunner {
       const online = gpu.profile === "fast"
         ? chooseOnline(
           graph,
-          { ...options, leastBytes: leastBytes(options, model) },
+          { ...options, leastBytes: leastBytes(options, model), maxBindingBytes: gpu.caps.maxBindingBytes },
           options.longConvolutions,
         )
         : undefined;

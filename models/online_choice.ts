@@ -30,6 +30,8 @@ export interface OnlineLimits {
   readonly kvBytes: number;
   /** What contexts need of that at least. */
   readonly leastBytes: number;
+  /** Most bytes of a layer's sums, where there is a limit. */
+  readonly maxBindingBytes?: number;
 }
 
 /**
@@ -38,13 +40,17 @@ export interface OnlineLimits {
  */
 export function chooseOnline(
   graph: Graph,
-  { contextLength, maxSequences, kvBytes, leastBytes }: OnlineLimits,
+  { contextLength, maxSequences, kvBytes, leastBytes, maxBindingBytes = Infinity }: OnlineLimits,
   wanted?: LongConvolutionForm,
 ): OnlineShapeWanted | undefined {
   const positionBytes = onlineBytes(graph, { window: 1 }, maxSequences);
   const form = wanted ?? (contextLength < FEWEST_POSITIONS ? "direct" : "online");
   if (positionBytes === 0 || form === "direct") return undefined;
-  const affordable = Math.min(kvBytes * MEMORY_SHARE, kvBytes - leastBytes) / positionBytes;
+  const widest = Math.max(...graph.historyLayers.map(({ width }) => width));
+  const affordable = Math.min(
+    Math.min(kvBytes * MEMORY_SHARE, kvBytes - leastBytes) / positionBytes,
+    maxBindingBytes / (4 * widest * maxSequences),
+  );
   const squares = Math.floor(Math.min(affordable, Math.max(2 * SQUARE, contextLength / WINDOWS)) / SQUARE);
   if (squares < 2) return undefined;
   const window = SQUARE * 2 ** Math.floor(Math.log2(squares));

@@ -132,10 +132,12 @@ def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: P
 def compared(log: list[dict], is_this: bool) -> str:
     start = next(entry for entry in log if entry.get("event") == "start")
     backs = sum(entry.get("event", "").startswith("back to") for entry in log)
+    held_out = next(entry["held_out"] for entry in reversed(log) if "held_out" in entry)
+    diverged = f"; diverged {backs} time{'s' if backs > 1 else ''}" if backs else ""
     return (
-        f"| {NAMES[start['size']]}{', this model' if is_this else ''}{f'; diverged {backs} times' if backs else ''} "
+        f"| {NAMES[start['size']]}{', this model' if is_this else ''}{diverged} "
         f"| {log[-1]['seconds'] / 60:.1f} | {millions(log[-1]['tokens'])} | {rates(start['options'])} "
-        f"| {log[-1]['held_out']['per_byte']:.3f} |"
+        f"| {held_out['per_byte']:.3f} |"
     )
 
 

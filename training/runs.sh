@@ -36,7 +36,7 @@ python=${PYTHON:-python3}
 export TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=4 NCCL_NVLS_ENABLE=0 PYTHONUNBUFFERED=1
 export PYTORCH_ALLOC_CONF=expandable_segments:True TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-/tmp/inductor}
 cores=$(nproc)
-# Hyena's filters diverged at a third of AdamW's rate, as H3's have it.
+# At AdamW's rate for all, filters at a third of that as H3's have it, Hyena diverged; this has not been tried yet.
 rates_hyena="--filter-rate 0.0003"
 # What is tried of each size; the first is taken unless another is faster.
 variants_starcoder=("" "--copied-kv")

@@ -169,7 +169,7 @@ class Run:
         self.log_file = (options.out / "log.jsonl").open("a") if rank == 0 else None
         self.stopped = False
         self.waited = 0.0
-        self.keep()
+        self.kept = self.keeping = self.weights()
 
     def train(self) -> None:
         options = self.options
@@ -270,13 +270,18 @@ class Run:
         dist.broadcast(shared, 0)
         return float(shared)
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
     def keep(self) -> None:
-        """What to go back to should the loss diverge."""
-        self.kept = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        """What to go back to should the loss diverge: the weights before the last kept. The last may be those that diverge, which
+        a mean of many steps tells later."""
+        self.kept, self.keeping = self.keeping, self.weights()
 
     def go_back(self) -> None:
         """To the weights last kept, at half the rate after a warm-up, with optimizers that know nothing."""
         self.model.load_state_dict(self.kept)
+        self.keeping = self.kept
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.rate_factor /= 2
@@ -285,11 +290,10 @@ class Run:
         self.log(event="back to the weights last kept", step=self.step, rate_factor=self.rate_factor)
 
     def save(self, out: Path) -> None:
-        self.keep()
         if self.rank != 0:
             return
         save_model(self.model, self.options.store / "tokenizer.json", out / "model")
-        state = {"model": self.kept, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        state = {"model": self.weights(), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                  "step": self.step, "tokens": self.tokens, "rate_factor": self.rate_factor}
         torch.save(state, out / "state.pt.partial")
         (out / "state.pt.partial").rename(out / "state.pt")

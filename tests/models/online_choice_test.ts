@@ -36,6 +36,10 @@ Deno.test("chooseOnline() takes what was asked for, as far as memory allows", ()
   // An eighth of the memory, and nothing that a context of full length needs.
   const scarce = { ...PLENTY, kvBytes: 8 * 700 * POSITION_BYTES, leastBytes: 0 };
   deepEqual(chooseOnline(graph, scarce), { window: 512, square: 64 });
+  // Nor more of a layer than can be bound.
+  const narrow = { ...PLENTY, maxBindingBytes: 4 * 100 * 10 * 700 };
+  deepEqual(chooseOnline(graph, narrow), { window: 512, square: 64 });
+  equal(chooseOnline(graph, { ...narrow, maxBindingBytes: 4 * 100 * 10 * 127 }), undefined);
   const least = { ...scarce, leastBytes: scarce.kvBytes - 130 * POSITION_BYTES };
   deepEqual(chooseOnline(graph, least), { window: 128, square: 64 });
   equal(chooseOnline(graph, { ...least, leastBytes: scarce.kvBytes }, "online"), undefined);

@@ -1,6 +1,7 @@
 // The trained H3 and Hyena compute on every backend what PyTorch computes with the same weights: logits of whole prompts,
-// and 64 greedy tokens, prefill and then step by step.
-import { ok } from "node:assert/strict";
+// and 64 greedy tokens, prefill and then step by step; and Hyena's sums ahead of time give the logits of direct ones.
+import { equal, ok } from "node:assert/strict";
+import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
@@ -42,6 +43,55 @@ for (const id of TRAINED_MODELS) {
     {},
     () => checkParity(id, { device: "dawn", profile: "fast" }, true),
   );
+}
+
+/** By where a prompt ends and steps begin: past the first squares, past the whole first window, and where several have been. */
+const ONLINE_STEPS = [[40, 100], [110, 60], [1000, 40]];
+
+Deno.test("Hyena's logits step by step: long convolutions online as directly, hyades-hyena-30m [cpu]", async () => {
+  const { modelDir, expected: { prompts } } = await trainedModel("hyades-hyena-30m");
+  const text = Array.from({ length: 11 }, () => prompts[2]).flat();
+  const forms = (["direct", "online"] as const).map((longConvolutions) =>
+    loadModel({ modelDir, device: "cpu", kvBytes: 2 ** 28, maxSequences: 4, longConvolutions })
+  );
+  const [direct, online] = await Promise.all(forms);
+  await using _direct = direct.runner;
+  await using _online = online.runner;
+  equal(online.runner.longConvolutions?.form, "online");
+  for (const [prompt, steps] of ONLINE_STEPS) {
+    const wanted = await logitsOf(direct, text, prompt, steps);
+    const error = logitError(
+      await logitsOf(online, text, prompt, steps),
+      wanted,
+      direct.vocabSize,
+      new Set(direct.suppressedTokens),
+    );
+    console.log(`  ${prompt} tokens, then ${steps}: largest ${error.largest.toExponential(1)}`);
+    ok(error.largest <= 1e-4, `largest difference must be at most 1e-4, received ${error.largest}`);
+  }
+});
+
+/** Of the rows that follow a prompt, each in a step of its own. */
+async function logitsOf(
+  { runner, vocabSize }: LoadedModel,
+  text: readonly number[],
+  promptLength: number,
+  steps: number,
+) {
+  const blocks = Array.from({ length: Math.ceil(text.length / BLOCK_SIZE) }, (_, i) => i);
+  const sequence = new TestSequence(text, blocks), logits = new Float32Array(steps * vocabSize);
+  while (sequence.numCached < promptLength + steps) {
+    const left = promptLength - sequence.numCached,
+      count = Math.min(Math.max(1, left), runner.limits.maxTokens);
+    const result = await runner.step({
+      ...packBatch([{ sequence, count }]),
+      stateSlots: Uint32Array.of(0),
+      readLogits: left <= 0,
+    });
+    if (left <= 0) logits.set(result.logits!, -left * vocabSize);
+    sequence.numCached += count;
+  }
+  return logits;
 }
 
 async function checkParity(
