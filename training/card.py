@@ -1,6 +1,6 @@
 """Writes a model folder's card, README.md, from what was measured; nothing in it is written by hand.
 
-    python card.py ../weights/NAME --runs RUN.. --evaluation FOLDER [--beside RUN..] [--quantised FOLDER] [--served TEXT]
+    python card.py ../weights/NAME --runs RUN.. [--evaluation FOLDER] [--beside RUN..] [--quantised FOLDER] [--served TEXT]
         [--curves curves.svg] [--limits TEXT]
 
 RUN is a run's folder, or its log, in the order in which each went on from the last; those --beside are others to compare with,
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=Path, nargs="+", required=True)
     parser.add_argument("--beside", type=Path, nargs="+", default=[])
-    parser.add_argument("--evaluation", type=Path, required=True)
+    parser.add_argument("--evaluation", type=Path)
     parser.add_argument("--quantised", type=Path)
     parser.add_argument("--served", type=Path)
     parser.add_argument("--curves", type=Path)
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     config = json.loads((options.folder / "config.json").read_text())
     model = load_model(options.folder)
-    figures = json.loads((options.evaluation / "figures.json").read_text())
+    figures = json.loads((options.evaluation / "figures.json").read_text()) if options.evaluation else {}
     parts = [
         head(options.folder.name, config),
         model_section(model, config, options.folder),
@@ -50,7 +50,7 @@ def main() -> None:
         training_section([read_log(run) for run in options.runs], [read_log(run) for run in options.beside], options.curves),
         quality_section(figures, options),
         "## Limits\n\n" + (options.limits.read_text().strip() if options.limits else limits(figures)),
-        completions_section(options.evaluation / "completions.md"),
+        *([completions_section(options.evaluation / "completions.md")] if options.evaluation else []),
     ]
     if options.curves:
         shutil.copyfile(options.curves, options.folder / "curves.svg")
@@ -155,6 +155,9 @@ def rates(options: dict) -> str:
 
 
 def quality_section(figures: dict, options: argparse.Namespace) -> str:
+    served = "Through the server, `bench/infill_accuracy.ts`:\n\n" + options.served.read_text().strip() if options.served else ""
+    if not figures:
+        return f"## Figures\n\n{served}"
     quantised = json.loads((options.quantised / "figures.json").read_text()) if options.quantised else None
     loss = figures["loss"]
     text = (
@@ -178,9 +181,7 @@ def quality_section(figures: dict, options: argparse.Namespace) -> str:
         memory = figures["memory"]
         text += (f"\n\nOf {memory['samples']} places in the text it was trained on, after 200 tokens, it gives the next 50 back "
                  f"exactly in {memory['all_50_tokens']:.1%}, and {memory['mean_tokens']:.1f} of them on average.")
-    if options.served:
-        text += "\n\nThrough the server, `bench/infill_accuracy.ts`:\n\n" + options.served.read_text().strip()
-    return text
+    return f"{text}\n\n{served}" if served else text
 
 
 def counted(figures: dict) -> str:
@@ -196,12 +197,12 @@ def form_name(form: str) -> str:
 
 
 def limits(figures: dict) -> str:
-    line = figures["line"]
-    best = max(values["exact"] for values in line.values())
+    best = max((values["exact"] for values in figures.get("line", {}).values()), default=None)
+    guessed = "" if best is None else f": at best {best:.1%} of single lines"
     several = [values["exact"] for values in figures.get("lines", {}).values()]
     return (
-        f"- A small model: at best {best:.0%} of single lines {f'and {max(several):.0%} of several lines ' if several else ''}"
-        "are guessed exactly; longer completions drift, repeat, or invent names.\n"
+        f"- A small model{guessed}{f' and {max(several):.1%} of several lines' if several else ''}{' are guessed exactly' if guessed else ''}"
+        "; longer completions drift, repeat, or invent names.\n"
         "- Mainly Python.\n"
         "- Prompts that end within a word do worse unless they are healed, as the server does by default.\n"
         "- It may repeat what it was trained on: review what it writes as you would a stranger's patch."

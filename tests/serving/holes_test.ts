@@ -2,9 +2,7 @@
 // weights (fixtures/make_holes.py), in both layouts; and the stream comes token by token.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
-import { WorkerEngine } from "../../engine/worker_engine.ts";
-import { createApp } from "../../routes/app.ts";
-import { HttpServer } from "../../routes/http_server.ts";
+import { type EngineServer, serveEngine } from "./engine_server.ts";
 
 interface Middle {
   readonly promptIds: readonly number[];
@@ -24,33 +22,14 @@ const HOLES: readonly Hole[] = JSON.parse(
   await Deno.readTextFile(new URL("../fixtures/holes.json", import.meta.url)),
 );
 
-interface Server extends AsyncDisposable {
-  readonly url: string;
-  readonly engine: WorkerEngine;
-}
-
-async function startServer(): Promise<Server> {
+function startServer(): Promise<EngineServer> {
   const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
   // All of the suffix, which transformers was shown, too.
-  const engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load, infillSuffix: 1024 });
-  const server = await HttpServer.listen(createApp(engine, { apiKeys: [] }).fetch, {
-    hostname: "127.0.0.1",
-    port: 0,
-  });
-  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
-  deepStrictEqual(engine.state.phase, "ready");
-  return {
-    url: `http://127.0.0.1:${server.port}`,
-    engine,
-    async [Symbol.asyncDispose]() {
-      await server.shutdown();
-      await engine[Symbol.asyncDispose]();
-    },
-  };
+  return serveEngine({ modelId: DEFAULT_MODEL_ID, load, infillSuffix: 1024 });
 }
 
-function body(hole: Hole, layout: "psm" | "spm", stream: boolean): RequestInit {
-  const request = {
+function body(hole: Hole, layout: "psm" | "spm", stream: boolean): object {
+  return {
     prompt: hole.prefix,
     suffix: hole.suffix,
     fim_layout: layout,
@@ -60,7 +39,6 @@ function body(hole: Hole, layout: "psm" | "spm", stream: boolean): RequestInit {
     stream,
     stream_options: stream ? { include_usage: true } : null,
   };
-  return { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request) };
 }
 
 Deno.test("greedy middles over HTTP equal transformers' in PSM and SPM for 20 holes", async () => {
@@ -68,7 +46,7 @@ Deno.test("greedy middles over HTTP equal transformers' in PSM and SPM for 20 ho
   await using server = await startServer();
   for (const hole of HOLES) {
     for (const layout of ["psm", "spm"] as const) {
-      const response = await fetch(`${server.url}/v1/completions`, body(hole, layout, false));
+      const response = await server.post("/v1/completions", body(hole, layout, false));
       const { choices, usage } = await response.json();
       deepStrictEqual(choices[0].text, hole[layout].text, `${hole.file}, ${layout}`);
       deepStrictEqual(usage.prompt_tokens, hole[layout].promptIds.length);
@@ -79,7 +57,7 @@ Deno.test("greedy middles over HTTP equal transformers' in PSM and SPM for 20 ho
 Deno.test("a streamed middle arrives token by token and adds up to the whole", async () => {
   await using server = await startServer();
   const hole = HOLES.reduce((a, b) => a.psm.ids.length >= b.psm.ids.length ? a : b);
-  const response = await fetch(`${server.url}/v1/completions`, body(hole, "psm", true));
+  const response = await server.post("/v1/completions", body(hole, "psm", true));
   const parts = await Array.fromAsync(response.body!.pipeThrough(new TextDecoderStream()));
   const data = parts.join("").split("\n\n").filter(Boolean).map((event) => event.slice("data: ".length));
   deepStrictEqual(data.at(-1), "[DONE]");
@@ -109,11 +87,7 @@ Deno.test("healed middles over HTTP go on from the character that was typed last
       },
       ...{ fim_layout: index % 2 ? "psm" : "spm", n_predict: 12, temperature: 0, return_tokens: true },
     };
-    const reply = await (await fetch(`${server.url}/infill`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(request),
-    })).json();
+    const reply = await (await server.post("/infill", request)).json();
     const drawn = await server.engine.detokenize(reply.tokens);
     ok(
       drawn.endsWith(reply.content),

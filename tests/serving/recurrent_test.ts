@@ -1,41 +1,23 @@
 // H3 and modal Hyena over HTTP: greedy tokens are the reference's, streamed and whole, beside others that leave, and with
 // the prompt cached; and the server says what it keeps for them.
 import { deepStrictEqual, match, ok } from "node:assert/strict";
-import { WorkerEngine } from "../../engine/worker_engine.ts";
-import { createApp } from "../../routes/app.ts";
-import { HttpServer } from "../../routes/http_server.ts";
 import { startServer } from "../cli/running_server.ts";
 import { RECURRENT_CASES, withModel } from "../models/recurrent_cases.ts";
+import { type EngineServer, serveEngine } from "./engine_server.ts";
 
 /** Tokens before it are control tokens, which have no text in completions. */
 const FIRST_TEXT_ID = 5;
 
-interface Server extends AsyncDisposable {
-  readonly engine: WorkerEngine;
-  readonly post: (body: object, signal?: AbortSignal) => Promise<Response>;
-}
+type Post = (body: object, signal?: AbortSignal) => Promise<Response>;
 
-async function serve(modelDir: string): Promise<Server> {
-  const load = { modelDir, device: "cpu", maxSequences: 3 } as const;
-  const engine = new WorkerEngine({ modelId: "recurrent", load });
-  const { fetch: handle } = createApp(engine, { apiKeys: [] });
-  const server = await HttpServer.listen(handle, { hostname: "127.0.0.1", port: 0 });
-  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
-  deepStrictEqual(engine.state.phase, "ready");
-  return {
-    engine,
-    post: (body, signal) =>
-      fetch(`http://127.0.0.1:${server.port}/v1/completions`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ temperature: 0, ignore_eos: true, ...body }),
-        ...(signal && { signal }),
-      }),
-    async [Symbol.asyncDispose]() {
-      await server.shutdown();
-      await engine[Symbol.asyncDispose]();
-    },
-  };
+async function serve(modelDir: string): Promise<EngineServer & { readonly complete: Post }> {
+  const server = await serveEngine({
+    modelId: "recurrent",
+    load: { modelDir, device: "cpu", maxSequences: 3 },
+  });
+  const complete: Post = (body, signal) =>
+    server.post("/v1/completions", { temperature: 0, ignore_eos: true, ...body }, signal);
+  return { ...server, complete };
 }
 
 /** What a stream says: its text, its usage, and how many events with a choice it had. */
@@ -61,15 +43,15 @@ for (const name of RECURRENT_CASES) {
       const leaving = Array.from({ length: 6 }, async (_, i) => {
         const controller = new AbortController();
         const body = { prompt: prompt.slice(0, 2 + i), max_tokens: 500, stream: true };
-        const reader = (await server.post(body, controller.signal)).body!.getReader();
+        const reader = (await server.complete(body, controller.signal)).body!.getReader();
         for (let reads = 0; reads < 2; reads++) await reader.read();
         controller.abort();
       });
       const streams = Array.from({ length: 4 }, async () =>
         await readStream(
-          await server.post({ ...wanted, stream: true, stream_options: { include_usage: true } }),
+          await server.complete({ ...wanted, stream: true, stream_options: { include_usage: true } }),
         ));
-      const { choices, usage } = await (await server.post({ ...wanted, n: 3 })).json();
+      const { choices, usage } = await (await server.complete({ ...wanted, n: 3 })).json();
       deepStrictEqual(choices.map(({ text }: { text: string }) => text), [expected, expected, expected]);
       deepStrictEqual(usage.prompt_tokens, prompt.length);
       for (const { text, usage, numEvents } of await Promise.all(streams)) {
@@ -83,7 +65,7 @@ for (const name of RECURRENT_CASES) {
       }
       const { freeStateSlots, totalStateSlots, freeBlocks, totalBlocks } = await server.engine.stats();
       deepStrictEqual([freeStateSlots, freeBlocks], [totalStateSlots, totalBlocks]);
-      const again = await (await server.post(wanted)).json();
+      const again = await (await server.complete(wanted)).json();
       deepStrictEqual(again.choices[0].text, expected);
       ok(again.usage.prompt_tokens_details.cached_tokens > prompt.length / 2, "its prompt is not cached");
     });

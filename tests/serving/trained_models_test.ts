@@ -1,12 +1,9 @@
 // The trained H3 and Hyena complete over HTTP on every backend: greedy tokens are PyTorch's, and what is filled in between
 // a prefix and a suffix is the same on each, in both layouts, streamed and whole.
 import { deepStrictEqual, ok } from "node:assert/strict";
-import type { DeviceChoice } from "../../device/choose_backend.ts";
-import { WorkerEngine } from "../../engine/worker_engine.ts";
-import { createApp } from "../../routes/app.ts";
-import { HttpServer } from "../../routes/http_server.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { TRAINED_MODELS, trainedModel } from "../models/trained_cases.ts";
+import { serveEngine } from "./engine_server.ts";
 
 const HOLE = {
   prompt: "def mean(values):\n    total = 0\n    for value in values:\n        total += ",
@@ -14,32 +11,6 @@ const HOLE = {
   max_tokens: 3,
 };
 const NUM_TOKENS = 6;
-
-async function openServer(modelDir: string, device: DeviceChoice) {
-  const engine = new WorkerEngine({
-    modelId: "trained",
-    load: { modelDir, device, profile: "safe", maxSequences: 2 },
-  });
-  const server = await HttpServer.listen(createApp(engine, { apiKeys: [] }).fetch, {
-    hostname: "127.0.0.1",
-    port: 0,
-  });
-  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
-  deepStrictEqual(engine.state.phase, "ready");
-  return {
-    engine,
-    post: (body: object) =>
-      fetch(`http://127.0.0.1:${server.port}/v1/completions`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ temperature: 0, ...body }),
-      }),
-    async [Symbol.asyncDispose]() {
-      await server.shutdown();
-      await engine[Symbol.asyncDispose]();
-    },
-  };
-}
 
 /** The text that a stream's events add up to. */
 async function streamed(response: Response): Promise<string> {
@@ -60,20 +31,22 @@ for (const id of TRAINED_MODELS) {
         using gpu = await openTestGpu(device);
         if (!gpu) continue;
       }
-      await using server = await openServer(modelDir, device);
+      const load = { modelDir, device, profile: "safe", maxSequences: 2 } as const;
+      await using server = await serveEngine({ modelId: id, load });
+      const complete = (body: object) => server.post("/v1/completions", { temperature: 0, ...body });
       const wanted = await server.engine.detokenize([...first]);
       const greedily = { prompt: prompts[greedyPrompt], max_tokens: first.length, ignore_eos: true };
-      const { choices } = await (await server.post(greedily)).json();
+      const { choices } = await (await complete(greedily)).json();
       deepStrictEqual(choices[0].text, wanted, `after a prompt on ${device}`);
       const both = await Promise.all((["psm", "spm"] as const).map(async (fim_layout) => {
         const hole = { ...HOLE, fim_layout };
-        const { choices: [{ text }], usage } = await (await server.post(hole)).json();
+        const { choices: [{ text }], usage } = await (await complete(hole)).json();
         ok(
           text.trim() !== "" && usage.prompt_tokens > 20,
           `${fim_layout} on ${device}: ${JSON.stringify(text)}`,
         );
         deepStrictEqual(
-          await streamed(await server.post({ ...hole, stream: true })),
+          await streamed(await complete({ ...hole, stream: true })),
           text,
           `${fim_layout} on ${device}`,
         );
