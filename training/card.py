@@ -47,7 +47,7 @@ def main() -> None:
         head(options.folder.name, config),
         model_section(model, config, options.folder),
         data_section(),
-        training_section([read_log(run) for run in options.runs], [read_log(run) for run in options.beside], options.curves),
+        training_section([read_log(run) for run in options.runs], [read_log(run) for run in options.beside], options),
         quality_section(figures, options),
         "## Limits\n\n" + (options.limits.read_text().strip() if options.limits else limits(figures)),
         *([completions_section(options.evaluation / "completions.md")] if options.evaluation else []),
@@ -95,7 +95,7 @@ def licence(text: str) -> str:
     return next((name for name in LICENCES if name.lower() in text.lower()), "others")
 
 
-def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: Path | None) -> str:
+def training_section(logs: list[list[dict]], beside: list[list[dict]], given: argparse.Namespace) -> str:
     """Each run with what it did otherwise than others; the last is how examples are drawn today."""
     in_all, counted_before, rows = 0, 0, []
     for log in logs:
@@ -116,9 +116,12 @@ def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: P
         f"{float(options['infill_share']):.0%} of the examples with a middle to fill in (in the last run), PSM and SPM half and half.\n\n"
         "| minutes | tokens | in all | a step | peak rates | of the time rates fall | held-out nats a token, text and middles |\n"
         "| ---: | ---: | ---: | ---: | --- | ---: | --- |\n" + "\n".join(rows)
-        + "\n\nHeld-out losses here are of examples such as training has, most of them short; those below, under Figures, of whole "
-        "files, where more stands before a token."
     )
+    if given.evaluation:
+        text += (
+            "\n\nHeld-out losses here are of examples such as training has, most of them short; those below, under Figures, of whole "
+            "files, where more stands before a token."
+        )
     if beside:
         text += (
             "\n\nBeside others that began from scratch, on the same data and the same kind of machine, rates rising, level and falling "
@@ -126,7 +129,7 @@ def training_section(logs: list[list[dict]], beside: list[list[dict]], curves: P
             "| run | minutes | tokens | peak rates | held-out nats a byte of text |\n| --- | ---: | ---: | --- | ---: |\n"
             + "\n".join(compared(log, log is logs[0]) for log in [logs[0], *beside])
         )
-    return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if curves else "")
+    return text + ("\n\n![Held-out loss against time and tokens](curves.svg)" if given.curves else "")
 
 
 def compared(log: list[dict], is_this: bool) -> str:
