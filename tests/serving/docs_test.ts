@@ -1,6 +1,5 @@
 // What README.md and docs/api.md say that requests give is what they give: every curl in them, on the default model.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import { DEFAULT_MODEL_DIR, DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { readPlace } from "../../cli/complete.ts";
 import { GRAMMAR_LIBRARY } from "../../engine/grammar.ts";
@@ -64,8 +63,13 @@ async function checkExamples(fimLayout: FimLayout): Promise<void> {
 }
 
 Deno.test("README.md completes at a place that there is, and the docs name the grammar library that is used", async () => {
-  const place = /deno task complete (\S+:\d+)/.exec(await readDoc("README.md"))![1];
-  assert.notEqual((await readPlace(fileURLToPath(new URL(place, ROOT)))).prefix, "");
+  const [, text, file, place] = /printf '(.+)' > (\S+)\ndeno task complete (\S+:\d+)/.exec(
+    await readDoc("README.md"),
+  )!;
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/${file}`, text.replaceAll("\\n", "\n"));
+  assert.match((await readPlace(`${folder}/${place}`)).prefix, /def push\(self, item\):$/);
+  await Deno.remove(folder, { recursive: true });
   for (const file of ["docs/api.md", "docs/operations.md"]) {
     assert.ok((await readDoc(file)).includes(`deno cache ${GRAMMAR_LIBRARY}`), file);
   }
