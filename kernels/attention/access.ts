@@ -5,7 +5,7 @@ import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { quadSnippet } from "../wgsl.ts";
-import { INT8_GROUP, int8HeadWords, kvRowElements, type KvType } from "./kv_layout.ts";
+import { INT8_GROUP, int8HeadWords, kvAtSnippet, type KvOrder, kvOrder, type KvType } from "./kv_layout.ts";
 
 /** Sizes that every attention kernel knows, with the layout of the control buffer. */
 export function attentionConstants(node: AttentionNode, context: GpuContext): Record<string, number> {
@@ -15,10 +15,19 @@ export function attentionConstants(node: AttentionNode, context: GpuContext): Re
     GROUP: node.numHeads / node.numKvHeads,
     HEAD_SIZE: node.headSize,
     HEAD_QUADS: headQuads(node),
-    KV_ROW: kvRowElements(node),
     INPUT_STRIDE: rowStride(node.input.width),
     OUTPUT_STRIDE: rowStride(node.output.width),
   };
+}
+
+/** The order of the node's cache. */
+export function cacheOrder(node: AttentionNode, context: GpuContext): KvOrder {
+  return kvOrder(node, context.kvCache(node.layer).type, context.profile, context.caps);
+}
+
+/** WGSL `kvAt(slot, column)` for the node's cache, where that is f32 or f16. */
+export function cacheSnippet(node: AttentionNode, context: GpuContext): string {
+  return kvAtSnippet(cacheOrder(node, context), node);
 }
 
 /** WGSL for the first position that the last of `length` tokens sees. */
@@ -50,10 +59,11 @@ fn slotOf(blockTable: u32, position: u32) -> u32 {
  */
 export function readSnippet(
   node: AttentionNode,
-  type: KvType,
+  context: GpuContext,
   firstBinding: number,
   stores = false,
 ): string {
+  const { type } = context.kvCache(node.layer);
   const whole = node.headSize % 4 === 0;
   const cacheAccess = stores ? "read_write" : "read";
   const query = whole ? "vec4<f32>" : "f32";
@@ -63,13 +73,14 @@ export function readSnippet(
     `@group(0) @binding(${firstBinding + 1}) var<storage, ${cacheAccess}> keys: array<${stored}>;`,
     `@group(0) @binding(${firstBinding + 2}) var<storage, ${cacheAccess}> values: array<${stored}>;`,
     ...(whole || type === "i8" ? [quadSnippet(type)] : []),
+    ...(type === "i8" ? [] : [cacheSnippet(node, context)]),
     ...(stores ? [storeSnippet(node, type)] : []),
     SLOT_OF,
     whole
       ? `fn queryQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
     return queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad];
 }`
-      : readColumns("query", "queries", "token * INPUT_STRIDE + head * HEAD_SIZE", "f32"),
+      : readColumns("query", "queries", (column) => `token * INPUT_STRIDE + ${column}`, "f32"),
     `alias Stored = ${keepsQuads(type, whole) ? "Quad" : "vec4<f32>"};
 fn unpackStored(stored: Stored) -> vec4<f32> { return ${
       keepsQuads(type, whole) ? "unpackQuad(stored)" : "stored"
@@ -79,7 +90,7 @@ fn unpackStored(stored: Stored) -> vec4<f32> { return ${
         ? readScaled(name, node)
         : whole
         ? readQuad(name)
-        : readColumns(name, `${name}s`, "token * KV_ROW + head * HEAD_SIZE", type)
+        : readColumns(name, `${name}s`, (column) => `kvAt(token, ${column})`, type)
     ),
   ].join("\n");
 }
@@ -120,7 +131,7 @@ function storeSnippet(node: AttentionNode, type: KvType): string {
   return `// Beyond f16's range packing would give anything at all.
 fn packQuad(value: vec4<f32>) -> Quad { return ${PACK_QUAD[type]}; }
 fn storeQuad(token: u32, slot: u32, head: u32, quad: u32) {
-    let at = (slot * KV_ROW + head * HEAD_SIZE) / 4u + quad;
+    let at = kvAt(slot, head * HEAD_SIZE + 4u * quad) / 4u;
     keys[at] = packQuad(queryQuad(token, ${firstKey}u + head, quad));
     values[at] = packQuad(queryQuad(token, ${firstValue}u + head, quad));
 }`;
@@ -128,18 +139,23 @@ fn storeQuad(token: u32, slot: u32, head: u32, quad: u32) {
 
 function readQuad(name: string): string {
   return `fn ${name}Stored(slot: u32, head: u32, quad: u32) -> Stored {
-    return ${name}s[(slot * KV_ROW + head * HEAD_SIZE) / 4u + quad];
+    return ${name}s[kvAt(slot, head * HEAD_SIZE + 4u * quad) / 4u];
 }
 fn ${name}Quad(slot: u32, head: u32, quad: u32) -> vec4<f32> { return unpackQuad(${name}Stored(slot, head, quad)); }`;
 }
 
 /** Heads whose size is no multiple of four start anywhere, so their columns are read one at a time. */
-function readColumns(name: string, buffer: string, first: string, type: "f32" | "f16"): string {
+function readColumns(
+  name: string,
+  buffer: string,
+  placeOf: (column: string) => string,
+  type: "f32" | "f16",
+): string {
   const element = type === "f32"
     ? `${buffer}[at]`
     : `select(unpack2x16float(${buffer}[at / 2u]).x, unpack2x16float(${buffer}[at / 2u]).y, at % 2u == 1u)`;
   return `fn ${name}Column(token: u32, head: u32, column: u32) -> f32 {
-    let at = ${first} + min(column, HEAD_SIZE - 1u);
+    let at = ${placeOf("head * HEAD_SIZE + min(column, HEAD_SIZE - 1u)")};
     return select(0.0, ${element}, column < HEAD_SIZE);
 }
 fn ${name}Quad(token: u32, head: u32, quad: u32) -> vec4<f32> {

@@ -7,7 +7,7 @@ import type { AttentionNode } from "../graph.ts";
 import { numRowsWord, rowGrid } from "../grid.ts";
 import { specialise } from "../wgsl.ts";
 import { kvBytes, movingWork } from "../work.ts";
-import { attentionConstants } from "./access.ts";
+import { attentionConstants, cacheSnippet } from "./access.ts";
 import { kvRowElements } from "./kv_layout.ts";
 import { matrixCall, matrixTileTokens } from "./matrix.ts";
 import { splitCalls, splitDuties } from "./split.ts";
@@ -52,18 +52,22 @@ function storeCall(
   if (cache.type === "i8") return storeInt8Call(node, context);
   const width = node.numKvHeads * node.headSize;
   const queryWidth = node.numHeads * node.headSize;
-  const wordsPerRow = cache.type === "f16" ? kvRowElements(node) / 2 : kvRowElements(node);
+  const perWord = cache.type === "f16" ? 2 : 1, wordsPerRow = kvRowElements(node) / perWord;
   const constants = {
     ...attentionConstants(node, context),
     KV_WIDTH: width,
     WORDS_PER_ROW: wordsPerRow,
+    PER_WORD: perWord,
     FIRST_KEY: queryWidth,
     FIRST_VALUE: queryWidth + width,
     NUM_TOKENS: numRowsWord("tokens"),
   };
   return {
     label: `attention ${node.layer} store`,
-    code: specialise(storeCode, constants, { packWord: PACK_WORD[cache.type] }),
+    code: specialise(storeCode, constants, {
+      packWord: PACK_WORD[cache.type],
+      cache: cacheSnippet(node, context),
+    }),
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: context.activation(node.input), access: "read" },

@@ -33,14 +33,15 @@ export class GpuBlockCopier implements Disposable {
     });
   }
 
-  encode(encoder: GPUCommandEncoder, { from, to, rows }: BlockCopy): void {
+  /** Whole blocks, in which tokens need not lie one after the other: what follows the copied rows is yet to be written. */
+  encode(encoder: GPUCommandEncoder, { from, to }: BlockCopy): void {
     for (const { buffer, rowBytes, between } of this.#matrices) {
-      const source = from * BLOCK_SIZE * rowBytes;
-      encoder.copyBufferToBuffer(buffer, source, this.#between, between, rows * rowBytes);
+      const bytes = BLOCK_SIZE * rowBytes;
+      encoder.copyBufferToBuffer(buffer, from * bytes, this.#between, between, bytes);
     }
     for (const { buffer, rowBytes, between } of this.#matrices) {
-      const target = to * BLOCK_SIZE * rowBytes;
-      encoder.copyBufferToBuffer(this.#between, between, buffer, target, rows * rowBytes);
+      const bytes = BLOCK_SIZE * rowBytes;
+      encoder.copyBufferToBuffer(this.#between, between, buffer, to * bytes, bytes);
     }
   }
 

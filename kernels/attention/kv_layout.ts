@@ -1,5 +1,7 @@
 // How one token's K or V lies in the paged cache of a layer.
-import type { KvLayer } from "../graph.ts";
+import type { GpuCaps, Profile } from "../../device/caps.ts";
+import type { AttentionNode, KvLayer } from "../graph.ts";
+import { BLOCK_SIZE } from "../step.ts";
 
 /** i8: every INT8_GROUP columns of a head have a scale of their own, f32; a head's scales come before its elements. */
 export type KvType = "f32" | "f16" | "i8";
@@ -11,6 +13,37 @@ export type KvType = "f32" | "f16" | "i8";
 export function kvRowElements(layer: KvLayer): number {
   const elements = layer.numKvHeads * layer.headSize;
   return elements + elements % 2;
+}
+
+/**
+ * The order of a block's elements on a GPU. `rows`: token after token. `tiles`: tiles of BLOCK_SIZE columns, each token
+ * after token, so that a fragment of keys or values is one piece of memory and not a line of the cache for every token.
+ */
+export type KvOrder = "rows" | "tiles";
+
+/** Tiles where matrix units read the cache: they take f16, and fragments that tiles consist of. */
+export function kvOrder(
+  { numHeads, numKvHeads, headSize }: AttentionNode,
+  type: KvType,
+  profile: Profile,
+  { matrixFragment }: GpuCaps,
+): KvOrder {
+  if (profile !== "fast" || type !== "f16" || !matrixFragment) return "rows";
+  const { m } = matrixFragment;
+  const fits = BLOCK_SIZE % m === 0 && headSize % BLOCK_SIZE === 0 && numHeads / numKvHeads % m === 0;
+  return fits ? "tiles" : "rows";
+}
+
+/** WGSL `kvAt(slot, column)`: the element of a column, of all KV heads' columns side by side. Not for i8. */
+export function kvAtSnippet(order: KvOrder, layer: KvLayer): string {
+  const row = kvRowElements(layer);
+  const at = order === "rows" ? `slot * ${row}u + column` : `slot / ${BLOCK_SIZE}u * ${BLOCK_SIZE * row}u +
+        column / ${BLOCK_SIZE}u * ${
+    BLOCK_SIZE ** 2
+  }u + slot % ${BLOCK_SIZE}u * ${BLOCK_SIZE}u + column % ${BLOCK_SIZE}u`;
+  return `fn kvAt(slot: u32, column: u32) -> u32 {
+    return ${at};
+}`;
 }
 
 /** Columns of a head that share a scale in i8. */

@@ -6,8 +6,15 @@ import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork } from "../work.ts";
-import { attentionConstants, firstSeen, scoreScale, writeSnippet } from "./access.ts";
-import { kvRowElements } from "./kv_layout.ts";
+import {
+  attentionConstants,
+  cacheOrder,
+  cacheSnippet,
+  firstSeen,
+  scoreScale,
+  writeSnippet,
+} from "./access.ts";
+import type { KvOrder } from "./kv_layout.ts";
 import matrixCode from "./matrix.wgsl" with { type: "text" };
 
 /** Rows of fragments, a subgroup each, that a workgroup takes at most. */
@@ -99,7 +106,6 @@ function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTili
   const rows = subgroups * fragment.m;
   const constants = {
     ...attentionConstants(node, context),
-    KV_ROW: kvRowElements(node),
     LANES: lanes,
     THREADS: subgroups * lanes,
     ROWS: rows,
@@ -112,6 +118,7 @@ function matrixForm(node: AttentionNode, context: GpuContext, tiling: MatrixTili
   };
   const code = specialise(matrixCode, constants, {
     output,
+    cache: `${cacheSnippet(node, context)}\n${PLACES[cacheOrder(node, context)]}`,
     ...stagingSnippets(node, tiling),
     ...scoreSnippets(tiling),
     ...softmaxSnippets(tiling, node),
@@ -125,6 +132,16 @@ enable chromium_disable_uniformity_analysis;
 ${code}`;
 }
 
+/** WGSL: which word of which key is read at a place, so that neighbouring threads read neighbouring words of the cache. */
+const PLACES: Record<KvOrder, string> = {
+  rows: `fn keyOf(place: u32) -> u32 { return place / HEAD_WORDS; }
+fn wordOf(place: u32) -> u32 { return place % HEAD_WORDS; }`,
+  tiles: `const KV_ROW_WORDS = BLOCK_SIZE / 8u;
+const KV_TILE_WORDS = BLOCK_SIZE * KV_ROW_WORDS;
+fn keyOf(place: u32) -> u32 { return place / (BLOCK_SIZE * HEAD_WORDS) * BLOCK_SIZE + place % KV_TILE_WORDS / KV_ROW_WORDS; }
+fn wordOf(place: u32) -> u32 { return place % (BLOCK_SIZE * HEAD_WORDS) / KV_TILE_WORDS * KV_ROW_WORDS + place % KV_ROW_WORDS; }`,
+};
+
 /** A thread's share of a tile of keys or values, held in registers until the tile before it is done with. */
 function stagingSnippets(node: AttentionNode, tiling: MatrixTiling): Record<string, string> {
   const { keys, subgroups, lanes } = tiling;
@@ -133,23 +150,20 @@ function stagingSnippets(node: AttentionNode, tiling: MatrixTiling): Record<stri
   const guard = (i: number, line: string) =>
     (i + 1) * threads <= words ? line : `if (${place(i)} < ${words}u) { ${line} }`;
   const load = (name: string) =>
-    unroll(
-      count,
-      (i) =>
-        guard(
-          i,
-          `held${i} = ${name}[cacheAt(blockTable, position + ${place(i)} / HEAD_WORDS, numKeys, kvHead, ${
-            place(i)
-          } % HEAD_WORDS)];`,
-        ),
-    );
+    unroll(count, (i) =>
+      guard(
+        i,
+        `held${i} = ${name}[cacheAt(blockTable, position + keyOf(${place(i)}), numKeys, kvHead, wordOf(${
+          place(i)
+        }))];`,
+      ));
   return {
     held: unroll(count, (i) => `var held${i} = vec4<u32>();`),
     loadKeys: load("keys"),
     loadValues: load("values"),
     keep: unroll(
       count,
-      (i) => guard(i, `tile[${place(i)} / HEAD_WORDS * TILE_STRIDE + ${place(i)} % HEAD_WORDS] = held${i};`),
+      (i) => guard(i, `tile[keyOf(${place(i)}) * TILE_STRIDE + wordOf(${place(i)})] = held${i};`),
     ),
   };
 }

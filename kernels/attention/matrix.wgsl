@@ -3,7 +3,7 @@
 // the rows; their queries and output stay in its registers as fragments, keys and then values lie in workgroup memory.
 // Fragments cannot be scaled by row. So exponentials are relative to a reference, which a row's largest score may pass
 // by 8 (in base 2) before the row's earlier output is scaled, by way of workgroup memory; that is rare.
-// queries f32 [tokens, INPUT_STRIDE]; keys, values f16 [slots, KV_ROW], 16 bytes a word. Queries and exponentials are
+// queries f32 [tokens, INPUT_STRIDE]; keys, values f16 by slot (kv_layout.ts), 16 bytes a word. Queries and exponentials are
 // rounded to f16, sums are f32.
 // Grid: x = tiles, y = KV heads, z = ceil(packed rows of a tile / ROWS); THREADS threads.
 // Reference: attentionReference.
@@ -13,6 +13,7 @@
 @group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
 //#output
+//#cache
 
 alias Left = subgroup_matrix_left<f16, FRAGMENT_K, FRAGMENT_M>;
 alias Right = subgroup_matrix_right<f16, FRAGMENT_N, FRAGMENT_K>;
@@ -47,7 +48,7 @@ fn tokenOf(firstRow: u32, packed: u32) -> u32 { return firstRow + packed / GROUP
 fn cacheAt(blockTable: u32, position: u32, numKeys: u32, kvHead: u32, word: u32) -> u32 {
     let present = min(position, numKeys - 1u);
     let slot = control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE;
-    return slot * (KV_ROW / 8u) + kvHead * HEAD_WORDS + word;
+    return kvAt(slot, kvHead * HEAD_SIZE + 8u * word) / 8u;
 }
 
 @compute @workgroup_size(THREADS)

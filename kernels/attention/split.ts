@@ -1,9 +1,8 @@
-// Lowers attention of single new tokens to split.wgsl or, for more of them, split_matrix.wgsl, and merge.wgsl: enough
-// workgroups to fill a GPU from one sequence.
+// Lowers attention of single new tokens to split_matrix.wgsl or, where that does not serve, split.wgsl, and merge.wgsl:
+// enough workgroups to fill a GPU from one sequence.
 import type { StepShape } from "../control.ts";
 import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
-import { FEWEST_HALF_ROWS } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork, type BytesOf } from "../work.ts";
@@ -59,7 +58,6 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const cacheAccess = storesOwn(node, context, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
   const matrix = matrixSplit(node, context, splitting, storesOwn(node, context, splitting));
-  const onUnits = ({ numTokens }: StepShape) => matrix !== undefined && numTokens >= FEWEST_HALF_ROWS;
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
   const splitBindings: Binding[] = [
     { buffer: context.control, access: "read" },
@@ -79,21 +77,12 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     node.numHeads * (splitting.quads * 16 + 8);
   return [
     {
-      label: `attention ${node.layer} split`,
-      code: splitForm(node, context, splitting, constants),
+      label: `attention ${node.layer} split${matrix ? ", matrix units" : ""}`,
+      code: matrix?.(constants) ?? splitForm(node, context, splitting, constants),
       bindings: splitBindings,
-      work: attentionWork(node, context, "f32", partialBytes),
-      grid: (shape) => decodes(shape) && !onUnits(shape) ? splitGrid(shape) : undefined,
+      work: attentionWork(node, context, matrix ? "matrix" : "f32", partialBytes),
+      grid: (shape) => decodes(shape) ? splitGrid(shape) : undefined,
     },
-    ...(matrix
-      ? [{
-        label: `attention ${node.layer} split, matrix units`,
-        code: matrix(constants),
-        bindings: splitBindings,
-        work: attentionWork(node, context, "matrix", partialBytes),
-        grid: (shape: StepShape) => decodes(shape) && onUnits(shape) ? splitGrid(shape) : undefined,
-      }]
-      : []),
     mergeCall(
       node,
       splitting,
@@ -187,9 +176,8 @@ function splitForm(
     SCORE_TURN: scoreTurn(quads),
     SCALE: scoreScale(node),
   };
-  const { type } = context.kvCache(node.layer);
   return specialise(splitCode, constants, {
-    access: readSnippet(node, type, 1, storesOwn(node, context, splitting)),
+    access: readSnippet(node, context, 1, storesOwn(node, context, splitting)),
     storeOwn: storesOwn(node, context, splitting) ? STORE_OWN : "",
     firstKey: firstKeyLine(node, keys),
     ...loadSnippets(Math.ceil(keys * quads / THREADS), Math.ceil(heads * quads / THREADS)),

@@ -6,17 +6,22 @@ import type { AttentionNode } from "../graph.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { firstSeen, scoreScale } from "./access.ts";
+import { cacheOrder, cacheSnippet, firstSeen, scoreScale } from "./access.ts";
 import { firstKeyLine, type Splitting } from "./split.ts";
 import splitMatrixCode from "./split_matrix.wgsl" with { type: "text" };
 
 /** Scores that a lane has: a 16-byte word of halves. */
 const LANE_SCORES = 8;
+/** Subgroups that share the columns of a key, at best: more threads, each with fewer of the fragments on their way. */
+const DEEP = 2;
+/** Words from one tile of the cache to the next, and from token to token within one. */
+const KV_TILE_WORDS = BLOCK_SIZE ** 2 / 8;
+const KV_ROW_WORDS = BLOCK_SIZE / 8;
 
 /**
  * The form's WGSL for the sizes that every attention kernel knows, KEYS and SPLITS; undefined where it does not serve the
- * node: heads of a group, and columns of a head, must be whole fragments, a thread for each word of a key, and the cache
- * f16.
+ * node: the cache must be in tiles, a group's heads one fragment for each workgroup, and a thread there for each word of a
+ * key.
  */
 export function matrixSplit(
   node: AttentionNode,
@@ -25,30 +30,35 @@ export function matrixSplit(
   storesOwn: boolean,
 ): ((constants: Readonly<Record<string, number>>) => string) | undefined {
   const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations } = context.caps;
-  if (!fragment || context.kvCache(node.layer).type !== "f16") return undefined;
-  const { m } = fragment, group = node.numHeads / node.numKvHeads, threads = keys / m * lanes;
-  const fits = group === headGroups * m && node.headSize % m === 0 && keys % m === 0 &&
-    BLOCK_SIZE % m === 0 &&
-    m * m === LANE_SCORES * lanes && node.headSize % LANE_SCORES === 0 &&
-    node.headSize / LANE_SCORES <= threads && threads <= maxInvocations;
+  if (!fragment || cacheOrder(node, context) !== "tiles") return undefined;
+  const { m } = fragment, group = node.numHeads / node.numKvHeads, scoreThreads = keys / m * lanes;
+  const fits = group === headGroups * m && keys % m === 0 && m * m === LANE_SCORES * lanes &&
+    node.headSize / LANE_SCORES <= scoreThreads && scoreThreads <= maxInvocations;
   if (!fits) return undefined;
+  const shares = node.headSize % (DEEP * BLOCK_SIZE) === 0 && DEEP * scoreThreads <= maxInvocations;
+  const deep = shares ? DEEP : 1;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
       ...constants,
       HEAD_GROUPS: headGroups,
       FRAGMENT: m,
-      LANES: lanes,
-      THREADS: threads,
+      DEEP: deep,
+      DEEP_COLUMNS: node.headSize / deep,
+      KEY_SUBGROUPS: keys / m,
+      SCORE_THREADS: scoreThreads,
+      THREADS: deep * scoreThreads,
+      KV_TILE_WORDS,
+      KV_ROW_WORDS,
       FIRST_KEY: node.numHeads,
       FIRST_VALUE: node.numHeads + node.numKvHeads,
       SCALE: scoreScale(node),
     }, {
-      cache: cacheSnippet(storesOwn),
+      cache: `${cacheBindings(storesOwn)}\n${cacheSnippet(node, context)}`,
       storeOwn: storesOwn ? STORE_OWN : "",
       firstKey: firstKeyLine(node, keys),
       seen: node.window === undefined ? "" : maskWindow(firstSeen(node, "context")),
       pack: PACK_HALVES,
-      ...productSnippets(node, fragment, keys),
+      ...productSnippets(node, fragment, keys, deep),
     });
     return `enable f16;
 enable subgroups;
@@ -66,7 +76,7 @@ function maskWindow(seen: string): string {
   );
 }
 
-function cacheSnippet(storesOwn: boolean): string {
+function cacheBindings(storesOwn: boolean): string {
   const access = storesOwn ? "read_write" : "read";
   return ["keys", "values"].map((name, i) =>
     `@group(0) @binding(${i + 2}) var<storage, ${access}> ${name}: array<vec4<u32>>;`
@@ -74,56 +84,64 @@ function cacheSnippet(storesOwn: boolean): string {
 }
 
 const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_WORDS) {
-        let at = control[SLOT_MAPPING + token] * CACHE_STRIDE + kvHead * HEAD_WORDS + thread;
+        let at = cacheWord(control[SLOT_MAPPING + token], kvHead, thread);
         keys[at] = activationWord(token, FIRST_KEY + kvHead, thread);
         values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
     }
     storageBarrier();`;
 
+/** Words from where a row of tiles begins to a column of it. */
+function tileWords(column: number): number {
+  return Math.floor(column / BLOCK_SIZE) * KV_TILE_WORDS + column % BLOCK_SIZE / 8;
+}
+
 /**
- * Scores of the subgroup's keys; then, of every SUBGROUPSth fragment of columns, the values of all keys, which are asked
+ * Scores of the subgroup's keys by its columns; then, of every SUBGROUPSth fragment of columns, the values of all keys, which are asked
  * for before the exponentials are known.
  */
 function productSnippets(
   { headSize }: AttentionNode,
   { m: size }: MatrixFragment,
   keys: number,
+  deep: number,
 ): Record<string, string> {
-  const slices = headSize / size, subgroups = keys / size;
+  const slices = headSize / size, keyGroups = keys / size, subgroups = keyGroups * deep;
   const turns = Math.ceil(slices / subgroups);
   const column = (turn: number) => `subgroup + ${turn * subgroups}u`;
   const guard = (turn: number, code: string) =>
     (turn + 1) * subgroups <= slices ? `{ ${code} }` : `if (${column(turn)} < ${slices}u) { ${code} }`;
   return {
     loadKeys: unroll(
-      slices,
+      slices / deep,
       (s) =>
-        `let key${s} = subgroupMatrixLoad<Right, col_major>(&keys, keyAt + ${s * size / 8}u, CACHE_STRIDE);`,
+        `let key${s} = subgroupMatrixLoad<Right, col_major>(&keys, keyAt + ${
+          tileWords(s * size)
+        }u, KV_ROW_WORDS);`,
     ),
     scores: unroll(
-      slices,
+      slices / deep,
       (s) =>
-        `score = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&query, ${
+        `score = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&query, queryAt + ${
           s * size / 8
         }u, QUERY_STRIDE), key${s}, score);`,
     ),
     valuePlaces: unroll(
-      subgroups,
+      keyGroups,
       (b) => `let valueAt${b} = cacheAt(blockTable, firstKey + ${b * size}u, context, kvHead);`,
     ),
     loadValues: unroll(
       turns,
       (turn) =>
         unroll(
-          subgroups,
+          keyGroups,
           (b) =>
-            `let value${turn}_${b} = subgroupMatrixLoad<Right, row_major>(&values, valueAt${b} + ${
-              (turn + 1) * subgroups <= slices ? `(${column(turn)})` : `min(${column(turn)}, ${slices - 1}u)`
-            } * ${size / 8}u, CACHE_STRIDE);`,
+            `let value${turn}_${b} = subgroupMatrixLoad<Right, row_major>(&values, valueAt${b} + sliceWords(${
+              (turn + 1) * subgroups <= slices ? column(turn) : `min(${column(turn)}, ${slices - 1}u)`
+            }), KV_ROW_WORDS);`,
         ),
     ),
     loadWeights: unroll(
-      subgroups,
+      keyGroups,
       (b) =>
         `let weights${b} = subgroupMatrixLoad<Left, row_major>(&weights, ${b * size / 8}u, WEIGHT_STRIDE);`,
     ),
@@ -131,7 +149,7 @@ function productSnippets(
       guard(
         turn,
         `var sum = Sum();
-${unroll(subgroups, (b) => `sum = subgroupMatrixMultiplyAccumulate(weights${b}, value${turn}_${b}, sum);`)}
+${unroll(keyGroups, (b) => `sum = subgroupMatrixMultiplyAccumulate(weights${b}, value${turn}_${b}, sum);`)}
 subgroupMatrixStore<row_major>(&partials, firstPartial + (${column(turn)}) * ${size / 4}u, sum, HEAD_QUADS);`,
       )),
   };

@@ -1,8 +1,10 @@
 // Attention of single new tokens over a long cache on matrix units, split over the keys ("flash-decoding"): what one split
-// contributes, as split.wgsl does for fewer tokens. A workgroup takes one token, FRAGMENT query heads of one KV head (all
-// of them, where K and V are shared by so many) and KEYS keys of the context, FRAGMENT of them a subgroup; then every
-// subgroup takes columns of the output. Fragments of keys and values come straight from the cache, each used once.
-// queries f32 [tokens, INPUT_STRIDE]; keys, values f16 [slots, KV_ROW], 16 bytes a word; partials, sums as in split.wgsl.
+// contributes, as split.wgsl does elsewhere. A workgroup takes one token, FRAGMENT query heads of one KV head (all of them,
+// where K and V are shared by so many) and KEYS keys of the context, FRAGMENT of them a subgroup, or DEEP subgroups that
+// share their columns; then every subgroup takes columns of the output. Fragments of keys and values come straight from the
+// cache, each used once.
+// queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
+// split.wgsl.
 // Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
 // too: what lies there is finite, and weighs nothing.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; THREADS threads.
@@ -19,18 +21,18 @@ alias Right = subgroup_matrix_right<f16, FRAGMENT, FRAGMENT>;
 alias Sum = subgroup_matrix_result<f32, FRAGMENT, FRAGMENT>;
 
 const HEAD_WORDS = HEAD_SIZE / 8u;
-/** Words of a row of the cache. */
-const CACHE_STRIDE = KV_ROW / 8u;
 /** Words of a row in memory, one more than there are: rows then begin in different banks. */
 const QUERY_STRIDE = HEAD_WORDS + 1u;
 const SCORE_STRIDE = KEYS / 4u + 1u;
+const SCORE_WORDS = FRAGMENT * SCORE_STRIDE;
 const WEIGHT_STRIDE = KEYS / 8u + 1u;
 /** Lanes that share a head's scores, eight each. */
 const HEAD_LANES = KEYS / 8u;
 const MASKED = -1e30f;
 
 var<workgroup> query: array<vec4<u32>, FRAGMENT * QUERY_STRIDE>;
-var<workgroup> scores: array<vec4<f32>, FRAGMENT * SCORE_STRIDE>;
+/** Of the columns of each of the subgroups that share a key. */
+var<workgroup> scores: array<vec4<f32>, DEEP * SCORE_WORDS>;
 /** The scores' exponentials, as halves. */
 var<workgroup> weights: array<vec4<u32>, FRAGMENT * WEIGHT_STRIDE>;
 
@@ -45,8 +47,23 @@ fn activationWord(token: u32, head: u32, word: u32) -> vec4<u32> {
 /** Where the FRAGMENT keys or values from `position` on begin; in place of those past the context, its last. */
 fn cacheAt(blockTable: u32, position: u32, context: u32, kvHead: u32) -> u32 {
     let present = min(position, (context - 1u) / FRAGMENT * FRAGMENT);
-    let slot = control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE;
-    return slot * CACHE_STRIDE + kvHead * HEAD_WORDS;
+    return cacheWord(control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE, kvHead, 0u);
+}
+
+/** Word `word` of a head in the cache. */
+fn cacheWord(slot: u32, kvHead: u32, word: u32) -> u32 { return kvAt(slot, kvHead * HEAD_SIZE + 8u * word) / 8u; }
+
+/** Words from where the tiles of a head begin to a slice of FRAGMENT of its columns. */
+fn sliceWords(slice: u32) -> u32 {
+    let column = slice * FRAGMENT;
+    return column / BLOCK_SIZE * KV_TILE_WORDS + column % BLOCK_SIZE / 8u;
+}
+
+/** Four scores of all columns. */
+fn scoreQuad(at: u32) -> vec4<f32> {
+    var sum = scores[at];
+    for (var deep = 1u; deep < DEEP; deep++) { sum += scores[deep * SCORE_WORDS + at]; }
+    return sum;
 }
 
 @compute @workgroup_size(THREADS)
@@ -69,33 +86,39 @@ fn main(
         let word = place % HEAD_WORDS;
         query[head * QUERY_STRIDE + word] = activationWord(token, firstHead + head, word);
     }
-    let keyAt = cacheAt(blockTable, firstKey + subgroup * FRAGMENT, context, kvHead);
+    let deep = subgroup / KEY_SUBGROUPS;
+    let keyGroup = subgroup % KEY_SUBGROUPS;
+    let queryAt = deep * (DEEP_COLUMNS / 8u);
+    let keyAt = cacheAt(blockTable, firstKey + keyGroup * FRAGMENT, context, kvHead) +
+        deep * (DEEP_COLUMNS / BLOCK_SIZE * KV_TILE_WORDS);
     //#loadKeys
     workgroupBarrier();
     var score = Sum();
     //#scores
-    subgroupMatrixStore<row_major>(&scores, subgroup * (FRAGMENT / 4u), score, SCORE_STRIDE);
+    subgroupMatrixStore<row_major>(&scores, deep * SCORE_WORDS + keyGroup * (FRAGMENT / 4u), score, SCORE_STRIDE);
     //#valuePlaces
     //#loadValues
     workgroupBarrier();
 
-    let head = thread / HEAD_LANES;
-    let part = thread % HEAD_LANES;
-    let key = vec4<u32>(firstKey + 8u * part) + vec4<u32>(0u, 1u, 2u, 3u);
-    let at = head * SCORE_STRIDE + 2u * part;
-    var s0 = select(vec4<f32>(MASKED), SCALE * scores[at], key < vec4<u32>(context));
-    var s1 = select(vec4<f32>(MASKED), SCALE * scores[at + 1u], key + 4u < vec4<u32>(context));
-    //#seen
-    let both = max(s0, s1);
-    var most = max(max(both.x, both.y), max(both.z, both.w));
-    for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { most = max(most, subgroupShuffleXor(most, distance)); }
-    // A masked score is so far below the largest that its exponential is zero.
-    let p0 = exp2(s0 - most);
-    let p1 = exp2(s1 - most);
-    var sum = dot(p0 + p1, vec4<f32>(1.0));
-    for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
-    weights[head * WEIGHT_STRIDE + part] = vec4<u32>(packHalves(p0), packHalves(p1));
-    if (part == 0u) { sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
+    if (thread < SCORE_THREADS) {
+        let head = thread / HEAD_LANES;
+        let part = thread % HEAD_LANES;
+        let key = vec4<u32>(firstKey + 8u * part) + vec4<u32>(0u, 1u, 2u, 3u);
+        let at = head * SCORE_STRIDE + 2u * part;
+        var s0 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at), key < vec4<u32>(context));
+        var s1 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at + 1u), key + 4u < vec4<u32>(context));
+        //#seen
+        let both = max(s0, s1);
+        var most = max(max(both.x, both.y), max(both.z, both.w));
+        for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { most = max(most, subgroupShuffleXor(most, distance)); }
+        // A masked score is so far below the largest that its exponential is zero.
+        let p0 = exp2(s0 - most);
+        let p1 = exp2(s1 - most);
+        var sum = dot(p0 + p1, vec4<f32>(1.0));
+        for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
+        weights[head * WEIGHT_STRIDE + part] = vec4<u32>(packHalves(p0), packHalves(p1));
+        if (part == 0u) { sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
+    }
     workgroupBarrier();
 
     let firstPartial = ((token * SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;

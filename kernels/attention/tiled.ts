@@ -90,9 +90,8 @@ function tiledForm(node: AttentionNode, context: GpuContext, tiling: Tiling, out
     SCORE_TURN: scoreTurn(quads),
     SCALE: scoreScale(node),
   };
-  const { type } = context.kvCache(node.layer);
   return specialise(tiledCode, constants, {
-    access: `${readSnippet(node, type, 1)}\n${output}`,
+    access: `${readSnippet(node, context, 1)}\n${output}`,
     loadKeys: loadLines("key", quads),
     loadValues: loadLines("value", quads),
     firstSeen: `let firstSeen = (${firstSeen(node, "fewestKeys")}) / KEYS * KEYS;`,

@@ -135,7 +135,8 @@ function formsOfManyRows(caps: GpuCaps): FormsOfManyRows | undefined {
 
 /**
  * Few rows are one tile, and reading the weight is what takes time: every workgroup has a deep piece of it on its way,
- * which its subgroups share by depth. From the fewest rows to the most.
+ * which its subgroups share by depth, eight of them or, above the narrow fragment, sixteen. From the fewest rows to the
+ * most.
  */
 function divisionsOfFewRows(product: Product, caps: GpuCaps): Division[] {
   const { narrowFragment } = caps;
@@ -148,24 +149,26 @@ function divisionsOfFewRows(product: Product, caps: GpuCaps): Division[] {
     if (!fragment) return [];
     const wholeDepths = (slices: number) => product.xWords * 8 % (slices * fragment.k) === 0;
     const deepest = fragments === 1 && wholeDepths(16);
+    const subgroupsDown = fragments === 4 ? 2 : 1;
     const shared = {
       fragment,
       swapped: narrow,
       lanes: caps.subgroupMaxSize,
-      subgroupsDown: 1,
-      fragmentsDown: fragments,
+      subgroupsDown,
+      fragmentsDown: fragments / subgroupsDown,
+      subgroupsDeep: 8 / subgroupsDown,
       depth: (deepest ? 16 : 8) * fragment.k,
       ahead: 2 as const,
     };
-    const wide: MatrixForm = {
+    const wide = (subgroupsAcross: number): MatrixForm => ({
       ...shared,
-      subgroupsAcross: fragments === 4 ? 2 : 1,
-      subgroupsDeep: deepest ? 8 : 4,
+      subgroupsAcross,
       fragmentsAcross: 2,
-    };
-    const slim: MatrixForm = { ...shared, subgroupsAcross: 1, subgroupsDeep: 8, fragmentsAcross: 1 };
-    if (!wholeDepths(8) || ![wide, slim].every((form) => canBeWritten(form, caps))) return [];
-    return [divideFewRows(wide, slim, product)];
+    });
+    const slim: MatrixForm = { ...shared, subgroupsAcross: 1, fragmentsAcross: fragments === 1 ? 1 : 2 };
+    const forms = [wide(narrow ? 1 : 2), wide(1), slim].filter((form) => canBeWritten(form, caps));
+    if (!wholeDepths(8) || !forms.includes(slim)) return [];
+    return [divideFewRows(forms[0], slim, product)];
   });
 }
 
