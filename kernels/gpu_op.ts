@@ -129,6 +129,8 @@ export interface GpuContext {
   fusedNorm(value: Value): LayerNormNode | undefined;
   /** The attention that makes `value`, where its reader joins its splits itself in steps in which that pays. */
   fusedMerge(value: Value): AttentionNode | undefined;
+  /** Whether the linear that makes `value` leaves it as whole numbers in steps of one row: linear/whole_numbers.ts. */
+  isWhole(value: Value): boolean;
   readonly halfValues: HalfValues;
   /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
   halves(value: Value): Halves | undefined;

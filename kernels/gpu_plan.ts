@@ -15,9 +15,11 @@ import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
 import type { Graph, GraphInputs, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
+import { usesFixedPoint } from "./linear/gemv_form.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsMerge } from "./linear/merge_stage.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
+import { leavesWholeNumbers } from "./linear/whole_numbers.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedMerges, NO_MERGES } from "./merge_fusion.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
@@ -34,6 +36,7 @@ import {
 } from "./step.ts";
 import { emptyCall, profileCalls, type StepProfile, timeCalls } from "./step_profile.ts";
 import type { TensorSource } from "./tensor_source.ts";
+import { NO_WHOLE_NUMBERS, wholeNumbers } from "./whole_number_fusion.ts";
 
 export interface PlanOptions extends LoadWeightsOptions {
   readonly limits: StepLimits;
@@ -118,13 +121,20 @@ export class GpuPlan implements Disposable {
     const merges = gpu.profile === "fast"
       ? fusedMerges(graph, (linear) => bindsMerge(linear, weights.matrix(linear.weight), gpu.caps))
       : NO_MERGES;
+    const whole = gpu.profile === "fast"
+      ? wholeNumbers(
+        graph,
+        (maker) => leavesWholeNumbers(weights.matrix(maker.weight), gpu.caps),
+        (reader) => usesFixedPoint(1, weights.matrix(reader.weight), gpu.caps),
+      )
+      : NO_WHOLE_NUMBERS;
     const halves = gpu.profile === "fast"
       ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))
       : NO_HALF_VALUES;
     const buffers = new GpuBuffers(gpu, graph, layout, options.kvType, fusion, online);
     const calls = lowerGraph(
       graph,
-      contextOf(gpu, layout, weights, buffers, fusion, merges, halves),
+      contextOf(gpu, layout, weights, buffers, fusion, merges, whole, halves),
       buffers,
       options.sampling?.suppressed,
     );

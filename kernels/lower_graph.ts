@@ -21,6 +21,7 @@ import type { NormFusion } from "./norm_fusion.ts";
 import { lowerRotary } from "./rotary/gpu.ts";
 import { lowerSampling } from "./sampling/gpu.ts";
 import { lowerShortConvolution } from "./short_convolution/gpu.ts";
+import type { WholeNumbers } from "./whole_number_fusion.ts";
 
 /** What lowerings may use, of a plan's parts. */
 export function contextOf(
@@ -30,6 +31,7 @@ export function contextOf(
   buffers: GpuBuffers,
   fusion: NormFusion,
   merges: MergeFusion,
+  whole: WholeNumbers,
   halfValues: HalfValues,
 ): GpuContext {
   return {
@@ -44,6 +46,7 @@ export function contextOf(
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
     fusedMerge: (value) => merges.get(value.id),
+    isWhole: ({ id }) => whole.has(id),
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),

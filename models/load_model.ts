@@ -1,6 +1,7 @@
 // From a model folder to a runner: opens the checkpoint, chooses the backend and builds the runner for it. The one
 // place that knows both backends.
 import { chooseBackend } from "../device/choose_backend.ts";
+import type { Profile } from "../device/caps.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import type { Graph } from "../kernels/graph.ts";
 import type { TensorSource } from "../kernels/tensor_source.ts";
@@ -72,7 +73,7 @@ async function createGpuRunner(
     ...hostSizes(gpu, network.graph, options),
     contextLength: network.contextLength,
     suppressed: suppressedTokens,
-    kvType: options.kvType ?? naturalKvType(network.graph, tensors, options.storage),
+    kvType: options.kvType ?? naturalKvType(network.graph, tensors, gpu.profile, options.storage),
     ...(options.storage && { storage: options.storage }),
     ...(options.longConvolutions && { longConvolutions: options.longConvolutions }),
     onProgress: (done, total) => onProgress(done / total),
@@ -121,12 +122,23 @@ function hostSizes({ caps }: GpuDevice, { kvLayers, historyLayers }: Graph, { ho
   return caps.software ? {} : { hostBytes: defaultHostBytes(), measureParking: true };
 }
 
-/** f16 only where the weights themselves are no finer; int8 weights came from finer ones and are scaled in f32. */
-function naturalKvType(graph: Graph, tensors: TensorSource, storage: LoadOptions["storage"]): "f32" | "f16" {
+/**
+ * f16 where the weights themselves are no finer. Quantised weights came from finer ones and are scaled in f32: for them
+ * f16 in the fast profile alone, where attention then reads half as much, and on matrix units; histories of convolutions,
+ * which add up thousands of rows, stay f32.
+ */
+function naturalKvType(
+  graph: Graph,
+  tensors: TensorSource,
+  profile: Profile,
+  storage: LoadOptions["storage"],
+): "f32" | "f16" {
   if (storage) return storage;
   const linear = graph.nodes.find((node) => node.op === "linear");
   const dtype = linear && tensors.find(linear.weight.name)?.dtype;
-  return dtype === "F16" || dtype === "BF16" ? "f16" : "f32";
+  if (dtype === "F16" || dtype === "BF16") return "f16";
+  const isQuantised = dtype === "I8" || dtype === "I4";
+  return isQuantised && profile === "fast" && graph.historyLayers.length === 0 ? "f16" : "f32";
 }
 
 /** Up to sixteen threads were measured to help; more would mostly wait for each other. */

@@ -16,12 +16,16 @@ export interface Epilogue {
   readonly bindings: readonly Binding[];
 }
 
-/** Writes the epilogue of `node`; a column is an output column, not a row of a shard. */
+/**
+ * Writes the epilogue of `node`; a column is an output column, not a row of a shard. There is also `fn finished(terms:
+ * Terms, sum: f32) -> f32`, and with `whole` that alone: whole_numbers.ts stores what it gives.
+ */
 export function linearEpilogue(
   node: LinearNode,
   weight: GpuMatrix,
   context: GpuContext,
   firstBinding: number,
+  { whole = false } = {},
 ): Epilogue {
   const { declarations, bindings } = bindTerms(node, weight.scales, context, firstBinding + 1, "f32");
   const terms = [
@@ -29,18 +33,18 @@ export function linearEpilogue(
     node.bias ? "bias[column]" : "0.0",
     node.residual ? "residual[at]" : "0.0",
   ];
-  const steps = [
-    ...stepsFromSum(node, weight.scales, (gelu) => `${gelu}(y)`, "terms.residual"),
-    "output[at] = y;",
-  ];
-  const code = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<f32>;
+  const steps = stepsFromSum(node, weight.scales, (gelu) => `${gelu}(y)`, "terms.residual");
+  const code = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<${
+    whole ? "vec4<u32>" : "f32"
+  }>;
 ${declarations}
 ${node.activation ? gelu : ""}
 struct Terms { scale: f32, bias: f32, residual: f32 }
 fn termsOf(at: u32, column: u32) -> Terms { return Terms(${terms.join(", ")}); }
-fn finish(at: u32, terms: Terms, sum: f32) {
-    ${steps.join("\n    ")}
-}`;
+fn finished(terms: Terms, sum: f32) -> f32 {
+    ${[...steps, "return y;"].join("\n    ")}
+}
+${whole ? "" : "fn finish(at: u32, terms: Terms, sum: f32) { output[at] = finished(terms, sum); }"}`;
   return {
     code,
     bindings: [{ buffer: context.activation(node.output), access: "readWrite" }, ...bindings],

@@ -9,17 +9,19 @@ import type { RowStage } from "./row_stage.ts";
 import { multiplyFixedPoint } from "./fixed_point.ts";
 import { sumShares, teamPlace, teamSum, teamThreads } from "./team_sum.ts";
 import type { WeightAccess } from "./weight_access.ts";
+import type { WholeEnd } from "./whole_numbers.ts";
 
 /** Up to this many sums a thread keeps four partial sums of each, which do not wait for one another. */
 const MOST_WIDE_SUMS = 4;
 
-/** The kernel for one shard; `stage` where x goes through workgroup memory. */
+/** The kernel for one shard; `stage` where x goes through workgroup memory, `end` where the output is left as whole numbers. */
 export function gemvCode(
   form: GemvForm,
   constants: Readonly<Record<string, number>>,
   access: WeightAccess,
   epilogue: Epilogue,
   stage?: RowStage,
+  end?: WholeEnd,
 ): string {
   const sum = teamSum(form);
   const specialised = specialise(code, {
@@ -32,9 +34,11 @@ export function gemvCode(
     SUM_SHARES: sumShares(form),
     WORDS_PER_ROW: form.wordsPerRow,
   }, {
-    epilogue: epilogue.code,
+    epilogue: `${epilogue.code}\n${end?.code ?? ""}`,
+    finish: end?.finish ?? "finish(outputAt, terms, sum);",
+    leave: end?.leave ?? "",
     access: access.code,
-    word: wordAlias(form),
+    word: `${wordAlias(form)}\nalias X = ${stage?.x ?? "vec4<f32>"};`,
     stage: stage?.code ?? "",
     memory: sum.memory,
     threads: teamThreads(form),

@@ -114,7 +114,12 @@ function partsOf(
   return parts;
 }
 
+/** Output columns of a workgroup. */
+export function outputColumns({ threads, teamRows, lanes, parts }: GemvForm): number {
+  return threads / (lanes * parts) * teamRows;
+}
+
 /** Workgroups for a shard of `shardRows` weight rows. */
-export function gemvWorkgroups({ threads, teamRows, lanes, parts }: GemvForm, shardRows: number): number {
-  return Math.ceil(shardRows / (threads / (lanes * parts) * teamRows));
+export function gemvWorkgroups(form: GemvForm, shardRows: number): number {
+  return Math.ceil(shardRows / outputColumns(form));
 }

@@ -24,6 +24,7 @@ import { mergeStage, type Splits } from "./merge_stage.ts";
 import { normStage } from "./norm_stage.ts";
 import { plainStage } from "./row_stage.ts";
 import { weightAccess } from "./weight_access.ts";
+import { wholeEnd, wholeStage } from "./whole_numbers.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
 const TILE = 64;
@@ -140,14 +141,20 @@ function gemvCall(
     usesFixedPoint(maxRows, weight, context.caps);
   const form = gemvForm(maxRows, weight, context.caps, staged);
   const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
+  const takesWhole = maxRows === 1 && context.isWhole(node.input);
   const stage = splits
     ? mergeStage(splits, form, context, beforeStage)
+    : takesWhole
+    ? wholeStage(form)
     : norm
     ? normStage(norm, form, context, beforeStage)
     : staged
     ? plainStage(form)
     : undefined;
-  const epilogue = linearEpilogue(node, weight, context, beforeStage + (stage?.bindings.length ?? 0));
+  const whole = maxRows === 1 && context.isWhole(node.output);
+  const epilogue = linearEpilogue(node, weight, context, beforeStage + (stage?.bindings.length ?? 0), {
+    whole,
+  });
   const constants = {
     NUM_ROWS: numRowsWord(node.input.rows),
     SHARD_ROWS: shard.numRows,
@@ -159,7 +166,14 @@ function gemvCall(
     : context.activation(norm?.input ?? node.input);
   return {
     label: `linear ${node.weight.name}, ${maxRows} rows${splits ? ", of splits" : ""}`,
-    code: gemvCode(form, constants, access, epilogue, stage),
+    code: gemvCode(
+      form,
+      constants,
+      access,
+      epilogue,
+      stage,
+      whole ? wholeEnd(form, node.output.width) : undefined,
+    ),
     bindings: [
       ...productBindings(x, shard, context),
       ...access.bindings,

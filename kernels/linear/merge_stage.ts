@@ -38,6 +38,7 @@ export function mergeStage(
   const present = node.numHeads * headQuads;
   const each = (line: (i: number) => string) => unroll(Math.ceil(rowQuads / form.threads), line);
   return {
+    x: "vec4<f32>",
     code: `@group(0) @binding(${firstBinding}) var<storage, read> splitSums: array<vec2<f32>>;
 ${mergedQuad(node, splitting, context, "x")}
 ${stagedMemory(form, rowQuads)}`,

@@ -6,6 +6,8 @@ import { bringFixedPoint, fixedPointMemory } from "./fixed_point.ts";
 import type { GemvForm } from "./gemv_form.ts";
 
 export interface RowStage {
+  /** WGSL: type of x's elements. */
+  readonly x: "vec4<f32>" | "vec4<u32>";
   /** WGSL: bindings from a first one on, memory, and functions. */
   readonly code: string;
   readonly bindings: readonly Binding[];
@@ -21,6 +23,7 @@ export function plainStage(form: GemvForm): RowStage {
   const sliceQuads = wordsPerSlice * wordElements / 4, rowQuads = wordsPerRow * wordElements / 4;
   const each = (line: (i: number) => string) => unroll(Math.ceil(sliceQuads / threads), line);
   return {
+    x: "vec4<f32>",
     code: stagedMemory(form, sliceQuads),
     bindings: [],
     loads: each((i) =>

@@ -111,6 +111,8 @@ export const DENSE_CASES: readonly DenseCase[] = [
   ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
   // More columns than go through workgroup memory at once, not whole slices of them.
   linearCase("I4", { rows: 1, inWidth: 8220, outWidth: 33, bias: true }),
+  wholeNumbersCase(4096),
+  wholeNumbersCase(8320),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
   ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
   layerNormCase(515, 1000),
@@ -328,6 +330,31 @@ function chainCase(storage: TensorDtype): DenseCase {
       const y = graph.linear(hidden, matrix("down", width, inner), { residual: x });
       const output = graph.linear(graph.gatherRows(y), table);
       return problem(random, graph, output, source, [21, 1, 4, 70]);
+    },
+  };
+}
+
+/** A linear as wide as those that leave their output as whole numbers, and its reader. */
+function wholeNumbersCase(inner: number): DenseCase {
+  const width = 40, outWidth = 33, silent = 64;
+  return {
+    name: `two linears in I4, ${inner} columns between`,
+    tolerance: 2 * F32_TOLERANCE,
+    halvesTolerance: HALVES_TOLERANCE,
+    fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE,
+    build: (random) => {
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const up = random.normals(inner * width, 0, 0.3);
+      // A whole group of nothing.
+      up.fill(0, silent * width, (silent + 32) * width);
+      const hidden = graph.linear(graph.input("x", width), source.add("up", [inner, width], up, "I4"), {
+        activation: "gelu_tanh",
+      });
+      const down = random.normals(outWidth * inner, 0, inner ** -0.5);
+      const output = graph.linear(hidden, source.add("down", [outWidth, inner], down, "I4"), {
+        residual: graph.input("residual", outWidth),
+      });
+      return problem(random, graph, output, source, [1, 3, 1]);
     },
   };
 }

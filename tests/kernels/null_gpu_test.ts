@@ -140,6 +140,8 @@ for (const storage of ["F16", "I8", "I4"] as const) {
       sampling: { suppressed: [0] },
     });
     checkUse(modules, ["linear", "attention"]);
+    const leaves = modules.filter(({ code }) => code.includes("fn leaveWhole"));
+    deepStrictEqual(leaves.map(({ label }) => label), storage === "I4" ? ["linear up, 1 rows"] : []);
   });
 }
 
