@@ -11,8 +11,9 @@ import { bytesOfValues, movingWork } from "../work.ts";
 import { heldRow, teamsOf } from "./held_row.ts";
 import layerNormCode from "./layer_norm.wgsl" with { type: "text" };
 
-/** A row in the registers of so many threads, eight columns each at a width of 2048. */
+/** A row in the registers of so many threads, eight columns each at a width of 2048; wider rows have more of them. */
 const THREADS = 256;
+const WIDE_COLUMNS = 2048;
 
 export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): KernelCall[] {
   const { rows } = node.input;
@@ -21,12 +22,13 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
   const linear = context.halfValues.linearBefore(node);
   const madeBySum = linear ? leavesParts(linear, context) : () => false;
   const halves = context.halves(node.output);
-  const teams = teamsOf(THREADS, context.caps);
+  const wanted = node.input.width > WIDE_COLUMNS ? 2 * THREADS : THREADS;
+  const threads = Math.min(wanted, context.caps.maxInvocations), teams = teamsOf(threads, context.caps);
   const row = heldRow(node, teams, context, 3);
   const stored = (i: number) => `if (held${i}) { y[row * ${rowQuads}u + quad${i}] = y${i}; }`;
   const rounded = (i: number) =>
     `if (held${i}) { halves[row * ${2 * halves!.words}u + quad${i}] = packHalves(y${i}); }`;
-  const code = specialise(layerNormCode, { THREADS, NUM_ROWS: numRowsWord(rows) }, {
+  const code = specialise(layerNormCode, { THREADS: threads, NUM_ROWS: numRowsWord(rows) }, {
     row: row.code,
     halves: halves
       ? `@group(0) @binding(${

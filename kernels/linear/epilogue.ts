@@ -35,7 +35,7 @@ export function linearEpilogue(
   ];
   const steps = stepsFromSum(node, weight.scales, (gelu) => `${gelu}(y)`, "terms.residual");
   const code = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<${
-    whole ? "vec4<u32>" : "f32"
+    whole ? "u32" : "f32"
   }>;
 ${declarations}
 ${node.activation ? gelu : ""}

@@ -7,25 +7,17 @@ import type { GemvForm } from "./gemv_form.ts";
 /** Bytes that x takes for a word of the weight, which is a group. */
 export const BYTES_PER_WORD = 4 * 16 + 4;
 /** Of a group's largest |x|: both bytes stay within -128 to 127. */
-const LARGEST = 127 * 256;
-/** High and low bytes of even and of odd columns. */
-export const PLANES = 4;
+export const LARGEST = 127 * 256;
 
 /** WGSL: where a row, or a slice, of so many words lies. Nibbles of a byte are an even and an odd column, so x is sorted so. */
 export function fixedPointMemory(words: number): string {
-  return `/** Of every word the even columns' high bytes, then the odd ones', then the low bytes of either. */
-var<workgroup> planes: array<vec4<u32>, ${PLANES * words}>;
+  return `var<workgroup> evenHigh: array<vec4<u32>, ${words}>;
+var<workgroup> oddHigh: array<vec4<u32>, ${words}>;
+var<workgroup> evenLow: array<vec4<u32>, ${words}>;
+var<workgroup> oddLow: array<vec4<u32>, ${words}>;
 /** What a sum of products is worth: they are 16 times too large. */
 var<workgroup> wordScale: array<f32, ${words}>;
-fn keepWhole(word: u32, parity: u32, high: vec4<u32>, low: vec4<u32>, scale: f32) {
-    planes[parity * ${words}u + word] = high;
-    planes[(2u + parity) * ${words}u + word] = low;
-    if (parity == 0u) { wordScale[word] = scale; }
-}
-${FIXED_POINT_BYTES}`;
-}
-
-const FIXED_POINT_BYTES = `/** The bytes of columns 0 and 2, and of 1 and 3. */
+/** The bytes of columns 0 and 2, and of 1 and 3. */
 fn evenAndOdd(four: vec4<i32>) -> vec2<u32> {
     let bytes = bitcast<vec4<u32>>(four) & vec4<u32>(0xffu);
     return bytes.xy | (bytes.zw << vec2<u32>(8u));
@@ -39,12 +31,10 @@ fn gathered(four: vec4<i32>, isOdd: bool) -> vec4<u32> {
         eight, subgroupShuffleXor(eight, 2u), subgroupShuffleXor(eight, 4u), subgroupShuffleXor(eight, 6u),
     );
 }`;
+}
 
-/**
- * WGSL for all threads: hands the four columns that are the `quad<i>`th, as whole numbers, to the function `keep`; eight
- * neighbouring lanes have a group.
- */
-export function bringFixedPoint(i: number | string, value: string, held: string, keep = "keepWhole"): string {
+/** WGSL for all threads: brings the four columns that are the `quad<i>`th; eight neighbouring lanes have a group. */
+export function bringFixedPoint(i: number, value: string, held: string): string {
   return `    {
         let four = select(vec4<f32>(), ${value}, ${held});
         let size = abs(four);
@@ -54,11 +44,18 @@ export function bringFixedPoint(i: number | string, value: string, held: string,
         most = max(most, subgroupShuffleXor(most, 4u));
         let whole = vec4<i32>(round(four * select(${LARGEST}.0 / most, 0.0, most == 0.0)));
         let high = (whole + 128) >> vec4<u32>(8u);
-        let parity = lane & 1u;
-        let highBytes = gathered(high, parity == 1u);
-        let lowBytes = gathered(whole - (high << vec4<u32>(8u)), parity == 1u);
-        if (${held} && lane % 8u < 2u) {
-            ${keep}(quad${i} / 8u, parity, highBytes, lowBytes, most / ${16 * LARGEST}.0);
+        let isOdd = (lane & 1u) != 0u;
+        let highBytes = gathered(high, isOdd);
+        let lowBytes = gathered(whole - (high << vec4<u32>(8u)), isOdd);
+        let word = quad${i} / 8u;
+        if (${held} && lane % 8u == 0u) {
+            evenHigh[word] = highBytes;
+            evenLow[word] = lowBytes;
+            wordScale[word] = most / ${16 * LARGEST}.0;
+        }
+        if (${held} && lane % 8u == 1u) {
+            oddHigh[word] = highBytes;
+            oddLow[word] = lowBytes;
         }
     }`;
 }
@@ -67,16 +64,15 @@ export function bringFixedPoint(i: number | string, value: string, held: string,
  * WGSL: adds the products of weight words \`w<word>_<r>\`, with multipliers \`m<word>_<r>\`, to \`y0_<r>\`. A nibble in the high
  * half of its byte is 16 times its number, sign and all.
  */
-export function multiplyFixedPoint({ teamRows, wordsPerSlice }: GemvForm, word: string, at: string): string {
+export function multiplyFixedPoint({ teamRows }: GemvForm, word: string, at: string): string {
   const dots = (weight: string, odd: boolean, part: "High" | "Low") =>
     [..."xyzw"].map((c) => `dot4I8Packed(${weight}.${c}, ${odd ? "odd" : "even"}${part}${word}.${c})`).join(
       " + ",
     );
-  const plane = (i: number) => `planes[${i * wordsPerSlice}u + ${at}]`;
-  return `    let evenHigh${word} = ${plane(0)};
-    let oddHigh${word} = ${plane(1)};
-    let evenLow${word} = ${plane(2)};
-    let oddLow${word} = ${plane(3)};
+  return `    let evenHigh${word} = evenHigh[${at}];
+    let oddHigh${word} = oddHigh[${at}];
+    let evenLow${word} = evenLow[${at}];
+    let oddLow${word} = oddLow[${at}];
     let scale${word} = wordScale[${at}];
 ${
     unroll(teamRows, (r) => {
