@@ -1,0 +1,46 @@
+// Which values are left as whole numbers: those that linears make and nothing but linears' products read. What comes of it
+// is in dense_cases.ts, against the float64 reference.
+import { deepEqual } from "node:assert/strict";
+import { GraphBuilder } from "../../kernels/graph_builder.ts";
+import type { LinearNode, Value } from "../../kernels/graph.ts";
+import { wholeNumbers } from "../../kernels/whole_number_fusion.ts";
+import { MemorySource } from "./memory_source.ts";
+
+const WIDTH = 32;
+
+/** Ids of the values that are left so, of those that `build` names. */
+function left(
+  build: (graph: GraphBuilder, linear: (x: Value, name: string, residual?: Value) => Value) => {
+    readonly output: Value;
+    readonly named: Readonly<Record<string, Value>>;
+  },
+  takes: (reader: LinearNode) => boolean = () => true,
+): string[] {
+  const source = new MemorySource(), builder = new GraphBuilder();
+  const linear = (x: Value, name: string, residual?: Value) =>
+    builder.linear(x, source.add(name, [WIDTH, WIDTH], new Float32Array(WIDTH * WIDTH)), {
+      ...(residual && { residual }),
+    });
+  const { output, named } = build(builder, linear);
+  const whole = wholeNumbers(builder.build(output), () => true, takes);
+  return Object.keys(named).filter((name) => whole.has(named[name].id));
+}
+
+Deno.test("wholeNumbers() has what linears make for linears, once or twice, and not the graph's output", () => {
+  const names = left((graph, linear) => {
+    const x = graph.input("x", WIDTH), a = linear(x, "a"), b = linear(a, "b"), c = linear(a, "c", b);
+    return { output: c, named: { x, a, b, c } };
+  });
+  deepEqual(names, ["a"], "b is read as a residual, c is the output");
+});
+
+Deno.test("wholeNumbers() leaves out what another op reads, or a linear that takes floats", () => {
+  const source = new MemorySource();
+  const scale = source.add("scale", [WIDTH], new Float32Array(WIDTH));
+  const names = left((graph, linear) => {
+    const a = linear(graph.input("x", WIDTH), "a"), b = linear(a, "b"), c = linear(b, "floats");
+    const normed = graph.layerNorm(a, scale, scale, 1e-5);
+    return { output: linear(normed, "d", c), named: { a, b, c, normed } };
+  }, ({ weight }) => weight.name !== "floats");
+  deepEqual(names, []);
+});
