@@ -5,7 +5,7 @@
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/suites.sh [tests/...]
 #
-# Left out: the compiler of the CPU's kernels, and the default model's cases where its weights are not in weights/.
+# Left out: the compiler of the CPU's kernels, and models' cases where their weights are not in weights/.
 set -uo pipefail
 . "$(dirname "$0")/environment.sh"
 filter="/./"
@@ -14,11 +14,17 @@ if [ ! -e "weights/$default/model.safetensors" ]; then
   filter="/^(parity with transformers: [mqs]|[^p]|p[^a])/" # Its regular expressions cannot say what must not follow.
   echo "weights/$default is not there: its cases are left out"
 fi
+ignored=tests/kernels/build_cpu_test.ts
+for model in hyades-h3-30m hyades-hyena-30m; do
+  [ -e "weights/$model/model.safetensors" ] && continue
+  echo "weights/$model is not there: tests/models/trained_parity_test.ts is left out"
+  ignored=$ignored,tests/models/trained_parity_test.ts
+done
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(tests/kernels tests/models)
 export CI=true HYADES_TEST_EVERY_CASE=true HYADES_TEST_MATRIX_UNITS=true NO_COLOR=1 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$(mktemp -d)}
 STEP_SECONDS=${STEP_SECONDS:-500} step suites "$work/bin/deno" test --allow-all --cached-only --no-check --parallel \
-  --ignore=tests/kernels/build_cpu_test.ts --filter "$filter" "${tests[@]}"
+  --ignore="$ignored" --filter "$filter" "${tests[@]}"
 echo "=== $gpu, commit $HYADES_COMMIT"
 grep -E "FAILED|^error|largest|L2" "$out/suites.log" | grep -E "FAILED|error" | head -40
 grep -E "passed" "$out/suites.log" | tail -1

@@ -158,7 +158,8 @@ function divisionsOfFewRows(product: Product, caps: GpuCaps): Division[] {
       fragmentsDown: fragments / subgroupsDown,
       subgroupsDeep: 8 / subgroupsDown,
       depth: (deepest ? 16 : 8) * fragment.k,
-      ahead: 2 as const,
+      // The most rows need their registers for sums.
+      ahead: fragments === 4 ? 2 as const : 3 as const,
     };
     const wide = (subgroupsAcross: number): MatrixForm => ({
       ...shared,

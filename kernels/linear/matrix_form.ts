@@ -19,7 +19,7 @@ export interface MatrixForm {
   /** Columns of x that go through workgroup memory at once. */
   readonly depth: number;
   /** Depths that are on their way from global memory meanwhile. */
-  readonly ahead: 1 | 2;
+  readonly ahead: 1 | 2 | 3;
 }
 
 /** Rows of x in a tile of any form, at most. */
