@@ -5,7 +5,8 @@
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/suites.sh [tests/...]
 #
-# Left out: the compiler of the CPU's kernels, and models' cases where their weights are not in weights/.
+# Left out: the compiler of the CPU's kernels, GGUF and the hub, whose libraries are fetched when they are first used, and
+# models' cases where their weights are not in weights/.
 set -uo pipefail
 . "$(dirname "$0")/environment.sh"
 filter="/./"
@@ -14,7 +15,7 @@ if [ ! -e "weights/$default/model.safetensors" ]; then
   filter="/^(parity with transformers: [mqs]|[^p]|p[^a])/" # Its regular expressions cannot say what must not follow.
   echo "weights/$default is not there: its cases are left out"
 fi
-ignored=tests/kernels/build_cpu_test.ts
+ignored=tests/kernels/build_cpu_test.ts,tests/models/hub,tests/models/gguf_test.ts,tests/models/model_facts_test.ts
 for model in hyades-h3-30m hyades-hyena-30m; do
   [ -e "weights/$model/model.safetensors" ] && continue
   echo "weights/$model is not there: tests/models/trained_parity_test.ts is left out"
