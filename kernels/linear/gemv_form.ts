@@ -10,6 +10,8 @@ import { BYTES_PER_WORD } from "./fixed_point.ts";
 const MOST_SUMS_WITHOUT_SUBGROUPS = 16;
 /** Rows of x from which the products, and bringing x to them, count beside reading the weight. */
 const MANY_ROWS = 4;
+/** Rows of a weight that make enough workgroups of two rows a team. */
+const MANY_WEIGHT_ROWS = 4096;
 /** Words of a weight row that a thread takes at most, where more threads can share the row, and at least. */
 const MOST_WORDS = 8;
 const FEWEST_WORDS = 2;
@@ -62,12 +64,12 @@ export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps, st
   const wordsPerRow = rowStride(weight.columns) / wordElements;
   const wordsPerSlice = fixedPoint ? sliceOf(wordsPerRow, caps) : wordsPerRow;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);
-  const division = { threads, lanes, teamRows, wordsPerSlice };
+  const division = { threads, lanes, teamRows, wordsPerSlice, fixedPoint };
   const parts = partsOf(division, weight.rows, maxRows);
   const words = Math.ceil(wordsPerSlice / (parts * lanes));
   const most = Math.min(Math.max(1, (many ? 16 : 8) / teamRows), words);
   return {
-    ...{ ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerRow, fixedPoint },
+    ...{ ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerRow },
     // Turns as long as each other.
     wordsPerTurn: Math.ceil(words / Math.ceil(words / most)),
   };
@@ -86,24 +88,26 @@ function wordElementsOf(type: StorageType, many: boolean, staged: boolean): numb
 
 /** Few weight rows leave a GPU with too few teams; many sums a thread cost registers. */
 function teamRowsOf(maxRows: GemvRows, weightRows: number, mostSums: number): number {
-  const wanted = maxRows > 1 ? 4 : weightRows < 4096 ? 1 : 2;
+  const wanted = maxRows > 1 ? 4 : weightRows < MANY_WEIGHT_ROWS ? 1 : 2;
   return Math.max(1, Math.min(wanted, mostSums / maxRows));
 }
 
 /**
  * Teams that share a row: so many that a thread has few words of it, which can all be in flight, and that there are
- * enough workgroups to fill a large GPU; for many rows of x fewer, as each workgroup reads all of x.
+ * enough workgroups to fill a large GPU; fewer for many rows of x, as each workgroup reads all of it, and for few rows of
+ * int4, beside which one of x in whole numbers is as much to read.
  */
 function partsOf(
-  { threads, lanes, teamRows, wordsPerSlice }: Pick<
+  { threads, lanes, teamRows, wordsPerSlice, fixedPoint }: Pick<
     GemvForm,
-    "threads" | "lanes" | "teamRows" | "wordsPerSlice"
+    "threads" | "lanes" | "teamRows" | "wordsPerSlice" | "fixedPoint"
   >,
   weightRows: number,
   maxRows: GemvRows,
 ): number {
   const many = maxRows >= MANY_ROWS;
-  const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : many ? 256 : 512;
+  const fewer = many || (fixedPoint && weightRows < MANY_WEIGHT_ROWS);
+  const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : fewer ? 256 : 512;
   const words = (parts: number) => wordsPerSlice / (parts * lanes);
   const workgroups = (parts: number) => weightRows / (threads / (lanes * parts) * teamRows);
   let parts = 1;
