@@ -96,8 +96,8 @@ function tileWords(column: number): number {
 }
 
 /**
- * Scores of the subgroup's keys by its columns; then, of every SUBGROUPSth fragment of columns, the values of all keys, which are asked
- * for before the exponentials are known.
+ * Scores of the subgroup's keys by its columns; then, of every SUBGROUPSth fragment of columns, the values of all keys,
+ * which are asked for before the exponentials are known.
  */
 function productSnippets(
   { headSize }: AttentionNode,

@@ -22,8 +22,8 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
   const linear = context.halfValues.linearBefore(node);
   const madeBySum = linear ? leavesParts(linear, context) : () => false;
   const halves = context.halves(node.output);
-  const wanted = node.input.width > WIDE_COLUMNS ? 2 * THREADS : THREADS;
-  const threads = Math.min(wanted, context.caps.maxInvocations), teams = teamsOf(threads, context.caps);
+  const isWide = node.input.width > WIDE_COLUMNS && context.caps.maxInvocations >= 2 * THREADS;
+  const threads = isWide ? 2 * THREADS : THREADS, teams = teamsOf(threads, context.caps);
   const row = heldRow(node, teams, context, 3);
   const stored = (i: number) => `if (held${i}) { y[row * ${rowQuads}u + quad${i}] = y${i}; }`;
   const rounded = (i: number) =>

@@ -34,8 +34,8 @@ const RANGE = `    let tilesDown = (numRows + ROWS - 1u) / ROWS;
     let numSteps = STEPS * (tile.z + 1u) / parts - firstStep;
     let firstOutputRow = tile.z * tilesDown * ROWS;`;
 
-/** Threads that add a row's parts up and normalise it, at most. */
-const MOST_THREADS_OF_NORM = 512;
+/** Threads that add a row's parts up and normalise it: as many as the device has of these. */
+const THREADS_OF_NORM = [512, 256];
 
 /** The product in parts, and their sum. */
 export function partCalls(product: PartedProduct, context: GpuContext): KernelCall[] {
@@ -116,7 +116,7 @@ function sumNormCall(sum: SumOfParts, norm: LayerNormNode, context: GpuContext):
   const halves = context.halves(norm.output)!;
   const terms = quadTerms(node, weight, context, 4, { scaled: true });
   const firstOfNorm = 4 + terms.bindings.length;
-  const threads = Math.min(MOST_THREADS_OF_NORM, context.caps.maxInvocations);
+  const threads = THREADS_OF_NORM.find((count) => count <= context.caps.maxInvocations)!;
   const teams = teamsOf(threads, context.caps);
   const row = heldRow(norm, teams, context, firstOfNorm);
   const rowQuads = rowStride(node.output.width) / 4;
