@@ -1,7 +1,7 @@
 // `deno task test`: makes sure that both WebGPU providers have an adapter (software Vulkan where there is no better
 // one for tests), runs `deno test` with the arguments given, and then the tests of kernels on matrix units in a process
 // of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone. Without
-// arguments the whole suite runs as two processes side by side.
+// arguments the whole suite runs in parts, two at a time.
 import { printAfter } from "./print_after.ts";
 import { mesaVersion, softwareVulkan } from "./software_vulkan.ts";
 import { MIN_MATRIX_MESA, unpackedMesa } from "./unpacked_mesa.ts";
@@ -12,8 +12,21 @@ interface Surroundings {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** About half of all work. */
-const HALF = ["tests/bench", "tests/cli", "tests/engine", "tests/kernels", "tests/lsp"];
+/** Arguments of `deno test`, and where it runs. */
+interface Part {
+  readonly surroundings: Surroundings;
+  readonly args: readonly string[];
+}
+
+/** What parts of the suite have; one more has all the rest. */
+const PARTS = [["tests/models"], ["tests/kernels"], [
+  "tests/bench",
+  "tests/cli",
+  "tests/engine",
+  "tests/lsp",
+]];
+/** No part keeps two cores busy. */
+const PARTS_AT_ONCE = 2;
 
 // Ctrl-C ends the tests, which get it too; what they have printed until then is still to be shown.
 let isInterrupted = false;
@@ -25,30 +38,48 @@ const shared = {
   ...(Deno.build.os === "linux" && { DENO_WEBGPU_BACKEND: "vulkan" }),
 };
 const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
-const code = await (Deno.args.length > 0 ? denoTest(usual, Deno.args) : testAll());
-const isWhole = !isInterrupted && !Deno.args.some((arg) => arg.startsWith("-"));
-const matrixCode = isWhole ? await testMatrixUnits(Deno.args) : 0;
-Deno.exit(code || matrixCode);
+Deno.exit(await (Deno.args.length > 0 ? testSome(Deno.args) : testAll()));
 
-/** In two processes side by side, of which neither keeps two cores busy. What the second prints comes after the first. */
-async function testAll(): Promise<number> {
-  const half = denoTest(usual, HALF);
-  const codes = await Promise.all([half, denoTest(usual, [`--ignore=${HALF.join(",")}`], half)]);
-  return Math.max(...codes);
+async function testSome(args: readonly string[]): Promise<number> {
+  const code = await runParts([{ surroundings: usual, args }]);
+  if (isInterrupted || args.some((arg) => arg.startsWith("-"))) return code;
+  return Math.max(code, await runParts([matrixPart(args)]));
 }
 
-/** The exit code; with CI=true it is a failure when they cannot be run, which is else said on stderr. */
-async function testMatrixUnits(paths: readonly string[]): Promise<number> {
-  const surroundings = await matrixUnits();
-  if (!surroundings) return Deno.env.get("CI") === "true" ? 1 : 0;
-  const env = { ...surroundings.env, HYADES_TEST_MATRIX_UNITS: "true" };
-  const folders = paths.length > 0 ? paths : ["tests/kernels", "tests/models"];
-  return await denoTest({ ...surroundings, env }, [
-    "--parallel",
-    "--filter",
-    "/matrix units\\]$/",
-    ...folders,
+async function testAll(): Promise<number> {
+  const rest = [`--ignore=${PARTS.flat().join(",")}`];
+  return await runParts([
+    ...[...PARTS, rest].map((args) => ({ surroundings: usual, args })),
+    matrixPart(["tests/kernels", "tests/models"]),
   ]);
+}
+
+/** Undefined where these cannot be run, which is said on stderr. */
+async function matrixPart(paths: readonly string[]): Promise<Part | undefined> {
+  const surroundings = await matrixUnits();
+  if (!surroundings) return undefined;
+  const env = { ...surroundings.env, HYADES_TEST_MATRIX_UNITS: "true" };
+  return { surroundings: { ...surroundings, env }, args: ["--filter", "/matrix units\\]$/", ...paths] };
+}
+
+/**
+ * In the order given, each as soon as a process is free. What a part prints comes after what those before it print.
+ * Returns the exit code; with CI=true a part that cannot be run is a failure.
+ */
+async function runParts(parts: readonly (Part | Promise<Part | undefined>)[]): Promise<number> {
+  const waiting = [...parts], codes: number[] = [];
+  let shown: Promise<unknown> | undefined;
+  async function takeParts(): Promise<void> {
+    for (let next = waiting.shift(); next && !isInterrupted; next = waiting.shift()) {
+      const part = await next;
+      const process = part && denoTest(part, shown ? "piped" : "inherit");
+      if (process) shown = shown ? printAfter(shown, process) : process.status;
+      codes.push(process ? (await process.status).code : Deno.env.get("CI") === "true" ? 1 : 0);
+    }
+  }
+  await Promise.all(Array.from({ length: PARTS_AT_ONCE }, takeParts));
+  await shown;
+  return Math.max(...codes);
 }
 
 async function matrixUnits(): Promise<Surroundings | undefined> {
@@ -66,20 +97,15 @@ async function matrixUnits(): Promise<Surroundings | undefined> {
   }
 }
 
-/** The exit code. @param after what is printed waits for it */
-async function denoTest(
-  { launcher, env }: Surroundings,
-  args: readonly string[],
-  after?: Promise<unknown>,
-): Promise<number> {
+function denoTest(
+  { surroundings: { launcher, env }, args }: Part,
+  output: "inherit" | "piped",
+): Deno.ChildProcess {
   const [program, ...before] = [...launcher, Deno.execPath()];
-  const output = after ? "piped" : "inherit";
-  const process = new Deno.Command(program, {
+  return new Deno.Command(program, {
     args: [...before, "test", "--allow-all", "--no-check", ...args],
     env,
     stdout: output,
     stderr: output,
   }).spawn();
-  if (after) await printAfter(after, process);
-  return (await process.status).code;
 }

@@ -5,6 +5,7 @@ import type { Activation, Graph, Value } from "../../kernels/graph.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { StepBatch, StepLimits } from "../../kernels/step.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { MemorySource } from "./memory_source.ts";
 import type { Random } from "./random.ts";
 
@@ -28,7 +29,7 @@ export interface DenseCase {
   readonly tolerance: number;
   /** The same where matrix units read activations rounded to f16; undefined = as exact, since all of them fit f16. */
   readonly halvesTolerance?: number;
-  /** The same where single rows are multiplied by int4 in whole numbers; undefined = as exact. */
+  /** The same of steps of one row, where these are multiplied by int4 in whole numbers; undefined = as exact. */
   readonly fixedPointTolerance?: number;
   /** Force matrices into shards by a binding limit of this many bytes, where the device knows such a thing. */
   readonly maxBindingBytes?: number;
@@ -44,7 +45,8 @@ const FIXED_POINT_TOLERANCE = 3e-5;
 const STORAGES: readonly TensorDtype[] = ["F32", "F16", "BF16", "I8", "I4"];
 
 interface LinearShape {
-  readonly rows: number;
+  /** Of the steps, which share what is compiled: few enough for each of the forms by rows, and many. */
+  readonly rows: readonly number[];
   readonly inWidth: number;
   readonly outWidth: number;
   readonly bias?: boolean;
@@ -58,37 +60,41 @@ interface LinearShape {
 }
 
 const LINEAR_SHAPES: readonly LinearShape[] = [
-  { rows: 1, inWidth: 1, outWidth: 1 },
-  { rows: 1, inWidth: 17, outWidth: 33, bias: true },
-  { rows: 2, inWidth: 515, outWidth: 3, bias: true, residual: true },
-  { rows: 3, inWidth: 33, outWidth: 130, bias: true, activation: "gelu_tanh" },
-  { rows: 4, inWidth: 256, outWidth: 64, residual: true },
-  { rows: 5, inWidth: 3, outWidth: 17, bias: true, activation: "gelu_erf", residual: true },
-  { rows: 70, inWidth: 131, outWidth: 67, bias: true, activation: "gelu_erf" },
-  { rows: 64, inWidth: 64, outWidth: 64, bias: true },
-  { rows: 17, inWidth: 96, outWidth: 45, bias: true, residual: true },
-  { rows: 63, inWidth: 515, outWidth: 130, bias: true, activation: "gelu_tanh", residual: true },
-  { rows: 65, inWidth: 48, outWidth: 258, residual: true },
-  { rows: 200, inWidth: 16, outWidth: 33, bias: true, activation: "gelu_erf" },
+  { rows: [1], inWidth: 1, outWidth: 1 },
+  { rows: [1, 200], inWidth: 17, outWidth: 33, bias: true },
+  { rows: [2, 3], inWidth: 515, outWidth: 3, bias: true, residual: true },
+  { rows: [3, 65], inWidth: 33, outWidth: 130, bias: true, activation: "gelu_tanh" },
+  { rows: [4, 1, 17], inWidth: 256, outWidth: 64, residual: true },
+  { rows: [5, 1], inWidth: 3, outWidth: 17, bias: true, activation: "gelu_erf", residual: true },
+  { rows: [70, 6, 1], inWidth: 131, outWidth: 67, bias: true, activation: "gelu_erf" },
+  { rows: [64, 8], inWidth: 64, outWidth: 64, bias: true },
+  { rows: [63, 1, 2], inWidth: 515, outWidth: 130, bias: true, activation: "gelu_tanh", residual: true },
+  { rows: [3], inWidth: 40, outWidth: 50, samples: true },
+  { rows: [1, 7], inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
+  { rows: [10, 2], inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
+  { rows: [65, 4], inWidth: 130, outWidth: 202, bias: true, residual: true, maxBindingBytes: 60_000 },
+];
+
+/** That matrix units divide in other ways: elsewhere each is a product as any other. */
+const MATRIX_SHAPES: readonly LinearShape[] = [
+  { rows: [17], inWidth: 96, outWidth: 45, bias: true, residual: true },
+  { rows: [65], inWidth: 48, outWidth: 258, residual: true },
+  { rows: [200], inWidth: 16, outWidth: 33, bias: true, activation: "gelu_erf" },
   // So many outputs that matrix units take them in larger tiles.
-  { rows: 200, inWidth: 40, outWidth: 640, bias: true },
-  { rows: 330, inWidth: 24, outWidth: 1090, bias: true },
-  { rows: 640, inWidth: 40, outWidth: 1282, residual: true },
+  { rows: [200], inWidth: 40, outWidth: 640, bias: true },
+  { rows: [330], inWidth: 24, outWidth: 1090, bias: true },
+  { rows: [640], inWidth: 40, outWidth: 1282, residual: true },
   // Whole fragments of the weight, of all heights and widths.
-  { rows: 5, inWidth: 32, outWidth: 16, bias: true, samples: true },
-  { rows: 16, inWidth: 515, outWidth: 64, bias: true, activation: "gelu_tanh" },
-  { rows: 17, inWidth: 131, outWidth: 48, residual: true },
-  { rows: 9, inWidth: 40, outWidth: 16_384, bias: true },
-  { rows: 33, inWidth: 32, outWidth: 8192, bias: true, residual: true },
-  { rows: 3, inWidth: 40, outWidth: 50, samples: true },
-  { rows: 1, inWidth: 515, outWidth: 140, bias: true, residual: true, maxBindingBytes: 40_000 },
-  { rows: 10, inWidth: 130, outWidth: 200, activation: "gelu_tanh", maxBindingBytes: 10_000 },
-  { rows: 65, inWidth: 130, outWidth: 202, bias: true, residual: true, maxBindingBytes: 60_000 },
+  { rows: [5], inWidth: 32, outWidth: 16, bias: true, samples: true },
+  { rows: [16], inWidth: 515, outWidth: 64, bias: true, activation: "gelu_tanh" },
+  { rows: [17], inWidth: 131, outWidth: 48, residual: true },
+  { rows: [9, 1], inWidth: 40, outWidth: 16_384, bias: true },
+  { rows: [33], inWidth: 32, outWidth: 8192, bias: true, residual: true },
 ];
 
 /** Pre-activations of some hundreds either side: where tanh overflows on some drivers. */
 const STEEP_SHAPES: readonly LinearShape[] = (["gelu_tanh", "gelu_erf"] as const).map((activation) => (
-  { rows: 9, inWidth: 33, outWidth: 40, bias: true, activation, deviation: 30 }
+  { rows: [9], inWidth: 33, outWidth: 40, bias: true, activation, deviation: 30 }
 ));
 
 interface TableShape {
@@ -107,10 +113,11 @@ const TABLE_SHAPES: readonly TableShape[] = [
   { rows: 30, width: 64, table: "I8", positionTable: "F32", maxBindingBytes: 8_000 },
 ];
 
-export const DENSE_CASES: readonly DenseCase[] = [
-  ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
+/** All but the linears of every shape in every storage. */
+const OTHER_CASES: readonly DenseCase[] = [
+  ...MATRIX_SHAPES.map((shape) => linearCase("F16", shape)),
   // More columns than go through workgroup memory at once, not whole slices of them.
-  linearCase("I4", { rows: 1, inWidth: 8220, outWidth: 33, bias: true }),
+  linearCase("I4", { rows: [1], inWidth: 8220, outWidth: 33, bias: true }),
   wholeNumbersCase(4096),
   wholeNumbersCase(8320),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
@@ -138,6 +145,35 @@ export const DENSE_CASES: readonly DenseCase[] = [
   chainCase("I4"),
 ];
 
+export const DENSE_CASES: readonly DenseCase[] = [
+  ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
+  ...OTHER_CASES,
+];
+
+/**
+ * What matrix units may read: all shapes in f16, and of those in int8 and int4, which differ in how the weight comes to
+ * the tile, enough for every form. Software compiles a product in some seconds.
+ */
+export const MATRIX_CASES: readonly DenseCase[] = [
+  ...DENSE_CASES.filter(({ name }) =>
+    /^linear F16 |^layerNorm of (512|515), linears in (F16|I4)|head in I8$/.test(name)
+  ),
+  ...(["I8", "I4"] as const).flatMap((storage) =>
+    [...LINEAR_SHAPES, ...MATRIX_SHAPES]
+      .filter(({ rows: [rows] }) => rows === 16 || rows === 70 || rows >= 100)
+      .map((shape) => linearCase(storage, shape))
+  ),
+];
+
+/** For a GPU in software, which compiles a form in a fifth of a second: of the linears each shape in two storages, drawn. */
+export function drawDenseCases(random: Random): readonly DenseCase[] {
+  if (EVERY_CASE) return DENSE_CASES;
+  const linears = LINEAR_SHAPES.flatMap((shape) =>
+    random.choose(STORAGES, 2).map((storage) => linearCase(storage, shape))
+  );
+  return [...linears, ...OTHER_CASES];
+}
+
 function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
   const { rows, inWidth, outWidth, bias, activation, residual, samples, deviation, maxBindingBytes } = shape;
   const parts = [bias && "bias", activation, residual && "residual", samples && "samples"].filter(Boolean);
@@ -146,7 +182,7 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
       deviation ? ` weights of ${deviation}` : ""
     }${maxBindingBytes ? " sharded" : ""}`,
     tolerance: F32_TOLERANCE,
-    ...(storage === "I4" && rows === 1 && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
+    ...(storage === "I4" && rows.includes(1) && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
     ...(maxBindingBytes && { maxBindingBytes }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
@@ -158,7 +194,7 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
         ...(activation && { activation }),
         ...(residual && { residual: graph.input("residual", outWidth) }),
       });
-      return withHalves(problem(random, graph, output, source, [rows]));
+      return withHalves(problem(random, graph, output, source, rows));
     },
   };
 }

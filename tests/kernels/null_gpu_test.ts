@@ -20,7 +20,7 @@ import {
 } from "../../kernels/tensor_source.ts";
 import { ATTENTION_CASES, buildAttention } from "./attention_cases.ts";
 import { buildHistory, DIVIDED_CASE, HISTORY_CASES } from "./convolution_history_cases.ts";
-import { DENSE_CASES } from "./dense_cases.ts";
+import { DENSE_CASES, MATRIX_CASES } from "./dense_cases.ts";
 import { buildLongConvolution, LONG_CONVOLUTION_CASES, LONGEST_CASES } from "./long_convolution_cases.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
@@ -46,7 +46,9 @@ const H200: GpuCaps = {
 Deno.test("All forms of linear compile for a GPU like an H200", async () => {
   const seed = testSeed();
   console.log(`  HYADES_TEST_SEED=${seed}`);
-  for (const [limit, cases] of Map.groupBy(DENSE_CASES, (c) => c.maxBindingBytes)) {
+  for (
+    const [limit, cases] of Map.groupBy(new Set([...DENSE_CASES, ...MATRIX_CASES]), (c) => c.maxBindingBytes)
+  ) {
     const { gpu, modules } = await openNullGpu({ ...H200, ...(limit && { maxBindingBytes: limit }) }, "fast");
     using _ = gpu;
     for (const { build } of cases) {

@@ -47,4 +47,10 @@ export class Random {
   integers(count: number, end: number): Uint32Array<ArrayBuffer> {
     return Uint32Array.from({ length: count }, () => this.below(end));
   }
+
+  /** `count` of the items, none twice. */
+  choose<T>(items: readonly T[], count: number): T[] {
+    const left = [...items];
+    return Array.from({ length: count }, () => left.splice(this.below(left.length), 1)[0]);
+  }
 }
