@@ -3,6 +3,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
@@ -28,8 +29,6 @@ const INT8_CACHE_TOLERANCE = 8e-2;
 /** Most distance of two logits that such rounding may swap, relative to the largest |logit|. */
 const HALVES_TIE = 1e-3;
 
-/** Set where a GPU runs the tests (bench/gpu/suites.sh): software takes minutes for what here is left out. */
-const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
 /** In the fast profile, of which every kernel has tests of its own, one case of each arithmetic. */
 const FAST_CASES = ["mqa-d40-f32", "mqa-d128-erf-f16", "qwen2-gqa-f32", "starcoder2-gqa-window-f32"];
 

@@ -11,14 +11,13 @@ import { distilCheckpoint } from "../../models/distil.ts";
 import type { Network } from "../../models/network.ts";
 import { architectureOf } from "../../models/registry.ts";
 import { SafetensorsSource } from "../../models/safetensors.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { gpuTest } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { caseFolder, openCase, relativeError, STRIPED_CASE } from "./long_conv_cases.ts";
 import { withFolder } from "./safetensors_bytes.ts";
 
-/** Set where a GPU runs the tests (bench/gpu/suites.sh): software takes minutes for attention over so long a text. */
-const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
 const LONG_CONTEXT = 4160, SHORT_CONTEXT = 320;
 /** Single tokens after each prompt. */
 const STEPS = 2;

@@ -6,6 +6,7 @@ import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
@@ -20,8 +21,6 @@ import {
 
 type Backend = Pick<LoadOptions, "device" | "profile" | "longConvolutions">;
 
-/** Set where a GPU runs the tests (bench/gpu/suites.sh). */
-const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
 /** Ids that all vocabularies have as text. */
 const FIRST_ID = 5, NUM_IDS = 250;
 const MAX_TOKENS = 24;

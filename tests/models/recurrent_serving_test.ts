@@ -8,6 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { STRIPED_CASE } from "./long_conv_cases.ts";
 import {
@@ -25,8 +26,6 @@ const BACKENDS: readonly Backend[] = [
   ...GPU_PROVIDERS.flatMap((device) => (["safe", "fast"] as const).map((profile) => ({ device, profile }))),
 ];
 
-/** Set where a GPU runs the tests (bench/gpu/suites.sh): software compiles the fast profile's kernels for minutes. */
-const EVERY_CASE = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true";
 /** Ids that both vocabularies have as text. */
 const FIRST_ID = 5, NUM_IDS = 250;
 

@@ -4,6 +4,7 @@ import { equal, ok } from "node:assert/strict";
 import { BLOCK_SIZE } from "../../kernels/step.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
@@ -17,9 +18,7 @@ const TOLERANCE = 1e-4, HALVES_TOLERANCE = 1e-2;
 /** Distance of two logits that such rounding may swap, as a share of the largest |logit|. */
 const HALVES_TIE = 1e-3;
 /** Set where a GPU runs the tests (bench/gpu/suites.sh): software compiles the fast profile's kernels for minutes. */
-const PROFILES = Deno.env.get("HYADES_TEST_EVERY_CASE") === "true"
-  ? ["safe", "fast"] as const
-  : ["safe"] as const;
+const PROFILES = EVERY_CASE ? ["safe", "fast"] as const : ["safe"] as const;
 /** Greedy tokens that software is asked for: it takes a second for each, and more are drawn over HTTP in tests/serving. */
 const GPU_TOKENS = 3;
 const BLOCKS = [7, 2, 9, 0, 4, 11, 1, 8, 3, 10, 6, 5];
