@@ -194,9 +194,18 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
         ...(activation && { activation }),
         ...(residual && { residual: graph.input("residual", outWidth) }),
       });
-      return withHalves(problem(random, graph, output, source, rows));
+      return withHalves(within(maxBindingBytes, problem(random, graph, output, source, rows)));
     },
   };
+}
+
+/** With no more room than its steps need, where bindings are limited. */
+function within(maxBindingBytes: number | undefined, problem: DenseProblem): DenseProblem {
+  if (!maxBindingBytes) return problem;
+  const most = Math.max(...problem.steps.map(({ batch }) => batch.tokenIds.length));
+  const blocks = Math.ceil(most / 16);
+  const limits = { maxTokens: most, maxSamples: most, maxBlocksPerSequence: blocks, numBlocks: blocks };
+  return { ...problem, limits: { ...LIMITS, ...limits } };
 }
 
 /** With numbers that f16 holds: forms that round their input to f16 then compute the same. */
@@ -326,7 +335,7 @@ function embeddingCase({ rows, width, table, positionTable, maxBindingBytes }: T
             positionTable,
           ),
       );
-      return problem(random, graph, output, source, [rows]);
+      return within(maxBindingBytes, problem(random, graph, output, source, [rows]));
     },
   };
 }

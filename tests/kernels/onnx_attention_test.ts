@@ -8,6 +8,7 @@ import {
   ATTENTION_TOLERANCE,
   type AttentionProblem,
   buildAttention,
+  drawAttentionCases,
 } from "./attention_cases.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
@@ -20,11 +21,12 @@ Deno.test("Attention in ONNX matches the float64 reference, with much and little
   const seed = testSeed();
   console.log(`  HYADES_TEST_SEED=${seed}`);
   const runtime = await OrtRuntime.open(2, 2 ** 29);
+  const few = new Set(drawAttentionCases(new Random(seed)));
   for (const attentionCase of ATTENTION_CASES.filter(({ kvType }) => kvType !== "i8")) {
     const problem = buildAttention(attentionCase, new Random(seed));
     const reference = await ReferenceExecutor.create(problem.graph, new MemorySource());
     const expected = problem.steps.map(({ batch, inputs }) => reference.step(batch, inputs).output);
-    for (const stagingBytes of STAGING_BYTES) {
+    for (const stagingBytes of few.has(attentionCase) ? STAGING_BYTES : STAGING_BYTES.slice(1)) {
       const actual = await outputsPerStep(runtime, problem, stagingBytes);
       const error = Math.max(...expected.map((output, step) => relativeError(actual[step], output)));
       console.log(`  ${error.toExponential(1)}  ${attentionCase.name}, ${stagingBytes} bytes`);

@@ -8,6 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
+import { CHUNKED, ROOMY } from "./shared_sizes.ts";
 
 const VOCAB_SIZE = 263;
 
@@ -51,7 +52,7 @@ async function openEngine(load: Partial<LoadOptions>): Promise<LocalEngine> {
     modelDir: FLOATS.modelDir,
     device: "cpu",
     kvBytes: 2 ** 22,
-    maxSequences: 16,
+    ...ROOMY,
     ...load,
   };
   return await readyEngine({
@@ -145,8 +146,8 @@ async function checkCompany(backend: Partial<LoadOptions>, fixture: Fixture, tie
   const alone = await oneByOne(load, requests);
   ok(new Set(alone.flatMap(({ ids }) => ids)).size > 50, "the completions hardly vary");
   assertSame(await together(load, requests), alone, tie);
-  // A budget of 24 tokens cuts most prompts in chunks; blocks for three full contexts make sequences give way.
-  const scarce = { maxBatchTokens: 24, kvBytes: fixture.scarceKvBytes };
+  // Blocks for three full contexts make sequences give way.
+  const scarce = { ...CHUNKED, kvBytes: fixture.scarceKvBytes };
   assertSame(await together({ ...load, ...scarce }, requests), alone, tie);
 }
 

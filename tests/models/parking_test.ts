@@ -16,6 +16,7 @@ import { stepLimits } from "../../models/step_limits.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, gpuTest, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
+import { CHUNKED } from "./shared_sizes.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
 const CONTEXT = 192;
@@ -31,8 +32,7 @@ async function openEngine(options: Partial<LoadOptions>): Promise<LocalEngine> {
         modelDir: MODEL_DIR,
         device: "auto",
         profile: "safe",
-        maxBatchTokens: 64,
-        maxSequences: 4,
+        ...CHUNKED,
         ...options,
       }, onProgress),
   });
@@ -101,14 +101,14 @@ for (const device of GPU_PROVIDERS) {
   });
 }
 
-/** A plan of the fixture with room for 64 tokens a step, and its limits. */
+/** A plan of the fixture, and its limits. */
 async function withPlan(
   gpu: GpuDevice,
   body: (plan: GpuPlan, limits: StepLimits) => Promise<void>,
 ): Promise<void> {
   using checkpoint = await openCheckpoint(MODEL_DIR);
   const { network, tensors, suppressedTokens: suppressed } = checkpoint;
-  const sizes = { kvBytes: 2 ** 22, maxBatchTokens: 64, maxSequences: 2, hostBytes: 2 ** 20 };
+  const sizes = { ...CHUNKED, kvBytes: 2 ** 22, hostBytes: 2 ** 20 };
   const model = { contextLength: network.contextLength, kvBytesPerBlock: 16 * TOKEN_BYTES, stateBytes: 0 };
   const limits = stepLimits(sizes, model);
   using plan = await GpuPlan.create(gpu, network.graph, tensors, {
@@ -137,8 +137,7 @@ gpuTest("GpuRunner has host memory only where parking pays, if that is to be mea
     suppressed,
     kvType: "f32",
     kvBytes: 2 ** 22,
-    maxBatchTokens: 64,
-    maxSequences: 2,
+    ...CHUNKED,
     hostBytes: 2 ** 20,
     measureParking: true,
   });

@@ -9,6 +9,7 @@ import type { LoadOptions } from "../../models/loaded_model.ts";
 import { Editor, edits } from "../engine/edit_traces.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { CHUNKED } from "./shared_sizes.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
 const FILE = "import os\n\ndef f(x):\n    return x\n\ndef g(x):\n    re";
@@ -21,8 +22,7 @@ async function openEngine(backend: Partial<LoadOptions>, cachePrompts: boolean):
     device: "cpu",
     // Blocks for two contexts of 192 tokens (K and V of 2 layers, one head of 40 f32): old ones must give way.
     kvBytes: 2 * 192 * 2 * 2 * 40 * 4,
-    maxBatchTokens: 64,
-    maxSequences: 4,
+    ...CHUNKED,
     ...backend,
   };
   return await readyEngine({

@@ -10,6 +10,7 @@ import type { ModelRunner } from "../../models/runner.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random } from "../kernels/random.ts";
+import { CHUNKED } from "./shared_sizes.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
 const VOCAB_SIZE = 263;
@@ -22,8 +23,7 @@ async function openEngine(backend: Partial<LoadOptions>, speculation: boolean): 
     device: "cpu",
     // Blocks for three contexts of 192 tokens (K and V of 2 layers, one head of 40 f32).
     kvBytes: 3 * 192 * 2 * 2 * 40 * 4,
-    maxBatchTokens: 48,
-    maxSequences: 16,
+    ...CHUNKED,
     ...backend,
   };
   // Every step takes as long by this clock: what pays on this machine today is not what is tested.

@@ -5,6 +5,7 @@ import { drawnBefore, type SamplingParams, type StepBatch } from "../../kernels/
 import { loadModel } from "../../models/load_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { ROOMY } from "./shared_sizes.ts";
 
 const MODEL_DIR = fileURLToPath(new URL("../fixtures/checkpoints/mqa-d40-f32", import.meta.url));
 const PROMPTS = [[5, 40, 99, 200, 7], [61], [13, 14, 15, 16, 17, 18, 19, 20, 21]];
@@ -97,7 +98,7 @@ for (const device of GPU_PROVIDERS) {
       device,
       profile: "safe",
       kvBytes: 2 ** 21,
-      maxSequences: 4,
+      ...ROOMY,
     } as const;
     await using runner = (await loadModel(options)).runner;
     strictEqual(runner.stepsInFlight, device === "dawn" ? 2 : 1);

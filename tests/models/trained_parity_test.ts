@@ -9,6 +9,7 @@ import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
 import type { Expected } from "./parity_cases.ts";
+import { ROOMY } from "./shared_sizes.ts";
 import { TRAINED_MODELS, trainedModel } from "./trained_cases.ts";
 
 type Backend = Pick<LoadOptions, "device" | "profile">;
@@ -99,7 +100,7 @@ async function checkParity(
   halves = false,
 ): Promise<void> {
   const { modelDir, expected } = await trainedModel(id);
-  const model = await loadModel({ modelDir, ...backend, kvBytes: 2 ** 28, maxSequences: 32 });
+  const model = await loadModel({ modelDir, ...backend, ...ROOMY, kvBytes: 2 ** 28 });
   await using _ = model.runner;
   await checkLogits(model, expected, halves ? HALVES_TOLERANCE : TOLERANCE);
   const all = backend.device === "cpu" || PROFILES.length > 1;

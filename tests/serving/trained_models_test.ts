@@ -2,6 +2,7 @@
 // a prefix and a suffix is the same on each, in both layouts, streamed and whole.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
+import { ROOMY } from "../models/shared_sizes.ts";
 import { TRAINED_MODELS, trainedModel } from "../models/trained_cases.ts";
 import { serveEngine } from "./engine_server.ts";
 
@@ -31,7 +32,7 @@ for (const id of TRAINED_MODELS) {
         using gpu = await openTestGpu(device);
         if (!gpu) continue;
       }
-      const load = { modelDir, device, profile: "safe", maxSequences: 2 } as const;
+      const load = { modelDir, device, profile: "safe", ...ROOMY, kvBytes: 2 ** 28 } as const;
       await using server = await serveEngine({ modelId: id, load });
       const complete = (body: object) => server.post("/v1/completions", { temperature: 0, ...body });
       const wanted = await server.engine.detokenize([...first]);
