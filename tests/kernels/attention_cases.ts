@@ -81,6 +81,12 @@ const WINDOW_CASES: readonly AttentionCase[] = [
   windowed(attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]), 300),
 ];
 
+/** More tokens than a grid may have workgroups along one dimension. */
+const LARGE_CASES: readonly AttentionCase[] = (["f32", "i8"] as const).map((type) => ({
+  ...attentionCase([1, 1, 4], type, [Array<number>(1025).fill(64)]),
+  name: `65,600 tokens at once, ${type} cache`,
+}));
+
 const OTHER_CASES: readonly AttentionCase[] = [
   attentionCase([8, 1, 64], "f16", ALL_PAIRS),
   attentionCase([2, 1, 256], "f32"),
@@ -91,11 +97,6 @@ const OTHER_CASES: readonly AttentionCase[] = [
     ...attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]),
     name: "long context",
   },
-  // More tokens than a grid may have workgroups along one dimension.
-  ...(["f32", "i8"] as const).map((type) => ({
-    ...attentionCase([1, 1, 4], type, [Array<number>(1025).fill(64)]),
-    name: `65,600 tokens at once, ${type} cache`,
-  })),
   // So many sequences that the split form's working memory cannot be bound everywhere.
   {
     ...attentionCase([16, 1, 32], "f16", [[130, 1], [1, 1], [1, 1]]),
@@ -111,12 +112,22 @@ const OTHER_CASES: readonly AttentionCase[] = [
   })),
 ];
 
-export const ATTENTION_CASES: readonly AttentionCase[] = [...OTHER_CASES, ...SHAPE_CASES, ...WINDOW_CASES];
+export const ATTENTION_CASES: readonly AttentionCase[] = [
+  ...OTHER_CASES,
+  ...SHAPE_CASES,
+  ...WINDOW_CASES,
+  ...LARGE_CASES,
+];
 
-/** For a GPU in software, which compiles a case for seconds: of shapes and windows some, drawn, and all others. */
+/** For a GPU in software, which compiles a case for seconds: some of what is alike, drawn, and all else. */
 export function drawAttentionCases(random: Random): readonly AttentionCase[] {
   if (EVERY_CASE) return ATTENTION_CASES;
-  return [...OTHER_CASES, ...random.choose(SHAPE_CASES, 3), ...random.choose(WINDOW_CASES, 2)];
+  return [
+    ...OTHER_CASES,
+    ...random.choose(SHAPE_CASES, 3),
+    ...random.choose(WINDOW_CASES, 2),
+    ...random.choose(LARGE_CASES, 1),
+  ];
 }
 
 function windowed(attentionCase: AttentionCase, window: number): AttentionCase {

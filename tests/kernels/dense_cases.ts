@@ -113,9 +113,19 @@ const TABLE_SHAPES: readonly TableShape[] = [
   { rows: 30, width: 64, table: "I8", positionTable: "F32", maxBindingBytes: 8_000 },
 ];
 
-/** All but the linears of every shape in every storage. */
+const NORMED_CASES: readonly DenseCase[] = [
+  normedLinearCase("F32", 33, 0, [1, 2]),
+  normedLinearCase("F16", 516, 3, [1, 2, 8, 9], { rms: true }),
+  normedLinearCase("I4", 96, 0, [1, 5], { rms: true }),
+  normedLinearCase("F16", 512, 0, [1, 8, 9]),
+  normedLinearCase("I8", 33, 0, [1, 4]),
+  normedLinearCase("I4", 33, 0, [1, 4]),
+  normedLinearCase("I4", 515, 0, [1, 2, 8, 9]),
+  normedLinearCase("F16", 2064, 0, [1]),
+  normedLinearCase("F32", 515, 1000, [1]),
+];
+const CHAIN_CASES: readonly DenseCase[] = (["F32", "I8", "I4"] as const).map(chainCase);
 const OTHER_CASES: readonly DenseCase[] = [
-  ...MATRIX_SHAPES.map((shape) => linearCase("F16", shape)),
   // More columns than go through workgroup memory at once, not whole slices of them.
   linearCase("I4", { rows: [1], inWidth: 8220, outWidth: 33, bias: true }),
   wholeNumbersCase(4096),
@@ -129,24 +139,15 @@ const OTHER_CASES: readonly DenseCase[] = [
   ...[[1, 1, 0], [33, 70, 2], [64, 128, 64], [515, 1030, 0]].map(([width, all, first]) =>
     gatedCase(width, all, first)
   ),
-  normedLinearCase("F32", 33, 0, [1, 2]),
-  normedLinearCase("F16", 516, 3, [1, 2, 8, 9], { rms: true }),
-  normedLinearCase("I4", 96, 0, [1, 5], { rms: true }),
-  normedLinearCase("F16", 512, 0, [1, 8, 9]),
-  normedLinearCase("I8", 33, 0, [1, 4]),
-  normedLinearCase("I4", 33, 0, [1, 4]),
-  normedLinearCase("I4", 515, 0, [1, 2, 8, 9]),
-  normedLinearCase("F16", 2064, 0, [1]),
-  normedLinearCase("F32", 515, 1000, [1]),
   ...TABLE_SHAPES.map(embeddingCase),
   gatherRowsCase(33),
-  chainCase("F32"),
-  chainCase("I8"),
-  chainCase("I4"),
 ];
 
 export const DENSE_CASES: readonly DenseCase[] = [
   ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
+  ...MATRIX_SHAPES.map((shape) => linearCase("F16", shape)),
+  ...NORMED_CASES,
+  ...CHAIN_CASES,
   ...OTHER_CASES,
 ];
 
@@ -165,13 +166,21 @@ export const MATRIX_CASES: readonly DenseCase[] = [
   ),
 ];
 
-/** For a GPU in software, which compiles a form in a fifth of a second: of the linears each shape in two storages, drawn. */
+/**
+ * For a GPU in software, which compiles a form in a third of a second: each shape in two storages, drawn, some of what is
+ * alike, drawn, and all else.
+ */
 export function drawDenseCases(random: Random): readonly DenseCase[] {
   if (EVERY_CASE) return DENSE_CASES;
-  const linears = LINEAR_SHAPES.flatMap((shape) =>
-    random.choose(STORAGES, 2).map((storage) => linearCase(storage, shape))
-  );
-  return [...linears, ...OTHER_CASES];
+  return [
+    ...LINEAR_SHAPES.flatMap((shape) =>
+      random.choose(STORAGES, 2).map((storage) => linearCase(storage, shape))
+    ),
+    ...random.choose(MATRIX_SHAPES, 4).map((shape) => linearCase("F16", shape)),
+    ...random.choose(NORMED_CASES, 4),
+    ...random.choose(CHAIN_CASES, 2),
+    ...OTHER_CASES,
+  ];
 }
 
 function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {

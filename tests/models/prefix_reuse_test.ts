@@ -8,6 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import { Editor, edits } from "../engine/edit_traces.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { CHUNKED } from "./shared_sizes.ts";
 
@@ -96,15 +97,20 @@ const BACKENDS: readonly Partial<LoadOptions>[] = [
 
 for (const backend of BACKENDS) {
   const name = [backend.device, backend.profile].filter(Boolean).join(", ");
-  Deno.test(`random edits give the same greedy tokens cold and cached [${name}]`, async () => {
-    if (!await isAvailable(backend)) return;
-    const { cached, prompts, ties } = await compareTraces(
-      backend,
-      backend.device === "cpu" ? { numRuns: 15 } : { numRuns: 2, seed: SEED },
-    );
-    console.log(`  ${cached} of ${prompts} prompt tokens were cached; ${ties} ties fell the other way`);
-    ok(cached > prompts / 4, "too tame");
-    if (backend.profile !== "fast") deepStrictEqual(ties, 0, "only the fast profile may round otherwise");
+  Deno.test({
+    name: `random edits give the same greedy tokens cold and cached [${name}]`,
+    // Of the fast profile's sums on the built-in provider parity_test.ts and batching_test.ts have enough.
+    ignore: backend.device === "webgpu" && backend.profile === "fast" && !EVERY_CASE,
+    async fn() {
+      if (!await isAvailable(backend)) return;
+      const { cached, prompts, ties } = await compareTraces(
+        backend,
+        backend.device === "cpu" ? { numRuns: 15 } : { numRuns: 2, seed: SEED },
+      );
+      console.log(`  ${cached} of ${prompts} prompt tokens were cached; ${ties} ties fell the other way`);
+      ok(cached > prompts / 4, "too tame");
+      if (backend.profile !== "fast") deepStrictEqual(ties, 0, "only the fast profile may round otherwise");
+    },
   });
 }
 

@@ -176,7 +176,7 @@ for (const backend of BACKENDS) {
         await withModel(name, async ({ modelDir, tie }) => {
           // Exact Hyena adds what a step's rows and what earlier ones contribute, each a sum of its own.
           const exact = name !== EXACT_CASE && (isCpu || backend.profile === "safe");
-          await checkReuse(backend, modelDir, exact ? 0 : Math.max(tie, LEAST_TIE), isCpu ? MANY : 12);
+          await checkReuse(backend, modelDir, exact ? 0 : Math.max(tie, LEAST_TIE), isCpu ? MANY : 8);
         });
       },
     });

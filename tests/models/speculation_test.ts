@@ -8,6 +8,7 @@ import { loadModel } from "../../models/load_model.ts";
 import type { LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
+import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, openTestGpu } from "../gpus.ts";
 import { Random } from "../kernels/random.ts";
 import { CHUNKED } from "./shared_sizes.ts";
@@ -101,26 +102,31 @@ for (const backend of BACKENDS) {
   const name = [backend.device, backend.profile].filter(Boolean).join(", ");
   // As in batching_test.ts: there a row's sums have one order whatever the batch.
   const exact = backend.profile === "safe" || backend.device === "cpu";
-  Deno.test(`drafts change no token and no score [${name}]`, async () => {
-    if (!await isAvailable(backend)) return;
-    await using having = await openEngine(backend, true);
-    await using without = await openEngine(backend, false);
-    const requests = repetitiveRequests(new Random(7), backend.device === "cpu" ? 32 : 12);
-    const expected: Token[][] = [];
-    for (const request of requests) {
-      expected.push(await run(without, request));
-      assertSame(await run(having, request), expected.at(-1)!, exact);
-    }
-    const together = await Promise.all(requests.map((request) => run(having, request)));
-    for (const [i, tokens] of together.entries()) assertSame(tokens, expected[i], exact);
-    const { draftedTokens, acceptedTokens, freeBlocks, totalBlocks } = await having.stats();
-    console.log(`  ${acceptedTokens} of ${draftedTokens} drafted tokens were right`);
-    deepStrictEqual(freeBlocks, totalBlocks);
-    ok(acceptedTokens > 50, `too tame: ${acceptedTokens} of ${draftedTokens} right`);
-    ok(
-      draftedTokens - acceptedTokens > requests.length / 8,
-      `too tame: ${acceptedTokens} of ${draftedTokens} right`,
-    );
+  Deno.test({
+    name: `drafts change no token and no score [${name}]`,
+    // Of the fast profile's sums on the built-in provider parity_test.ts and batching_test.ts have enough.
+    ignore: backend.device === "webgpu" && backend.profile === "fast" && !EVERY_CASE,
+    async fn() {
+      if (!await isAvailable(backend)) return;
+      await using having = await openEngine(backend, true);
+      await using without = await openEngine(backend, false);
+      const requests = repetitiveRequests(new Random(7), backend.device === "cpu" ? 32 : 12);
+      const expected: Token[][] = [];
+      for (const request of requests) {
+        expected.push(await run(without, request));
+        assertSame(await run(having, request), expected.at(-1)!, exact);
+      }
+      const together = await Promise.all(requests.map((request) => run(having, request)));
+      for (const [i, tokens] of together.entries()) assertSame(tokens, expected[i], exact);
+      const { draftedTokens, acceptedTokens, freeBlocks, totalBlocks } = await having.stats();
+      console.log(`  ${acceptedTokens} of ${draftedTokens} drafted tokens were right`);
+      deepStrictEqual(freeBlocks, totalBlocks);
+      ok(acceptedTokens > 50, `too tame: ${acceptedTokens} of ${draftedTokens} right`);
+      ok(
+        draftedTokens - acceptedTokens > requests.length / 8,
+        `too tame: ${acceptedTokens} of ${draftedTokens} right`,
+      );
+    },
   });
 }
 
