@@ -37,7 +37,9 @@ const shared = {
   // Else the built-in provider loads libEGL as well, under which threads that end with the process crash now and then.
   ...(Deno.build.os === "linux" && { DENO_WEBGPU_BACKEND: "vulkan" }),
 };
-const usual = { launcher: [], env: { ...shared, ...await softwareVulkan() } };
+const vulkan: Surroundings["env"] = { ...shared, ...await softwareVulkan() };
+/** Vectors of four numbers: for those of eight LLVM compiles twice as long. Matrix units take these. */
+const usual: Surroundings = { launcher: [], env: { ...vulkan, LP_NATIVE_VECTOR_WIDTH: "128" } };
 Deno.exit(await (Deno.args.length > 0 ? testSome(Deno.args) : testAll()));
 
 async function testSome(args: readonly string[]): Promise<number> {
@@ -84,7 +86,9 @@ async function runParts(parts: readonly (Part | Promise<Part | undefined>)[]): P
 }
 
 async function matrixUnits(): Promise<Surroundings | undefined> {
-  if ("VK_DRIVER_FILES" in usual.env && await mesaVersion() >= MIN_MATRIX_MESA) return usual;
+  if ("VK_DRIVER_FILES" in vulkan && await mesaVersion() >= MIN_MATRIX_MESA) {
+    return { launcher: [], env: vulkan };
+  }
   try {
     const { version, folder, launcher, env } = await unpackedMesa();
     console.error(`Tests on matrix units: Mesa ${version} in ${folder} (delete it to have today's fetched)`);

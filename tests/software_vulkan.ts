@@ -13,9 +13,7 @@ export async function softwareVulkan(): Promise<Record<string, string>> {
   if (Deno.build.os !== "linux") return {};
   if (await mesaVersion() < MIN_MESA) await installMesa();
   const icd = lavapipeIcd();
-  if (icd && await mesaVersion() >= MIN_MESA) {
-    return { VK_ICD_FILENAMES: icd, VK_DRIVER_FILES: icd, LP_NATIVE_VECTOR_WIDTH: "128" };
-  }
+  if (icd && await mesaVersion() >= MIN_MESA) return { VK_ICD_FILENAMES: icd, VK_DRIVER_FILES: icd };
   console.error(
     `No software Vulkan of Mesa ${MIN_MESA} or newer: the WebGPU tests will use this machine's own adapters. ` +
       `Install libvulkan1 and mesa-vulkan-drivers (Debian 12: from bookworm-backports).`,
