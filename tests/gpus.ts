@@ -2,12 +2,24 @@
 import type { Profile } from "../device/caps.ts";
 import type { GpuDevice } from "../device/gpu_device.ts";
 import { openGpu } from "../device/open_gpu.ts";
+import { EVERY_CASE } from "./every_case.ts";
+import { Random, testSeed } from "./kernels/random.ts";
 
 export const GPU_PROVIDERS = ["dawn", "webgpu"] as const;
 
 export interface TestGpuOptions {
   readonly profile?: Profile;
   readonly maxBindingBytes?: number;
+  /** On one provider a run, drawn, unless every case is to run. */
+  readonly drawn?: boolean;
+}
+
+const SEED = testSeed();
+
+/** Whether a test of this name, which one provider has in a run, is this provider's. */
+export function isDrawn(name: string, provider: (typeof GPU_PROVIDERS)[number]): boolean {
+  const hash = Array.from(name).reduce((sum, letter) => Math.imul(sum, 31) + letter.codePointAt(0)!, SEED);
+  return EVERY_CASE || GPU_PROVIDERS[new Random(hash).below(GPU_PROVIDERS.length)] === provider;
 }
 
 /**
@@ -20,9 +32,13 @@ export function gpuTest(
   body: (gpu: GpuDevice, t: Deno.TestContext) => Promise<void>,
 ): void {
   for (const provider of GPU_PROVIDERS) {
-    Deno.test(`${name} [${provider}]`, async (t) => {
-      using gpu = await openTestGpu(provider, options);
-      if (gpu) await body(gpu, t);
+    Deno.test({
+      name: `${name} [${provider}]`,
+      ignore: options.drawn === true && !isDrawn(name, provider),
+      async fn(t) {
+        using gpu = await openTestGpu(provider, options);
+        if (gpu) await body(gpu, t);
+      },
     });
   }
 }

@@ -1,7 +1,7 @@
 // `deno task test`: makes sure that both WebGPU providers have an adapter (software Vulkan where there is no better
 // one for tests), runs `deno test` with the arguments given, and then the tests of kernels on matrix units in a process
 // of their own, on a software GPU that has these. Options of `deno test` are for the first of the two alone. Without
-// arguments the whole suite runs in parts, two at a time.
+// arguments the whole suite runs in parts, some at a time.
 import { printAfter } from "./print_after.ts";
 import { mesaVersion, softwareVulkan } from "./software_vulkan.ts";
 import { MIN_MATRIX_MESA, unpackedMesa } from "./unpacked_mesa.ts";
@@ -25,8 +25,8 @@ const PARTS = [["tests/models"], ["tests/kernels"], [
   "tests/engine",
   "tests/lsp",
 ]];
-/** No part keeps two cores busy. */
-const PARTS_AT_ONCE = 2;
+/** Two keep no two cores busy. */
+const PARTS_AT_ONCE = 3;
 
 // Ctrl-C ends the tests, which get it too; what they have printed until then is still to be shown.
 let isInterrupted = false;
