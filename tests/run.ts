@@ -25,7 +25,7 @@ const PARTS = [["tests/models"], ["tests/kernels"], [
   "tests/engine",
   "tests/lsp",
 ]];
-/** Two keep no two cores busy. */
+/** As many as keep two cores busy: tests wait now and then. */
 const PARTS_AT_ONCE = 3;
 
 // Ctrl-C ends the tests, which get it too; what they have printed until then is still to be shown.

@@ -19,12 +19,7 @@ import {
   withModel,
 } from "./recurrent_cases.ts";
 
-type Backend =
-  & Pick<LoadOptions, "longConvolutions">
-  & (
-    | { readonly device: "cpu"; readonly profile?: never }
-    | { readonly device: typeof GPU_PROVIDERS[number]; readonly profile?: "safe" | "fast" }
-  );
+type Backend = Pick<LoadOptions, "device" | "profile" | "longConvolutions">;
 
 const BACKENDS: readonly Backend[] = [
   { device: "cpu" },
