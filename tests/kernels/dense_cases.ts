@@ -131,7 +131,8 @@ const OTHER_CASES: readonly DenseCase[] = [
   wholeNumbersCase(4096),
   wholeNumbersCase(8320),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
-  ...[1, 3, 17, 33, 515].map((width) => layerNormCase(width, 0)),
+  // The last is wide enough for more threads.
+  ...[1, 3, 17, 33, 515, 2051].map((width) => layerNormCase(width, 0)),
   layerNormCase(515, 1000),
   layerNormCase(64, -30_000),
   ...[1, 3, 17, 515].map((width) => rmsNormCase(width, 0)),

@@ -1,5 +1,5 @@
-// The trained H3 and Hyena complete over HTTP on every backend, of the GPUs on one provider a run: greedy tokens are PyTorch's, and what is filled in between
-// a prefix and a suffix is the same on each, in both layouts, streamed and whole.
+// The trained H3 and Hyena complete over HTTP on every backend, of the GPUs on one provider a run: greedy tokens are
+// PyTorch's, and what is filled in between a prefix and a suffix is the same on each, in both layouts, streamed and whole.
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { GPU_PROVIDERS, isDrawn, openTestGpu } from "../gpus.ts";
 import { ROOMY } from "../models/shared_sizes.ts";
