@@ -146,7 +146,9 @@ const OTHER_CASES: readonly DenseCase[] = [
 
 export const DENSE_CASES: readonly DenseCase[] = [
   ...STORAGES.flatMap((storage) => LINEAR_SHAPES.map((shape) => linearCase(storage, shape))),
-  ...MATRIX_SHAPES.map((shape) => linearCase("F16", shape)),
+  ...(EVERY_CASE ? STORAGES : ["F16"] as const).flatMap((storage) =>
+    MATRIX_SHAPES.map((shape) => linearCase(storage, shape))
+  ),
   ...NORMED_CASES,
   ...CHAIN_CASES,
   ...OTHER_CASES,
