@@ -65,7 +65,7 @@ export function addModelOptions(
     .addOption(
       new Option(
         "--kv-dtype <type>",
-        "storage of the KV cache on the GPU (default: f16; f32 for f32 weights, and under --profile safe for quantised ones); int8 holds 1.8 times as many tokens as f16, less exactly, and is slower where the GPU has matrix units",
+        "storage of the KV cache on the GPU (default: f16; f32 for f32 weights, under --profile safe for int8 and int4 as well, and for those with convolutions' histories); int8 holds 1.8 times as many tokens as f16, less exactly, and is slower where the GPU has matrix units",
       )
         .choices(["f32", "f16", "int8"]),
     )

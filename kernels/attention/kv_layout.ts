@@ -21,7 +21,7 @@ export function kvRowElements(layer: KvLayer): number {
  */
 export type KvOrder = "rows" | "tiles";
 
-/** Tiles where matrix units read the cache: they take f16, and fragments that tiles consist of. */
+/** Tiles where heads are whole tiles and a group's heads whole fragments: there single tokens attend on matrix units. */
 export function kvOrder(
   { numHeads, numKvHeads, headSize }: AttentionNode,
   type: KvType,

@@ -6,7 +6,7 @@
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
 // split.wgsl.
 // Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
-// too: what lies there is finite, and weighs nothing.
+// too: what lies there is finite, clamped as it was packed, and weighs nothing.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; THREADS threads.
 // Reference: attentionReference.
 

@@ -37,12 +37,14 @@ fn gathered(four: vec4<i32>, isOdd: bool) -> vec4<u32> {
 export function bringFixedPoint(i: number, value: string, held: string): string {
   return `    {
         let four = select(vec4<f32>(), ${value}, ${held});
-        let size = abs(four);
-        var most = max(max(size.x, size.y), max(size.z, size.w));
+        // By their bits, which no NaN or infinity gets lost in.
+        let bits = bitcast<vec4<u32>>(four) & vec4<u32>(0x7fffffffu);
+        var most = max(max(bits.x, bits.y), max(bits.z, bits.w));
         most = max(most, subgroupShuffleXor(most, 1u));
         most = max(most, subgroupShuffleXor(most, 2u));
         most = max(most, subgroupShuffleXor(most, 4u));
-        let whole = vec4<i32>(round(four * select(${LARGEST}.0 / most, 0.0, most == 0.0)));
+        let size = bitcast<f32>(most);
+        let whole = vec4<i32>(round(four * select(${LARGEST}.0 / size, 0.0, size == 0.0)));
         let high = (whole + 128) >> vec4<u32>(8u);
         let isOdd = (lane & 1u) != 0u;
         let highBytes = gathered(high, isOdd);
@@ -51,7 +53,7 @@ export function bringFixedPoint(i: number, value: string, held: string): string 
         if (${held} && lane % 8u == 0u) {
             evenHigh[word] = highBytes;
             evenLow[word] = lowBytes;
-            wordScale[word] = most / ${16 * LARGEST}.0;
+            wordScale[word] = size / ${16 * LARGEST}.0;
         }
         if (${held} && lane % 8u == 1u) {
             oddHigh[word] = highBytes;

@@ -40,8 +40,10 @@ fn bytesOf(four: vec4<i32>) -> u32 {
 }
 /** Of a group's eight threads each has four even columns or four odd ones. */
 fn leaveWhole(word: u32, first: u32, thread: u32) {
-    var size = 0.0;
-    for (var i = 0u; i < ${GROUP}u; i++) { size = max(size, abs(outputs[first + i])); }
+    // By their bits, which no NaN or infinity gets lost in.
+    var most = 0u;
+    for (var i = 0u; i < ${GROUP}u; i++) { most = max(most, bitcast<u32>(outputs[first + i]) & 0x7fffffffu); }
+    let size = bitcast<f32>(most);
     let parity = thread / 4u;
     let at = first + thread % 4u * 8u + parity;
     let four = vec4<f32>(outputs[at], outputs[at + 2u], outputs[at + 4u], outputs[at + 6u]);

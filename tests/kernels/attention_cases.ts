@@ -90,6 +90,7 @@ const LARGE_CASES: readonly AttentionCase[] = (["f32", "i8"] as const).map((type
 const OTHER_CASES: readonly AttentionCase[] = [
   attentionCase([8, 1, 64], "f16", ALL_PAIRS),
   attentionCase([2, 1, 256], "f32"),
+  attentionCase([32, 2, 16], "f16"),
   attentionCase([3, 3, 33], "f32"),
   attentionCase([3, 3, 33], "f16"),
   attentionCase([3, 3, 33], "i8"),
