@@ -14,7 +14,7 @@ import type { LoadOptions } from "../../models/loaded_model.ts";
 import { measureParking, parkingPays } from "../../models/parking_cost.ts";
 import { stepLimits } from "../../models/step_limits.ts";
 import { readyEngine } from "../engine/ready_engine.ts";
-import { GPU_PROVIDERS, gpuTest, openTestGpu } from "../gpus.ts";
+import { GPU_PROVIDERS, gpuTest, isDrawn, openTestGpu } from "../gpus.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 import { CHUNKED } from "./shared_sizes.ts";
 
@@ -74,7 +74,9 @@ async function askInTurns(engine: LocalEngine, random: Random): Promise<number[]
 }
 
 for (const device of GPU_PROVIDERS) {
-  Deno.test(`a small cache with host memory gives the tokens of a large one [${device}]`, async () => {
+  // How blocks are moved is tested on both providers in host_blocks_test.ts.
+  const name = "a small cache with host memory gives the tokens of a large one";
+  Deno.test({ name: `${name} [${device}]`, ignore: !isDrawn(name, device) }, async () => {
     using gpu = await openTestGpu(device);
     if (!gpu) return;
     const seed = testSeed();
