@@ -156,11 +156,13 @@ export const DENSE_CASES: readonly DenseCase[] = [
 
 /**
  * What matrix units may read: all shapes in f16, and of those in int8 and int4, which differ in how the weight comes to
- * the tile, enough for every form. Software compiles a product in some seconds.
+ * the tile, enough for every form; and single rows in int4, which need subgroups as large as only that software has.
+ * Software compiles a product in some seconds.
  */
 export const MATRIX_CASES: readonly DenseCase[] = [
   ...DENSE_CASES.filter(({ name }) =>
-    /^linear F16 |^layerNorm of (512|515), linears in (F16|I4)|head in I8$/.test(name)
+    /^linear (F16 |I4 1x)|^two linears in I4, 4096|^layerNorm of (512|515), linears in (F16|I4)|head in I8$/
+      .test(name)
   ),
   ...(["I8", "I4"] as const).flatMap((storage) =>
     [...LINEAR_SHAPES, ...MATRIX_SHAPES]

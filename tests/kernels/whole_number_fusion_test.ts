@@ -1,11 +1,12 @@
 // Which values are left as whole numbers: those that linears make and nothing but linears' products read. What comes of it
 // is in dense_cases.ts, against the float64 reference.
 import { deepEqual, ok } from "node:assert/strict";
+import type { GpuDevice } from "../../device/gpu_device.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { LinearNode, Value } from "../../kernels/graph.ts";
 import { wholeNumbers } from "../../kernels/whole_number_fusion.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
-import { gpuTest } from "../gpus.ts";
+import { gpuTest, matrixUnitsTest } from "../gpus.ts";
 import { DENSE_CASES } from "./dense_cases.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random } from "./random.ts";
@@ -49,18 +50,18 @@ Deno.test("wholeNumbers() leaves out what another op reads, or a linear that tak
   deepEqual(names, []);
 });
 
-gpuTest(
-  "A row that is not finite stays so where it is multiplied as whole numbers",
-  { profile: "fast" },
-  async (gpu) => {
-    const { build } = DENSE_CASES.find(({ name }) => name.startsWith("two linears in I4"))!;
-    const { graph, source, limits, steps: [{ batch, inputs }] } = build(new Random(1));
-    using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType: "f32" });
-    for (const value of [Infinity, -Infinity, NaN]) {
-      const x = inputs.x.slice();
-      x[3] = value;
-      const { logits } = await plan.step(batch, { ...inputs, x });
-      ok(logits!.every((logit) => !Number.isFinite(logit)), `${value} gave ${logits}`);
-    }
-  },
-);
+const STAYS = "A row that is not finite stays so where it may be multiplied as whole numbers";
+gpuTest(STAYS, { profile: "fast" }, checkNotFinite);
+matrixUnitsTest(STAYS, {}, checkNotFinite);
+
+async function checkNotFinite(gpu: GpuDevice): Promise<void> {
+  const { build } = DENSE_CASES.find(({ name }) => name.startsWith("two linears in I4"))!;
+  const { graph, source, limits, steps: [{ batch, inputs }] } = build(new Random(1));
+  using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType: "f32" });
+  for (const value of [Infinity, -Infinity, NaN]) {
+    const x = inputs.x.slice();
+    x[3] = value;
+    const { logits } = await plan.step(batch, { ...inputs, x });
+    ok(logits!.every((logit) => !Number.isFinite(logit)), `${value} gave ${logits}`);
+  }
+}
