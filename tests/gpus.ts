@@ -10,7 +10,10 @@ export const GPU_PROVIDERS = ["dawn", "webgpu"] as const;
 export interface TestGpuOptions {
   readonly profile?: Profile;
   readonly maxBindingBytes?: number;
-  /** On one provider a run, drawn, unless every case is to run. */
+  /**
+   * On one provider a run, drawn, unless every case is to run: what takes software long and is nothing of its own there,
+   * such as the safe profile's kernels, which are among the fast one's.
+   */
   readonly drawn?: boolean;
 }
 

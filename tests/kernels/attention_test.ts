@@ -29,7 +29,7 @@ import { relativeError } from "./relative_error.ts";
 for (const profile of ["safe", "fast"] as const) {
   gpuTest(
     `Attention matches the float64 reference (${profile})`,
-    { profile },
+    { profile, drawn: profile === "safe" },
     (gpu) => checkCases(gpu, drawAttentionCases),
   );
 }

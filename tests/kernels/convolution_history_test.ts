@@ -35,7 +35,7 @@ type Run = (problem: ConvolutionHistoryProblem) => Promise<Float32Array[]>;
 for (const profile of ["safe", "fast"] as const) {
   gpuTest(
     `Convolution history matches the float64 reference (${profile})`,
-    { profile },
+    { profile, drawn: profile === "safe" },
     (gpu) => checkCases(onGpu(gpu), HISTORY_CASES, HISTORY_TOLERANCE, limitsOf(HISTORY_CASES)),
   );
 }
@@ -113,7 +113,7 @@ const CUTS: Schedule = [
 for (const profile of ["safe", "fast"] as const) {
   gpuTest(
     `A long convolution gives a text the same, however it is cut into steps (${profile})`,
-    { profile },
+    { profile, drawn: profile === "safe" },
     (gpu) => checkCuts(onGpu(gpu)),
   );
 }

@@ -22,7 +22,7 @@ for (const profile of ["safe", "fast"] as const) {
     const limited = maxBindingBytes ? `, bindings of ${maxBindingBytes} bytes` : "";
     gpuTest(
       `Dense kernels match the float64 reference (${profile}${limited})`,
-      { profile, ...(maxBindingBytes && { maxBindingBytes }) },
+      { profile, drawn: profile === "safe", ...(maxBindingBytes && { maxBindingBytes }) },
       (gpu) => checkCases(gpu, drawDenseCases, maxBindingBytes),
     );
   }

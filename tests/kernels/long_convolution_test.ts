@@ -25,7 +25,7 @@ import { joined, limitsFor } from "./scheduled_steps.ts";
 for (const profile of ["safe", "fast"] as const) {
   gpuTest(
     `Long convolution matches the float64 reference (${profile})`,
-    { profile },
+    { profile, drawn: profile === "safe" },
     (gpu) => checkCases(gpu, LONG_CONVOLUTION_CASES),
   );
 }

@@ -99,7 +99,7 @@ for (const backend of BACKENDS) {
   const name = [backend.device, backend.profile].filter(Boolean).join(", ");
   Deno.test({
     name: `random edits give the same greedy tokens cold and cached [${name}]`,
-    // Of the fast profile's sums on the built-in provider parity_test.ts and batching_test.ts have enough.
+    // Of the fast profile's sums on the built-in provider parity_test.ts has enough.
     ignore: backend.device === "webgpu" && backend.profile === "fast" && !EVERY_CASE,
     async fn() {
       if (!await isAvailable(backend)) return;

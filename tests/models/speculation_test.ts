@@ -104,7 +104,7 @@ for (const backend of BACKENDS) {
   const exact = backend.profile === "safe" || backend.device === "cpu";
   Deno.test({
     name: `drafts change no token and no score [${name}]`,
-    // Of the fast profile's sums on the built-in provider parity_test.ts and batching_test.ts have enough.
+    // Of the fast profile's sums on the built-in provider parity_test.ts has enough.
     ignore: backend.device === "webgpu" && backend.profile === "fast" && !EVERY_CASE,
     async fn() {
       if (!await isAvailable(backend)) return;
