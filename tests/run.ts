@@ -25,8 +25,8 @@ const PARTS = [["tests/models"], ["tests/kernels"], [
   "tests/engine",
   "tests/lsp",
 ]];
-/** As many as keep two cores busy: tests wait now and then. */
-const PARTS_AT_ONCE = 3;
+/** As many as keep two cores busy: a test waits now and then, and software compiles on one core. */
+const PARTS_AT_ONCE = 4;
 
 // Ctrl-C ends the tests, which get it too; what they have printed until then is still to be shown.
 let isInterrupted = false;
