@@ -125,8 +125,8 @@ export function drawAttentionCases(random: Random): readonly AttentionCase[] {
   if (EVERY_CASE) return ATTENTION_CASES;
   return [
     ...OTHER_CASES,
-    ...random.choose(SHAPE_CASES, 3),
-    ...random.choose(WINDOW_CASES, 2),
+    ...random.choose(SHAPE_CASES, 2),
+    ...random.choose(WINDOW_CASES, 1),
     ...random.choose(LARGE_CASES, 1),
   ];
 }

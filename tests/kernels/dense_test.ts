@@ -22,7 +22,11 @@ for (const profile of ["safe", "fast"] as const) {
     const limited = maxBindingBytes ? `, bindings of ${maxBindingBytes} bytes` : "";
     gpuTest(
       `Dense kernels match the float64 reference (${profile}${limited})`,
-      { profile, drawn: profile === "safe", ...(maxBindingBytes && { maxBindingBytes }) },
+      {
+        profile,
+        drawn: profile === "safe" || !!maxBindingBytes,
+        ...(maxBindingBytes && { maxBindingBytes }),
+      },
       (gpu) => checkCases(gpu, drawDenseCases, maxBindingBytes),
     );
   }
