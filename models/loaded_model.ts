@@ -24,7 +24,10 @@ export interface LoadOptions {
   readonly maxSequences?: number;
   /** Storage of float weights on a GPU; undefined: as in the checkpoint. */
   readonly storage?: "f32" | "f16";
-  /** Storage of the KV cache on a GPU; undefined: f16 for f16 weights and, in the fast profile, for quantised ones without histories; else f32. */
+  /**
+   * Storage of the KV cache on a GPU; undefined: f16 for f16 weights and, in the fast profile, for quantised ones without
+   * histories of convolutions; else f32.
+   */
   readonly kvType?: KvType;
   /** How exact long convolutions sum what earlier tokens add; undefined: as the context's length decides. */
   readonly longConvolutions?: "direct" | "online";

@@ -17,12 +17,22 @@ export interface TestGpuOptions {
   readonly drawn?: boolean;
 }
 
-const SEED = testSeed();
+let seed: number | undefined;
+
+/** Of what is drawn as tests are registered; printed once a file. */
+export function drawingSeed(): number {
+  if (seed === undefined) console.log(`  HYADES_TEST_SEED=${seed = testSeed()} draws tests`);
+  return seed;
+}
 
 /** Whether a test of this name, which one provider has in a run, is this provider's. */
 export function isDrawn(name: string, provider: string): boolean {
-  const hash = Array.from(name).reduce((sum, letter) => Math.imul(sum, 31) + letter.codePointAt(0)!, SEED);
-  return EVERY_CASE || GPU_PROVIDERS[new Random(hash).below(GPU_PROVIDERS.length)] === provider;
+  if (EVERY_CASE) return true;
+  const hash = Array.from(name).reduce(
+    (sum, letter) => Math.imul(sum, 31) + letter.codePointAt(0)!,
+    drawingSeed(),
+  );
+  return GPU_PROVIDERS[new Random(hash).below(GPU_PROVIDERS.length)] === provider;
 }
 
 /**

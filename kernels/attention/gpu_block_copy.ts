@@ -1,13 +1,13 @@
-// Copies cache rows from block to block on the GPU: K and V of every layer, and histories of
-// convolutions. WebGPU copies no buffer to itself, so the rows go by way of a buffer in between.
+// Copies blocks of the cache to others on the GPU: K and V of every layer, and histories of convolutions. WebGPU copies no
+// buffer to itself, so they go by way of a buffer in between.
 import type { PagedMatrices } from "../gpu_op.ts";
 import { BLOCK_SIZE, type BlockCopy } from "../step.ts";
 
 /** K or V of one layer, or its history. */
 interface Matrix {
   readonly buffer: GPUBuffer;
-  /** Bytes from one token's row to the next, whole words. */
-  readonly rowBytes: number;
+  /** Of a block. */
+  readonly bytes: number;
   /** Where a block of it lies in the buffer in between. */
   readonly between: number;
 }
@@ -21,9 +21,9 @@ export class GpuBlockCopier implements Disposable {
     this.#matrices = paged.flatMap(({ buffers, rowBytes }) =>
       buffers.flatMap((buffer) => {
         if (!buffer) return [];
-        const between = bytes;
-        bytes += rowBytes * BLOCK_SIZE;
-        return { buffer, rowBytes, between };
+        const matrix = { buffer, bytes: rowBytes * BLOCK_SIZE, between: bytes };
+        bytes += matrix.bytes;
+        return matrix;
       })
     );
     this.#between = device.createBuffer({
@@ -35,12 +35,10 @@ export class GpuBlockCopier implements Disposable {
 
   /** Whole blocks, in which tokens need not lie one after the other: what follows the copied rows is yet to be written. */
   encode(encoder: GPUCommandEncoder, { from, to }: BlockCopy): void {
-    for (const { buffer, rowBytes, between } of this.#matrices) {
-      const bytes = BLOCK_SIZE * rowBytes;
+    for (const { buffer, bytes, between } of this.#matrices) {
       encoder.copyBufferToBuffer(buffer, from * bytes, this.#between, between, bytes);
     }
-    for (const { buffer, rowBytes, between } of this.#matrices) {
-      const bytes = BLOCK_SIZE * rowBytes;
+    for (const { buffer, bytes, between } of this.#matrices) {
       encoder.copyBufferToBuffer(this.#between, between, buffer, to * bytes, bytes);
     }
   }

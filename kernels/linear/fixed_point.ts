@@ -7,7 +7,7 @@ import type { GemvForm } from "./gemv_form.ts";
 /** Bytes that x takes for a word of the weight, which is a group. */
 export const BYTES_PER_WORD = 4 * 16 + 4;
 /** Of a group's largest |x|: both bytes stay within -128 to 127. */
-export const LARGEST = 127 * 256;
+const LARGEST = 127 * 256;
 
 /** WGSL: where a row, or a slice, of so many words lies. Nibbles of a byte are an even and an odd column, so x is sorted so. */
 export function fixedPointMemory(words: number): string {
@@ -17,6 +17,13 @@ var<workgroup> evenLow: array<vec4<u32>, ${words}>;
 var<workgroup> oddLow: array<vec4<u32>, ${words}>;
 /** What a sum of products is worth: they are 16 times too large. */
 var<workgroup> wordScale: array<f32, ${words}>;
+/** Four columns of a group whose largest magnitude is size. */
+fn wholeOf(four: vec4<f32>, size: f32) -> vec4<i32> {
+    return vec4<i32>(round(four * select(${LARGEST}.0 / size, 0.0, size == 0.0)));
+}
+/** Their high bytes; what they and 256 times these differ by is the low ones. */
+fn highOf(whole: vec4<i32>) -> vec4<i32> { return (whole + 128) >> vec4<u32>(8u); }
+fn scaleOf(size: f32) -> f32 { return size / ${16 * LARGEST}.0; }
 /** The bytes of columns 0 and 2, and of 1 and 3. */
 fn evenAndOdd(four: vec4<i32>) -> vec2<u32> {
     let bytes = bitcast<vec4<u32>>(four) & vec4<u32>(0xffu);
@@ -44,8 +51,8 @@ export function bringFixedPoint(i: number, value: string, held: string): string 
         most = max(most, subgroupShuffleXor(most, 2u));
         most = max(most, subgroupShuffleXor(most, 4u));
         let size = bitcast<f32>(most);
-        let whole = vec4<i32>(round(four * select(${LARGEST}.0 / size, 0.0, size == 0.0)));
-        let high = (whole + 128) >> vec4<u32>(8u);
+        let whole = wholeOf(four, size);
+        let high = highOf(whole);
         let isOdd = (lane & 1u) != 0u;
         let highBytes = gathered(high, isOdd);
         let lowBytes = gathered(whole - (high << vec4<u32>(8u)), isOdd);
@@ -53,7 +60,7 @@ export function bringFixedPoint(i: number, value: string, held: string): string 
         if (${held} && lane % 8u == 0u) {
             evenHigh[word] = highBytes;
             evenLow[word] = lowBytes;
-            wordScale[word] = size / ${16 * LARGEST}.0;
+            wordScale[word] = scaleOf(size);
         }
         if (${held} && lane % 8u == 1u) {
             oddHigh[word] = highBytes;

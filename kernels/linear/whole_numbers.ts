@@ -5,7 +5,7 @@ import type { GpuCaps } from "../../device/caps.ts";
 import { type GpuMatrix, rowStride } from "../gpu_op.ts";
 import { GROUP } from "../int4.ts";
 import { unroll } from "../wgsl.ts";
-import { fixedPointMemory, LARGEST } from "./fixed_point.ts";
+import { fixedPointMemory } from "./fixed_point.ts";
 import { type GemvForm, gemvForm, outputColumns, usesFixedPoint } from "./gemv_form.ts";
 import type { RowStage } from "./row_stage.ts";
 
@@ -21,7 +21,7 @@ export function leavesWholeNumbers(weight: GpuMatrix, caps: GpuCaps): boolean {
 
 /** How a kernel ends that leaves its output so. */
 export interface WholeEnd {
-  /** WGSL: memory and functions; `output` is bound as u32. */
+  /** WGSL: memory and functions, beside those of fixed_point.ts; `output` is bound as u32. */
   readonly code: string;
   /** WGSL for the thread that has an output's `sum`, and then for all threads. */
   readonly finish: string;
@@ -47,11 +47,11 @@ fn leaveWhole(word: u32, first: u32, thread: u32) {
     let parity = thread / 4u;
     let at = first + thread % 4u * 8u + parity;
     let four = vec4<f32>(outputs[at], outputs[at + 2u], outputs[at + 4u], outputs[at + 6u]);
-    let whole = vec4<i32>(round(four * select(${LARGEST}.0 / size, 0.0, size == 0.0)));
-    let high = (whole + 128) >> vec4<u32>(8u);
+    let whole = wholeOf(four, size);
+    let high = highOf(whole);
     output[${place("parity")} + thread % 4u] = bytesOf(high);
     output[${place("(2u + parity)")} + thread % 4u] = bytesOf(whole - (high << vec4<u32>(8u)));
-    if (thread == 0u) { output[${place(`${MEMORIES.length}u`)}] = bitcast<u32>(size / ${16 * LARGEST}.0); }
+    if (thread == 0u) { output[${place(`${MEMORIES.length}u`)}] = bitcast<u32>(scaleOf(size)); }
 }`,
     finish: "outputs[thread] = finished(terms, sum);",
     leave: `    workgroupBarrier();

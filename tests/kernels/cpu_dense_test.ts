@@ -2,7 +2,8 @@
 import { ok } from "node:assert/strict";
 import { CpuPlan, type CpuPlanOptions } from "../../kernels/cpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
-import { DENSE_CASES, type DenseProblem } from "./dense_cases.ts";
+import { DENSE_CASES } from "./dense_cases.ts";
+import type { DenseProblem } from "./dense_problem.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
 

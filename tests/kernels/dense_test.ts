@@ -5,13 +5,8 @@ import type { LinearNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
-import {
-  DENSE_CASES,
-  type DenseCase,
-  type DenseProblem,
-  drawDenseCases,
-  MATRIX_CASES,
-} from "./dense_cases.ts";
+import { DENSE_CASES, type DenseCase, drawDenseCases, MATRIX_CASES } from "./dense_cases.ts";
+import type { DenseProblem } from "./dense_problem.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
 

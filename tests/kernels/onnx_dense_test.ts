@@ -3,7 +3,8 @@ import { ok } from "node:assert/strict";
 import { OrtRuntime } from "../../device/ort.ts";
 import { OnnxPlan } from "../../kernels/onnx_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
-import { DENSE_CASES, type DenseProblem } from "./dense_cases.ts";
+import { DENSE_CASES } from "./dense_cases.ts";
+import type { DenseProblem } from "./dense_problem.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
 

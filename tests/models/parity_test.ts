@@ -5,8 +5,8 @@ import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
 import { EVERY_CASE } from "../every_case.ts";
-import { GPU_PROVIDERS, isDrawn, matrixUnitsTest, openTestGpu } from "../gpus.ts";
-import { Random, testSeed } from "../kernels/random.ts";
+import { drawingSeed, GPU_PROVIDERS, isDrawn, matrixUnitsTest, openTestGpu } from "../gpus.ts";
+import { Random } from "../kernels/random.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
 import { type Expected, PARITY_CASES, type ParityCase, readExpected } from "./parity_cases.ts";
@@ -63,7 +63,7 @@ function isChosen(name: string, { device, profile }: Backend): boolean {
 
 const HALVES_CASES = PARITY_CASES.filter(({ storage }) => storage !== "f32");
 /** Software compiles a model's products and attention on matrix units for up to a minute: two a run, drawn. */
-const DRAWN_HALVES = EVERY_CASE ? HALVES_CASES : new Random(testSeed()).choose(HALVES_CASES, 2);
+const DRAWN_HALVES = EVERY_CASE ? HALVES_CASES : new Random(drawingSeed()).choose(HALVES_CASES, 2);
 
 for (const parityCase of DRAWN_HALVES) {
   matrixUnitsTest(
