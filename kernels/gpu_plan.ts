@@ -6,6 +6,7 @@ import { Submissions } from "../device/submissions.ts";
 import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
+import { attendsInSplits } from "./attention/split.ts";
 import { type OnlineShape, type OnlineShapeWanted, OnlineSums } from "./convolution_history/online_sums.ts";
 import { transformRoom } from "./convolution_history/transformed.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
@@ -19,7 +20,7 @@ import { usesFixedPoint } from "./linear/gemv_form.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsMerge } from "./linear/merge_stage.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
-import { leavesWholeNumbers } from "./linear/whole_numbers.ts";
+import { leavesWholeNumbers, packsWholeNumbers } from "./linear/whole_numbers.ts";
 import { contextOf, lowerGraph } from "./lower_graph.ts";
 import { fusedMerges, NO_MERGES } from "./merge_fusion.ts";
 import { fusedNorms, NO_FUSION } from "./norm_fusion.ts";
@@ -121,10 +122,19 @@ export class GpuPlan implements Disposable {
     const merges = gpu.profile === "fast"
       ? fusedMerges(graph, (linear) => bindsMerge(linear, weights.matrix(linear.weight), gpu.caps))
       : NO_MERGES;
+    const { profile, caps } = gpu;
+    const splitsContext = { profile, caps, layout, kvCache: () => ({ type: options.kvType }) };
     const whole = gpu.profile === "fast"
       ? wholeNumbers(
         graph,
-        (maker) => leavesWholeNumbers(weights.matrix(maker.weight), gpu.caps),
+        (maker) => {
+          const { op, output } = maker;
+          if (op === "linear") return leavesWholeNumbers(weights.matrix(maker.weight), gpu.caps);
+          if (
+            fusion.has(output.id) || merges.has(output.id) || !packsWholeNumbers(output.width, gpu.caps)
+          ) return false;
+          return op === "layerNorm" || (op === "attention" && attendsInSplits(maker, splitsContext));
+        },
         (reader) => usesFixedPoint(1, weights.matrix(reader.weight), gpu.caps),
       )
       : NO_WHOLE_NUMBERS;

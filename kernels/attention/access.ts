@@ -175,18 +175,29 @@ export interface OutputAccess {
   readonly bindings: readonly Binding[];
 }
 
-/** As f32 or, where the output is a half value and the step has as many tokens as those have, as f16. */
-export function writeSnippet(node: AttentionNode, context: GpuContext, firstBinding: number): OutputAccess {
+/**
+ * As f32 or, where the output is a half value and the step has as many tokens as those have, as f16. With `bits`, for heads
+ * of whole fours, `output` is bound as u32.
+ */
+export function writeSnippet(
+  node: AttentionNode,
+  context: GpuContext,
+  firstBinding: number,
+  { bits = false } = {},
+): OutputAccess {
   const whole = node.headSize % 4 === 0;
   const halves = context.halves(node.output);
   const at = "token * OUTPUT_STRIDE + head * HEAD_SIZE";
   const store = whole
-    ? `output[(${at}) / 4u + quad] = value;`
+    ? bits
+      ? `let bits = bitcast<vec4<u32>>(value);
+    for (var i = 0u; i < 4u; i++) { output[${at} + 4u * quad + i] = bits[i]; }`
+      : `output[(${at}) / 4u + quad] = value;`
     : [0, 1, 2, 3].map((i) =>
       `if (4u * quad + ${i}u < HEAD_SIZE) { output[${at} + 4u * quad + ${i}u] = value[${i}]; }`
     ).join("\n    ");
   const output = `@group(0) @binding(${firstBinding}) var<storage, read_write> output: array<${
-    whole ? "vec4<f32>" : "f32"
+    bits ? "u32" : whole ? "vec4<f32>" : "f32"
   }>;`;
   const binding: Binding = { buffer: context.activation(node.output), access: "readWrite" };
   if (!halves) {

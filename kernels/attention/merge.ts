@@ -5,6 +5,8 @@ import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { type BytesOf, bytesOfValues, movingWork } from "../work.ts";
+import { FIXED_POINT } from "../linear/fixed_point.ts";
+import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
 import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import { firstSplit, splitResults, type Splitting } from "./split.ts";
@@ -57,6 +59,15 @@ ${
 }`;
 }
 
+/** Of one row, whose fours the threads are. */
+function leaveOneRow(width: number): string {
+  return `    if (control[NUM_TOKENS] == 1u) {
+        let quad0 = id.x;
+${leaveWholeNumbers(0, "value", "isPresent", "output", width)}
+        return;
+    }`;
+}
+
 /** The dispatch of its own. */
 export function mergeCall(
   node: AttentionNode,
@@ -66,13 +77,17 @@ export function mergeCall(
   context: GpuContext,
 ): KernelCall {
   const { partials, sums } = splitResults(node, splitting, context);
-  const output = writeSnippet(node, context, 3);
+  const isWhole = context.isWhole(node.output);
+  const output = writeSnippet(node, context, 3, { bits: isWhole });
+  const code = specialise(mergeCode, attentionConstants(node, context), {
+    mergedQuad: mergedQuad(node, splitting, context),
+    output: `${isWhole ? FIXED_POINT : ""}\n${output.code}`,
+    builtins: isWhole ? "@builtin(subgroup_invocation_id) lane: u32," : "",
+    leave: isWhole ? leaveOneRow(node.output.width) : "",
+  });
   return {
     label: `attention ${node.layer} merge`,
-    code: specialise(mergeCode, attentionConstants(node, context), {
-      mergedQuad: mergedQuad(node, splitting, context),
-      output: output.code,
-    }),
+    code: isWhole ? `enable subgroups;\n${code}` : code,
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: partials, access: "read" },

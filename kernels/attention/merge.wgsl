@@ -9,9 +9,15 @@
 //#output
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    //#builtins
+) {
     let head = id.x / HEAD_QUADS;
     let quad = id.x % HEAD_QUADS;
-    if (head >= NUM_HEADS) { return; }
-    storeOutput(id.y, head, quad, mergedQuad(id.y, head, quad));
+    let isPresent = head < NUM_HEADS;
+    let value = mergedQuad(id.y, min(head, NUM_HEADS - 1u), quad);
+    //#leave
+    if (!isPresent) { return; }
+    storeOutput(id.y, head, quad, value);
 }

@@ -1,7 +1,7 @@
 // Lowers attention of single new tokens to split_matrix.wgsl or, where that does not serve, split.wgsl, and merge.wgsl:
 // enough workgroups to fill a GPU from one sequence.
 import type { StepShape } from "../control.ts";
-import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
+import type { Binding, GpuContext, GpuKvCache, Grid, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
@@ -116,7 +116,17 @@ export function splitResults(
   };
 }
 
-function chooseSplitting(node: AttentionNode, context: GpuContext): Splitting | undefined {
+/** Whether steps of single tokens are attended in splits, which a dispatch or a reader joins. */
+export function attendsInSplits(node: AttentionNode, context: SplittingContext): boolean {
+  return context.profile === "fast" && chooseSplitting(node, context) !== undefined;
+}
+
+/** What of a context decides how attention is split. */
+export type SplittingContext = Pick<GpuContext, "profile" | "layout" | "caps"> & {
+  kvCache(layer: number): Pick<GpuKvCache, "type">;
+};
+
+function chooseSplitting(node: AttentionNode, context: SplittingContext): Splitting | undefined {
   const { maxSequences, maxBlocksPerSequence } = context.layout.limits;
   const quads = headQuads(node);
   const group = node.numHeads / node.numKvHeads;
@@ -142,7 +152,7 @@ export function firstSplit(node: AttentionNode, length: string, keys: number): s
   return node.window === undefined ? "0u" : `(${firstSeen(node, length)}) / ${keys}u`;
 }
 
-function fitsWorkgroup(node: AttentionNode, context: GpuContext, heads: number, keys: number): boolean {
+function fitsWorkgroup(node: AttentionNode, context: SplittingContext, heads: number, keys: number): boolean {
   const quads = headQuads(node);
   const packed = node.headSize % 4 === 0 && context.kvCache(node.layer).type === "f16";
   const bytes = heads * quads * 16 + keys * (quads + 1) * (packed ? 8 : 16) + heads * (keys + 1) * 4 +

@@ -4,7 +4,9 @@ import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { LayerNormNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { foldGrid, numRowsWord, rowsInStep } from "../grid.ts";
+import { FIXED_POINT } from "../linear/fixed_point.ts";
 import { MOST_NORMALISED_ROWS } from "../linear/gpu.ts";
+import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
 import { leavesParts } from "../linear/matrix.ts";
 import { specialise } from "../wgsl.ts";
 import { bytesOfValues, movingWork } from "../work.ts";
@@ -25,11 +27,18 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
   const isWide = node.input.width > WIDE_COLUMNS && context.caps.maxInvocations >= 2 * THREADS;
   const threads = isWide ? 2 * THREADS : THREADS, teams = teamsOf(threads, context.caps);
   const row = heldRow(node, teams, context, 3);
-  const stored = (i: number) => `if (held${i}) { y[row * ${rowQuads}u + quad${i}] = y${i}; }`;
+  const isWhole = context.isWhole(node.output);
+  const stored = (i: number) => `if (held${i}) { store(row * ${rowQuads}u + quad${i}, y${i}); }`;
   const rounded = (i: number) =>
     `if (held${i}) { halves[row * ${2 * halves!.words}u + quad${i}] = packHalves(y${i}); }`;
+  const fewRows = isWhole
+    ? `if (control[NUM_ROWS] == 1u) {\n${
+      row.each((i) => leaveWholeNumbers(i, `y${i}`, `held${i}`, "y", node.output.width))
+    }\n} else {\n${row.each(stored)}\n}`
+    : row.each(stored);
   const code = specialise(layerNormCode, { THREADS: threads, NUM_ROWS: numRowsWord(rows) }, {
-    row: row.code,
+    output: outputCode(isWhole),
+    row: `${row.code}\n${isWhole ? FIXED_POINT : ""}`,
     halves: halves
       ? `@group(0) @binding(${
         3 + row.bindings.length
@@ -40,10 +49,8 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
     loads: row.loads((place) => `x[row * ${rowQuads}u + ${place}]`),
     normalise: row.normalise,
     store: halves
-      ? `if (control[NUM_ROWS] >= ${FEWEST_HALF_ROWS}u) {\n${row.each(rounded)}\n} else {\n${
-        row.each(stored)
-      }\n}`
-      : row.each(stored),
+      ? `if (control[NUM_ROWS] >= ${FEWEST_HALF_ROWS}u) {\n${row.each(rounded)}\n} else {\n${fewRows}\n}`
+      : fewRows,
   });
   return [{
     label: `layerNorm ${node.scale.name}`,
@@ -62,4 +69,18 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
       return foldGrid(count);
     },
   }];
+}
+
+/** WGSL: binding `y`, as bits where it may be left as whole numbers, and `store(quad, value)`. */
+function outputCode(asBits: boolean): string {
+  const type = asBits ? "u32" : "vec4<f32>";
+  return `@group(0) @binding(2) var<storage, read_write> y: array<${type}>;
+fn store(quad: u32, value: vec4<f32>) {
+    ${
+    asBits
+      ? `let bits = bitcast<vec4<u32>>(value);
+    for (var i = 0u; i < 4u; i++) { y[4u * quad + i] = bits[i]; }`
+      : "y[quad] = value;"
+  }
+}`;
 }

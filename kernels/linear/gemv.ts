@@ -6,22 +6,19 @@ import type { Epilogue } from "./epilogue.ts";
 import code from "./gemv.wgsl" with { type: "text" };
 import type { GemvForm } from "./gemv_form.ts";
 import type { RowStage } from "./row_stage.ts";
-import { multiplyFixedPoint } from "./fixed_point.ts";
 import { sumShares, teamPlace, teamSum, teamThreads } from "./team_sum.ts";
 import type { WeightAccess } from "./weight_access.ts";
-import type { WholeEnd } from "./whole_numbers.ts";
 
 /** Up to this many sums a thread keeps four partial sums of each, which do not wait for one another. */
 const MOST_WIDE_SUMS = 4;
 
-/** The kernel for one shard; `stage` where x goes through workgroup memory, `end` where the output is left as whole numbers. */
+/** The kernel for one shard; `stage` where x goes through workgroup memory. */
 export function gemvCode(
   form: GemvForm,
   constants: Readonly<Record<string, number>>,
   access: WeightAccess,
   epilogue: Epilogue,
   stage?: RowStage,
-  end?: WholeEnd,
 ): string {
   const sum = teamSum(form);
   const specialised = specialise(code, {
@@ -34,11 +31,9 @@ export function gemvCode(
     SUM_SHARES: sumShares(form),
     WORDS_PER_ROW: form.wordsPerRow,
   }, {
-    epilogue: `${epilogue.code}\n${end?.code ?? ""}`,
-    finish: end?.finish ?? "finish(outputAt, terms, sum);",
-    leave: end?.leave ?? "",
+    epilogue: epilogue.code,
     access: access.code,
-    word: `${wordAlias(form)}\nalias X = ${stage?.x ?? "vec4<f32>"};`,
+    word: wordAlias(form),
     stage: stage?.code ?? "",
     memory: sum.memory,
     threads: teamThreads(form),
@@ -72,8 +67,8 @@ function isWideWord({ type, wordElements }: GemvForm): boolean {
   return wordElements === ELEMENTS_PER_16_BYTES[type];
 }
 
-function isWide({ maxRows, teamRows, fixedPoint }: GemvForm): boolean {
-  return !fixedPoint && maxRows * teamRows <= MOST_WIDE_SUMS;
+function isWide({ maxRows, teamRows }: GemvForm): boolean {
+  return maxRows * teamRows <= MOST_WIDE_SUMS;
 }
 
 function eachSum(form: GemvForm, line: (row: number, teamRow: number) => string): string {
@@ -82,45 +77,23 @@ function eachSum(form: GemvForm, line: (row: number, teamRow: number) => string)
 
 /** x where it lies: turns of loads and products. */
 function directProduct(form: GemvForm): string {
-  return turns(form, "rowLane", "WORDS_PER_ROW", { whole: isWhole(form.wordsPerRow, form), slices: 0 });
-}
-
-/** How x is read. */
-interface Turns {
-  /** Whether the words are whole turns. */
-  readonly whole: boolean;
-  /** Of x in workgroup memory; none where it is read where it lies. */
-  readonly slices: number;
+  return turns(form, "rowLane", false);
 }
 
 /** x through workgroup memory: the first words of the weight are asked for before x is brought there. */
 function stagedProduct(form: GemvForm, stage: RowStage): string {
-  const { wordsPerRow, wordsPerSlice } = form;
-  const perTurn = wordsOfTurn(form), slices = Math.ceil(wordsPerRow / wordsPerSlice);
-  const how = { whole: wordsPerRow % wordsPerSlice === 0 && isWhole(wordsPerSlice, form), slices };
-  const end = slices === 1 ? "WORDS_PER_ROW" : "endWord";
-  const first = slices === 1 ? "rowLane" : "firstWord + rowLane";
-  const lines = `${stage.loads}
-${loads(form, first, 0, end, how)}
-${slices > 1 ? "    workgroupBarrier();" : ""}
+  const perTurn = wordsOfTurn(form);
+  return `${stage.loads}
+${loads(form, "rowLane", 0)}
 ${stage.bring}
-${products(form, 0, slices)}
-${wordsPerSlice > perTurn ? turns(form, `${first} + ${perTurn}u`, end, how) : ""}`;
-  if (slices === 1) return `    let firstWord = 0u;\n${lines}`;
-  return `    for (var firstWord = 0u; firstWord < WORDS_PER_ROW; firstWord += ${wordsPerSlice}u) {
-    let endWord = min(firstWord + ${wordsPerSlice}u, WORDS_PER_ROW);
-${lines}
-    }`;
+${products(form, 0, true)}
+${form.wordsPerRow > perTurn ? turns(form, `rowLane + ${perTurn}u`, true) : ""}`;
 }
 
-function isWhole(words: number, form: GemvForm): boolean {
-  return words % wordsOfTurn(form) === 0;
-}
-
-function turns(form: GemvForm, first: string, end: string, how: Turns): string {
-  return `    for (var step = ${first}; step < ${end}; step += ${wordsOfTurn(form)}u) {
-${loads(form, "step", 1, end, how)}
-${products(form, 1, how.slices)}
+function turns(form: GemvForm, first: string, staged: boolean): string {
+  return `    for (var step = ${first}; step < WORDS_PER_ROW; step += ${wordsOfTurn(form)}u) {
+${loads(form, "step", 1)}
+${products(form, 1, staged)}
     }`;
 }
 
@@ -129,14 +102,17 @@ function wordsOfTurn({ lanes, parts, wordsPerTurn }: GemvForm): number {
 }
 
 /** Words `at`, `at` + ROW_LANES, ... of every weight row of the team. Past the end, zeros; past the last row, its copy. */
-function loads(form: GemvForm, at: string, set: number, end: string, { whole }: Turns): string {
+function loads(form: GemvForm, at: string, set: number): string {
   const { teamRows, wordsPerTurn, wordsPerRow, wordElements } = form;
+  const whole = wordsPerRow % wordsOfTurn(form) === 0;
   return unroll(wordsPerTurn, (i) => {
     const k = `${at} + ${i}u * ROW_LANES`;
     const words = unroll(teamRows, (r) => {
       const row = `min(firstColumn + ${r}u, SHARD_ROWS - 1u)`;
       const word = `weight[${row} * WORDS_PER_ROW + k${set}_${i}]`;
-      const load = `    let w${set}_${i}_${r} = ${whole ? word : `select(Word(), ${word}, ${k} < ${end})`};`;
+      const load = `    let w${set}_${i}_${r} = ${
+        whole ? word : `select(Word(), ${word}, ${k} < WORDS_PER_ROW)`
+      };`;
       if (form.type !== "i4") return load;
       const wordsOfGroup = GROUP / wordElements;
       return `${load}
@@ -144,19 +120,17 @@ function loads(form: GemvForm, at: string, set: number, end: string, { whole }: 
         wordsPerRow / wordsOfGroup
       }u);`;
     });
-    return `    let k${set}_${i} = ${whole ? k : `min(${k}, ${end} - 1u)`};\n${words}`;
+    return `    let k${set}_${i} = ${whole ? k : `min(${k}, WORDS_PER_ROW - 1u)`};\n${words}`;
   });
 }
 
 /** The products of the words that the loads of the same set brought. */
-function products(form: GemvForm, set: number, slices: number): string {
-  return unroll(form.wordsPerTurn, (i) => multiplyWord(form, `${set}_${i}`, slices));
+function products(form: GemvForm, set: number, staged: boolean): string {
+  return unroll(form.wordsPerTurn, (i) => multiplyWord(form, `${set}_${i}`, staged));
 }
 
-function multiplyWord(form: GemvForm, word: string, slices: number): string {
-  const at = `k${word}${slices > 1 ? " - firstWord" : ""}`;
-  if (form.fixedPoint) return multiplyFixedPoint(form, word, at);
-  const { maxRows, teamRows, wordsPerRow, wordsPerSlice } = form;
+function multiplyWord(form: GemvForm, word: string, staged: boolean): string {
+  const { maxRows, teamRows, wordsPerRow } = form;
   const quads = form.wordElements / 4, inGroup = sumsGroups(form);
   const sumOf = (row: number, r: number) => inGroup ? `g${word}_${row}_${r}` : `y${row}_${r}`;
   const lines = unroll(quads, (q) => {
@@ -164,8 +138,8 @@ function multiplyWord(form: GemvForm, word: string, slices: number): string {
     const weights = unroll(teamRows, (r) => `    let ${name(r)} = ${quadOf(form, word, q, r)};`);
     const sums = unroll(maxRows, (row) => {
       const start = row === 0 ? "" : `min(${row}u, numRows - 1u) * ${wordsPerRow * quads}u + `;
-      const load = slices > 0
-        ? `staged[${q * wordsPerSlice}u + ${at}]`
+      const load = staged
+        ? `staged[${q * wordsPerRow}u + k${word}]`
         : `x[${start}k${word} * ${quads}u + ${q}u]`;
       const x = `x${word}_${q}_${row}`;
       return `    let ${x} = ${load};

@@ -3,13 +3,11 @@
 // width. A team of LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row's words: lane i of
 // the PARTS * LANES takes words i, i + PARTS * LANES, ... Then each team adds up, through the subgroup or through
 // workgroup memory, and a thread for every output joins the parts. Where x has to be made (normalised, joined from an
-// attention's splits, or turned into whole numbers for int4), it is brought into workgroup memory, slice by slice where it
-// does not fit, while the first words of the weight are on their way. Whole numbers may also be how the product before left
-// it, and how this one leaves its own.
+// attention's splits), it is brought into workgroup memory while the first words of the weight are on their way.
 // Grid: x = ceil(SHARD_ROWS / COLUMNS), THREADS threads. Reference: linearReference, of layerNormReference where fused.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
-@group(0) @binding(1) var<storage, read> x: array<X>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weight: array<Word>;
 //#word
 //#access
@@ -55,7 +53,6 @@ fn main(
         let firstSum = thread % COLUMNS / TEAM_ROWS * SHARES * VALUES + outputRow * TEAM_ROWS + thread % TEAM_ROWS;
         var sum = sums[firstSum];
         //#joinShares
-        //#finish
+        finish(outputAt, terms, sum);
     }
-    //#leave
 }

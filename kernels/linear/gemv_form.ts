@@ -4,6 +4,7 @@ import type { GpuCaps } from "../../device/caps.ts";
 import { type GpuMatrix, rowStride, type StorageType } from "../gpu_op.ts";
 import { teamsOf } from "../layer_norm/held_row.ts";
 import { ELEMENTS_PER_16_BYTES } from "../wgsl.ts";
+import { GROUP } from "../int4.ts";
 import { BYTES_PER_WORD } from "./fixed_point.ts";
 
 /** Most sums of a thread where subgroups cannot add up: four of them at a time pass through workgroup memory. */
@@ -17,8 +18,13 @@ const MOST_WORDS = 8;
 const FEWEST_WORDS = 2;
 /** Workgroup memory that a form needs beside x, bytes. */
 export const BESIDE_BYTES = 12 * 1024;
-/** Words of a row whose columns of x are in workgroup memory at once: a few fours a thread. */
-const MOST_WORDS_AT_ONCE = 256;
+/** Of whole numbers: threads that share a row at most, threads of a workgroup that are enough, rows that a team has at once. */
+const MOST_ROW_THREADS = 768;
+const ENOUGH_THREADS = 384;
+const WHOLE_NUMBER_ROWS = 4;
+/** Workgroups that are enough for a large GPU where each has several blocks, and most blocks of one. */
+const ENOUGH_WORKGROUPS = 256;
+const MOST_BLOCKS = 12;
 
 /** The most rows of x that this form is written for. */
 export type GemvRows = 1 | 2 | 4 | 8;
@@ -41,6 +47,8 @@ export interface GemvForm {
   readonly teamRows: number;
   /** Teams that share the words of a row. */
   readonly parts: number;
+  /** Times over that a workgroup does this, for as many further rows of the weight: of whole numbers alone. */
+  readonly blocks: number;
   /** Words of each of its rows that a thread asks for before it needs the first. */
   readonly wordsPerTurn: number;
   readonly wordsPerRow: number;
@@ -55,30 +63,71 @@ export function usesFixedPoint(maxRows: GemvRows, { type }: GpuMatrix, caps: Gpu
   return maxRows === 1 && type === "i4" && teamsOf(256, caps).subgroups;
 }
 
-/** Chooses the form for a weight; `staged` where x is brought into workgroup memory. */
-export function gemvForm(maxRows: GemvRows, weight: GpuMatrix, caps: GpuCaps, staged = false): GemvForm {
-  const many = maxRows >= MANY_ROWS, fixedPoint = staged && usesFixedPoint(maxRows, weight, caps);
-  const large = (many || fixedPoint) && caps.subgroups && caps.maxInvocations >= 512;
+/** Chooses the form for a weight; `staged` where x is brought into workgroup memory, or `isWhole`: left as whole numbers. */
+export function gemvForm(
+  maxRows: GemvRows,
+  weight: GpuMatrix,
+  caps: GpuCaps,
+  { staged = false, isWhole = false } = {},
+): GemvForm {
+  if (staged && usesFixedPoint(maxRows, weight, caps)) return wholeNumberForm(weight, caps, isWhole);
+  const many = maxRows >= MANY_ROWS;
+  const large = many && caps.subgroups && caps.maxInvocations >= 512;
   const { threads, lanes, subgroups } = teamsOf(large ? 512 : 256, caps);
   const wordElements = wordElementsOf(weight.type, many, staged);
   const wordsPerRow = rowStride(weight.columns) / wordElements;
-  const wordsPerSlice = fixedPoint ? sliceOf(wordsPerRow, caps) : wordsPerRow;
   const teamRows = teamRowsOf(maxRows, weight.rows, subgroups ? lanes : MOST_SUMS_WITHOUT_SUBGROUPS);
-  const division = { threads, lanes, teamRows, wordsPerSlice, fixedPoint };
+  const division = { threads, lanes, teamRows, wordsPerRow };
   const parts = partsOf(division, weight.rows, maxRows);
-  const words = Math.ceil(wordsPerSlice / (parts * lanes));
+  const words = Math.ceil(wordsPerRow / (parts * lanes));
   const most = Math.min(Math.max(1, (many ? 16 : 8) / teamRows), words);
   return {
-    ...{ ...division, maxRows, type: weight.type, wordElements, subgroups, parts, wordsPerRow },
+    ...{ ...division, maxRows, type: weight.type, wordElements, subgroups, parts, blocks: 1 },
+    wordsPerSlice: wordsPerRow,
     // Turns as long as each other.
     wordsPerTurn: Math.ceil(words / Math.ceil(words / most)),
+    fixedPoint: false,
   };
 }
 
-/** A row is cut into slices as long as each other, as few as there may be. */
-function sliceOf(wordsPerRow: number, { maxWorkgroupBytes }: GpuCaps): number {
-  const most = Math.min(MOST_WORDS_AT_ONCE, Math.floor((maxWorkgroupBytes - BESIDE_BYTES) / BYTES_PER_WORD));
-  return Math.ceil(wordsPerRow / Math.ceil(wordsPerRow / most));
+/**
+ * A thread has the same columns of every row of the weight, a word or a few, and so its share of x in registers; it has one
+ * block's rows on their way while it multiplies those of the one before.
+ */
+function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean): GemvForm {
+  const { lanes } = teamsOf(256, caps), wordElements = ELEMENTS_PER_16_BYTES.i4;
+  const wordsPerRow = rowStride(weight.columns) / wordElements;
+  const fitting = isWhole ? Infinity : Math.floor((caps.maxWorkgroupBytes - BESIDE_BYTES) / BYTES_PER_WORD);
+  const mostParts = Math.max(1, Math.floor(Math.min(MOST_ROW_THREADS, caps.maxInvocations, fitting) / lanes));
+  const wordsPerTurn = Math.ceil(wordsPerRow / (mostParts * lanes));
+  const parts = Math.ceil(wordsPerRow / (wordsPerTurn * lanes));
+  const mostRowTeams = Math.min(ENOUGH_THREADS, caps.maxInvocations) / (parts * lanes);
+  const rowTeams = mostRowTeams < 2 ? 1 : 2 ** Math.floor(Math.log2(mostRowTeams));
+  const threads = rowTeams * parts * lanes;
+  let teamRows = Math.min(WHOLE_NUMBER_ROWS, lanes);
+  while (teamRows > 1 && weight.rows < rowTeams * teamRows * ENOUGH_WORKGROUPS) teamRows /= 2;
+  return {
+    threads,
+    lanes,
+    teamRows,
+    parts,
+    maxRows: 1,
+    type: "i4",
+    wordElements,
+    subgroups: true,
+    wordsPerTurn,
+    wordsPerRow,
+    wordsPerSlice: Math.min(wordsPerRow, parts * lanes),
+    blocks: blocksOf(weight.rows, rowTeams * teamRows, threads),
+    fixedPoint: true,
+  };
+}
+
+/** So many that there are enough workgroups, no more columns than threads, and whole groups of columns where there are enough. */
+function blocksOf(weightRows: number, blockColumns: number, threads: number): number {
+  const most = Math.min(MOST_BLOCKS, threads / blockColumns, weightRows / (blockColumns * ENOUGH_WORKGROUPS));
+  const ofGroups = Math.max(1, GROUP / blockColumns);
+  return Math.max(1, Math.floor(most >= ofGroups ? Math.floor(most / ofGroups) * ofGroups : most));
 }
 
 function wordElementsOf(type: StorageType, many: boolean, staged: boolean): number {
@@ -94,21 +143,19 @@ function teamRowsOf(maxRows: GemvRows, weightRows: number, mostSums: number): nu
 
 /**
  * Teams that share a row: so many that a thread has few words of it, which can all be in flight, and that there are
- * enough workgroups to fill a large GPU; fewer for many rows of x, as each workgroup reads all of it, and for few rows of
- * int4, beside which one of x in whole numbers is as much to read.
+ * enough workgroups to fill a large GPU; fewer for many rows of x, as each workgroup reads all of it.
  */
 function partsOf(
-  { threads, lanes, teamRows, wordsPerSlice, fixedPoint }: Pick<
+  { threads, lanes, teamRows, wordsPerRow }: Pick<
     GemvForm,
-    "threads" | "lanes" | "teamRows" | "wordsPerSlice" | "fixedPoint"
+    "threads" | "lanes" | "teamRows" | "wordsPerRow"
   >,
   weightRows: number,
   maxRows: GemvRows,
 ): number {
   const many = maxRows >= MANY_ROWS;
-  const fewer = many || (fixedPoint && weightRows < MANY_WEIGHT_ROWS);
-  const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : fewer ? 256 : 512;
-  const words = (parts: number) => wordsPerSlice / (parts * lanes);
+  const wantedWorkgroups = maxRows > MANY_ROWS ? 128 : many ? 256 : 512;
+  const words = (parts: number) => wordsPerRow / (parts * lanes);
   const workgroups = (parts: number) => weightRows / (threads / (lanes * parts) * teamRows);
   let parts = 1;
   while (
@@ -119,8 +166,8 @@ function partsOf(
 }
 
 /** Output columns of a workgroup. */
-export function outputColumns({ threads, teamRows, lanes, parts }: GemvForm): number {
-  return threads / (lanes * parts) * teamRows;
+export function outputColumns({ threads, teamRows, lanes, parts, blocks }: GemvForm): number {
+  return threads / (lanes * parts) * teamRows * blocks;
 }
 
 /** Workgroups for a shard of `shardRows` weight rows. */

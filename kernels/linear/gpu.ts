@@ -24,7 +24,8 @@ import { mergeStage, type Splits } from "./merge_stage.ts";
 import { normStage } from "./norm_stage.ts";
 import { plainStage } from "./row_stage.ts";
 import { weightAccess } from "./weight_access.ts";
-import { wholeEnd, wholeStage } from "./whole_numbers.ts";
+import { wholeGemvCode } from "./whole_gemv.ts";
+import { wholeEnd, wholeWords } from "./whole_numbers.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
 const TILE = 64;
@@ -139,13 +140,13 @@ function gemvCall(
   const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
   const staged = splits !== undefined || norm !== undefined ||
     usesFixedPoint(maxRows, weight, context.caps);
-  const form = gemvForm(maxRows, weight, context.caps, staged);
-  const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
   const takesWhole = maxRows === 1 && context.isWhole(node.input);
-  const stage = splits
+  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole: takesWhole });
+  const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
+  const stage = takesWhole
+    ? undefined
+    : splits
     ? mergeStage(splits, form, context, beforeStage)
-    : takesWhole
-    ? wholeStage(form)
     : norm
     ? normStage(norm, form, context, beforeStage)
     : staged
@@ -166,14 +167,16 @@ function gemvCall(
     : context.activation(norm?.input ?? node.input);
   return {
     label: `linear ${node.weight.name}, ${maxRows} rows${splits ? ", of splits" : ""}`,
-    code: gemvCode(
-      form,
-      constants,
-      access,
-      epilogue,
-      stage,
-      whole ? wholeEnd(form, node.output.width) : undefined,
-    ),
+    code: form.fixedPoint
+      ? wholeGemvCode(
+        form,
+        constants,
+        access,
+        epilogue,
+        stage ?? wholeWords(form.wordsPerRow),
+        whole ? wholeEnd(form, node.output.width) : undefined,
+      )
+      : gemvCode(form, constants, access, epilogue, stage),
     bindings: [
       ...productBindings(x, shard, context),
       ...access.bindings,

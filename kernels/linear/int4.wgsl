@@ -11,6 +11,10 @@ fn unpackNibbles(bits: u32) -> vec4<f32> {
 }
 
 fn multiplierOf(row: u32, group: u32, groups: u32) -> f32 {
-    let word = multipliers[row * ((groups + 3u) / 4u) + group / 4u];
+    return multiplierIn(multipliers[row * ((groups + 3u) / 4u) + group / 4u], group);
+}
+
+/** That of a group, of the word of four that it is in. */
+fn multiplierIn(word: u32, group: u32) -> f32 {
     return f32(bitcast<i32>(word << (24u - 8u * (group % 4u))) >> 24u);
 }

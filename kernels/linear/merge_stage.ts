@@ -7,6 +7,7 @@ import { type GpuContext, type GpuMatrix, rowStride } from "../gpu_op.ts";
 import type { AttentionNode, LinearNode } from "../graph.ts";
 import { unroll } from "../wgsl.ts";
 import type { GemvForm } from "./gemv_form.ts";
+import { mostNormalisedWidth } from "./norm_stage.ts";
 import { bringQuad, type RowStage, stagedMemory } from "./row_stage.ts";
 
 /** Columns up to which joining the splits again in every workgroup is quicker than a dispatch of its own: 2048, not 6144. */
@@ -14,7 +15,7 @@ const MOST_COLUMNS = 2048;
 
 /** Whether the form can join the splits, and bind their results. */
 export function bindsMerge({ bias, residual }: LinearNode, weight: GpuMatrix, caps: GpuCaps): boolean {
-  if (weight.columns > MOST_COLUMNS) return false;
+  if (weight.columns > Math.min(MOST_COLUMNS, mostNormalisedWidth(caps))) return false;
   const own = [bias, residual, weight.scales, weight.type === "i4"].filter(Boolean).length;
   // Control, partials in the place of x, weight, output and the splits' sums.
   return 5 + own <= caps.maxStorageBuffers;
@@ -38,7 +39,6 @@ export function mergeStage(
   const present = node.numHeads * headQuads;
   const each = (line: (i: number) => string) => unroll(Math.ceil(rowQuads / form.threads), line);
   return {
-    x: "vec4<f32>",
     code: `@group(0) @binding(${firstBinding}) var<storage, read> splitSums: array<vec2<f32>>;
 ${mergedQuad(node, splitting, context, "x")}
 ${stagedMemory(form, rowQuads)}`,

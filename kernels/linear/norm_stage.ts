@@ -34,7 +34,6 @@ export function normStage(
   const row = heldRow(norm, form, context, firstBinding);
   const rowQuads = rowStride(norm.input.width) / 4;
   return {
-    x: "vec4<f32>",
     code: `${row.code}\n${stagedMemory(form, rowQuads)}`,
     bindings: row.bindings,
     loads: row.loads((place) => `x[${place}]`),

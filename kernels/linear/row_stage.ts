@@ -2,12 +2,10 @@
 // neighbouring words of it.
 import type { Binding } from "../gpu_op.ts";
 import { unroll } from "../wgsl.ts";
-import { bringFixedPoint, fixedPointMemory } from "./fixed_point.ts";
+import { broughtPlace, fixedPointMemory, storeFixedPoint } from "./fixed_point.ts";
 import type { GemvForm } from "./gemv_form.ts";
 
 export interface RowStage {
-  /** WGSL: type of x's elements. */
-  readonly x: "vec4<f32>" | "vec4<u32>";
   /** WGSL: bindings from a first one on, memory, and functions. */
   readonly code: string;
   readonly bindings: readonly Binding[];
@@ -17,13 +15,21 @@ export interface RowStage {
   readonly bring: string;
 }
 
+/** What the form in whole numbers, whose threads have words of x, reads them from: whole numbers, or what a stage brings. */
+export type WordStage = RowStage | WholeWords;
+
+/** x as a linear before left it. */
+export interface WholeWords {
+  /** WGSL: the `WholeWord` that is word `at`. */
+  wordAt(at: string): string;
+}
+
 /** Brings x as it is, slice by slice. */
 export function plainStage(form: GemvForm): RowStage {
   const { threads, wordElements, wordsPerRow, wordsPerSlice } = form;
   const sliceQuads = wordsPerSlice * wordElements / 4, rowQuads = wordsPerRow * wordElements / 4;
   const each = (line: (i: number) => string) => unroll(Math.ceil(sliceQuads / threads), line);
   return {
-    x: "vec4<f32>",
     code: stagedMemory(form, sliceQuads),
     bindings: [],
     loads: each((i) =>
@@ -49,7 +55,7 @@ export function stagedMemory(form: GemvForm, quads: number): string {
  * fours of a word lie apart, so that neighbouring words are neighbours: staged [quads of a word][words].
  */
 export function bringQuad(form: GemvForm, quads: number, i: number, value: string, held: string): string {
-  if (form.fixedPoint) return bringFixedPoint(i, value, held);
+  if (form.fixedPoint) return storeFixedPoint(i, value, held, broughtPlace(form.wordsPerSlice));
   const wordQuads = form.wordElements / 4;
   const place = `quad${i} % ${wordQuads}u * ${quads / wordQuads}u + quad${i} / ${wordQuads}u`;
   return `    if (${held}) { staged[${place}] = ${value}; }`;

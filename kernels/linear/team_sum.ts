@@ -9,7 +9,9 @@ export interface TeamSum {
 }
 
 export function teamSum(form: GemvForm): TeamSum {
-  return form.subgroups ? subgroupSum(form) : workgroupSum(form);
+  if (!form.subgroups) return workgroupSum(form);
+  const values = form.maxRows * form.teamRows;
+  return { memory: "", code: subgroupSum(values, form.lanes, (value) => `sums[team * VALUES + ${value}]`) };
 }
 
 /** Parameters of `main`. */
@@ -27,13 +29,13 @@ export function teamPlace({ subgroups }: GemvForm): string {
 }
 
 /**
- * Halving: with every exchange a lane hands over half of its sums and takes its partner's share of the other half, so
- * that n values cost about n exchanges and not n times log2(LANES). Value i ends in the lanes from i * LANES / VALUES on.
+ * Sums of `count` values `v0`, `v1`, ... over a subgroup, stored at `place` of the value's number. By halving: with every
+ * exchange a lane hands over half of its sums and takes its partner's share of the other half, so that n values cost about
+ * n exchanges and not n times log2(LANES). Value i ends in the lanes from i * LANES / count on.
  */
-function subgroupSum({ lanes, maxRows, teamRows }: GemvForm): TeamSum {
-  const values = maxRows * teamRows;
+export function subgroupSum(count: number, lanes: number, place: (value: string) => string): string {
   const lines: string[] = [];
-  let names = Array.from({ length: values }, (_, i) => `v${i}`);
+  let names = Array.from({ length: count }, (_, i) => `v${i}`);
   for (let distance = lanes / 2, level = 0; distance >= 1; distance /= 2, level++) {
     if (names.length === 1) {
       lines.push(`let s${level} = ${names[0]} + subgroupShuffleXor(${names[0]}, ${distance}u);`);
@@ -50,9 +52,9 @@ function subgroupSum({ lanes, maxRows, teamRows }: GemvForm): TeamSum {
       return name;
     });
   }
-  const span = lanes / values;
-  lines.push(`if (lane % ${span}u == 0u) { sums[team * VALUES + lane / ${span}u] = ${names[0]}; }`);
-  return { memory: "", code: lines.map((line) => `    ${line}`).join("\n") };
+  const span = lanes / count;
+  lines.push(`if (lane % ${span}u == 0u) { ${place(`lane / ${span}u`)} = ${names[0]}; }`);
+  return lines.map((line) => `    ${line}`).join("\n");
 }
 
 /**

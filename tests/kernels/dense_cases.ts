@@ -114,13 +114,16 @@ const NORMED_CASES: readonly DenseCase[] = [
   normedLinearCase("I8", 33, 0, [1, 4]),
   normedLinearCase("I4", 33, 0, [1, 4]),
   normedLinearCase("I4", 515, 0, [1, 2, 8, 9]),
+  // Too wide to be normalised on the way.
+  normedLinearCase("I4", 2080, 0, [1, 3]),
   normedLinearCase("F16", 2064, 0, [1]),
   normedLinearCase("F32", 515, 1000, [1]),
 ];
 const CHAIN_CASES: readonly DenseCase[] = (["F32", "I8", "I4"] as const).map(chainCase);
 const OTHER_CASES: readonly DenseCase[] = [
-  // More columns than go through workgroup memory at once, not whole slices of them.
-  linearCase("I4", { rows: [1], inWidth: 8220, outWidth: 33, bias: true }),
+  // More columns than go through workgroup memory at once, not whole slices of them; and more rows than workgroups.
+  linearCase("I4", { rows: [1], inWidth: 26_660, outWidth: 33, bias: true }),
+  linearCase("I4", { rows: [1], inWidth: 96, outWidth: 50_001, residual: true }),
   wholeNumbersCase(4096),
   wholeNumbersCase(8320),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
@@ -154,7 +157,7 @@ export const DENSE_CASES: readonly DenseCase[] = [
  */
 export const MATRIX_CASES: readonly DenseCase[] = [
   ...DENSE_CASES.filter(({ name }) =>
-    /^linear (F16 |I4 1x)|^two linears in I4, 4096|^layerNorm of (512|515), linears in (F16|I4)|head in I8$/
+    /^linear (F16 |I4 1x)|^two linears in I4, 4096|^layerNorm of (512|515|2080), linears in (F16|I4)|head in I8$/
       .test(name)
   ),
   ...(["I8", "I4"] as const).flatMap((storage) =>

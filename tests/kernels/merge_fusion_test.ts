@@ -1,11 +1,13 @@
 // An attention whose splits the linear after it joins itself, in steps of one row: over short contexts, and over long ones
-// where it reads what a dispatch of its own has joined, against the float64 reference.
+// where it reads what a dispatch of its own has joined, against the float64 reference. And one whose output that dispatch
+// leaves as whole numbers.
 import { ok } from "node:assert/strict";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import type { TensorDtype } from "../../kernels/tensor_source.ts";
-import { gpuTest } from "../gpus.ts";
+import type { GpuDevice } from "../../device/gpu_device.ts";
+import { gpuTest, matrixUnitsTest } from "../gpus.ts";
 import { type HeadShape, randomRows, scheduleAttention } from "./attention_cases.ts";
 import { MemorySource } from "./memory_source.ts";
 import { Random, testSeed } from "./random.ts";
@@ -26,11 +28,27 @@ const SCHEDULE = [
   [1, 0],
   [1, 0],
 ];
-const CASES: readonly { heads: HeadShape; storage: TensorDtype; bias: boolean; residual: boolean }[] = [
-  { heads: [2, 1, 32], storage: "F16", bias: true, residual: false },
-  { heads: [3, 3, 12], storage: "I8", bias: false, residual: true },
-  { heads: [4, 1, 16], storage: "I4", bias: true, residual: true },
+interface MergeCase {
+  readonly heads: HeadShape;
+  readonly storage: TensorDtype;
+  readonly bias: boolean;
+  readonly residual: boolean;
+  readonly schedule: number[][];
+}
+
+const CASES: readonly MergeCase[] = [
+  { heads: [2, 1, 32], storage: "F16", bias: true, residual: false, schedule: SCHEDULE },
+  { heads: [3, 3, 12], storage: "I8", bias: false, residual: true, schedule: SCHEDULE },
+  { heads: [4, 1, 16], storage: "I4", bias: true, residual: true, schedule: SCHEDULE },
 ];
+/** Wider than a linear joins. */
+const WIDE_CASE: MergeCase = {
+  heads: [33, 1, 64],
+  storage: "I4",
+  bias: true,
+  residual: true,
+  schedule: [[1, 0], [1, 0], [66, 0], [1, 0], [1, 3], [1, 1], [0, 1]],
+};
 /** Softmax in f32 over a thousand keys; for int4, of x in whole numbers. */
 const TOLERANCE = 5e-5;
 /** Where matrix units read x in steps of many rows, rounded to f16. */
@@ -38,14 +56,22 @@ const HALVES_TOLERANCE = 2e-3;
 
 gpuTest("A linear joins the splits of the attention before it, and matches the float64 reference", {
   profile: "fast",
-}, async (gpu) => {
+}, (gpu) => checkCases(gpu, CASES));
+
+matrixUnitsTest(
+  "A linear in int4 reads what an attention leaves it as whole numbers, and matches the float64 reference",
+  {},
+  (gpu) => checkCases(gpu, [WIDE_CASE]),
+);
+
+async function checkCases(gpu: GpuDevice, cases: readonly MergeCase[]): Promise<void> {
   const seed = testSeed();
   console.log(`  HYADES_TEST_SEED=${seed}`);
-  for (const { heads, storage, bias, residual } of CASES) {
+  for (const { heads, storage, bias, residual, schedule } of cases) {
     const random = new Random(seed);
-    const totals = [0, 1].map((s) => SCHEDULE.reduce((sum, counts) => sum + counts[s], 0));
+    const totals = [0, 1].map((s) => schedule.reduce((sum, counts) => sum + counts[s], 0));
     const rows = totals.map((total) => randomRows(random, heads, "plain", total));
-    const { limits, steps } = scheduleAttention(heads, rows, SCHEDULE, random);
+    const { limits, steps } = scheduleAttention(heads, rows, schedule, random);
     const [numHeads, numKvHeads, headSize] = heads, width = numHeads * headSize;
     const source = new MemorySource(), builder = new GraphBuilder();
     const weight = source.add(
@@ -81,4 +107,4 @@ gpuTest("A linear joins the splits of the attention before it, and matches the f
     }
     console.log(`  ${largest.toExponential(1)}  ${heads} heads, ${storage}`);
   }
-});
+}
