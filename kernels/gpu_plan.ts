@@ -123,7 +123,7 @@ export class GpuPlan implements Disposable {
       ? fusedMerges(graph, (linear) => bindsMerge(linear, weights.matrix(linear.weight), gpu.caps))
       : NO_MERGES;
     const { profile, caps } = gpu;
-    const splitsContext = { profile, caps, layout, kvCache: () => ({ type: options.kvType }) };
+    const divisionContext = { profile, caps, layout, kvCache: () => ({ type: options.kvType }) };
     const whole = gpu.profile === "fast"
       ? wholeNumbers(
         graph,
@@ -133,7 +133,7 @@ export class GpuPlan implements Disposable {
           if (
             fusion.has(output.id) || merges.has(output.id) || !packsWholeNumbers(output.width, gpu.caps)
           ) return false;
-          return op === "layerNorm" || (op === "attention" && attendsInSplits(maker, splitsContext));
+          return op === "layerNorm" || (op === "attention" && attendsInSplits(maker, divisionContext));
         },
         (reader) => usesFixedPoint(1, weights.matrix(reader.weight), gpu.caps),
       )

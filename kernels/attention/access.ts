@@ -1,7 +1,7 @@
 // How attention kernels read queries, keys and values and write outputs: in fours of a head's columns where its size
 // allows, else column by column. The kernels see vec4<f32> either way, zero beyond the head.
 import { controlConstants } from "../control.ts";
-import { type Binding, type GpuContext, rowStride } from "../gpu_op.ts";
+import { type Binding, type GpuContext, type GpuKvCache, rowStride } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { quadSnippet } from "../wgsl.ts";
@@ -20,8 +20,13 @@ export function attentionConstants(node: AttentionNode, context: GpuContext): Re
   };
 }
 
+/** What of a context decides how attention is divided: known before there are any buffers. */
+export type DivisionContext = Pick<GpuContext, "profile" | "layout" | "caps"> & {
+  kvCache(layer: number): Pick<GpuKvCache, "type">;
+};
+
 /** The order of the node's cache. */
-export function cacheOrder(node: AttentionNode, context: GpuContext): KvOrder {
+export function cacheOrder(node: AttentionNode, context: DivisionContext): KvOrder {
   return kvOrder(node, context.kvCache(node.layer).type, context.profile, context.caps);
 }
 

@@ -9,7 +9,7 @@ import { FIXED_POINT } from "../linear/fixed_point.ts";
 import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
 import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
-import { firstSplit, splitResults, type Splitting } from "./split.ts";
+import { splitCount, splitResults, type Splitting } from "./split.ts";
 
 /** Splits whose results are asked for at once: those of half a thousand keys. */
 const AT_ONCE = 8;
@@ -20,16 +20,17 @@ const AT_ONCE = 8;
  */
 export function mergedQuad(
   node: AttentionNode,
-  { splits, keys, quads }: Splitting,
+  splitting: Splitting,
   context: GpuContext,
   partials = "partials",
 ): string {
+  const { splits, quads } = splitting;
   const heads = node.numHeads;
   const each = (line: (i: number) => string) => unroll(AT_ONCE, line);
   const most = Array.from({ length: AT_ONCE }).reduce((rest, _, i) => `max(${rest}, sum${i}.x)`, "most");
   return `fn mergedQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
     let context = control[${context.layout.positions}u + token] + 1u;
-    let splits = (context - 1u) / ${keys}u + 1u - ${firstSplit(node, "context", keys)};
+    let splits = ${splitCount(node, "context", splitting)};
     let first = token * ${splits * heads}u + head;
     var most = -1e30f;
     var total = 0.0;

@@ -1,19 +1,27 @@
 // Lowers attention of single new tokens to split_matrix.wgsl or, where that does not serve, split.wgsl, and merge.wgsl:
 // enough workgroups to fill a GPU from one sequence.
 import type { StepShape } from "../control.ts";
-import type { Binding, GpuContext, GpuKvCache, Grid, KernelCall } from "../gpu_op.ts";
+import type { Binding, GpuContext, Grid, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { attentionWork, type BytesOf } from "../work.ts";
-import { attentionConstants, firstSeen, headQuads, readSnippet, scoreScale } from "./access.ts";
+import {
+  attentionConstants,
+  cacheOrder,
+  type DivisionContext,
+  firstSeen,
+  headQuads,
+  readSnippet,
+  scoreScale,
+} from "./access.ts";
 import { mergeCall } from "./merge.ts";
 import splitCode from "./split.wgsl" with { type: "text" };
-import { matrixSplit } from "./split_matrix.ts";
+import { matrixSplit, servesMatrixSplit } from "./split_matrix.ts";
 import { scoreTurn } from "./tiled.ts";
 
 const THREADS = 256;
-/** Query heads per workgroup; more of one KV head are divided over several. */
+/** Query heads per workgroup, where they are not a fragment; more of one KV head are divided over several. */
 const MOST_HEADS = 16;
 /** Keys per split, the most that fit into workgroup memory. */
 const KEY_COUNTS = [64, 32, 16];
@@ -29,14 +37,24 @@ export interface Splitting {
   readonly heads: number;
   readonly headGroups: number;
   readonly quads: number;
+  /**
+   * Whether a token's own key and value are a split of their own, the first, which is not read from the cache: other
+   * workgroups of the KV head could not know whether they are there yet.
+   */
+  readonly ownSplit: boolean;
 }
 
 /**
  * Whether the split form stores a new token\'s key and value itself: no other workgroup may be about to read them, and
  * they need no scale.
  */
-function storesOwn(node: AttentionNode, context: GpuContext, { headGroups }: Splitting): boolean {
-  return headGroups === 1 && node.headSize % 4 === 0 && context.kvCache(node.layer).type !== "i8";
+function storesOwn(
+  node: AttentionNode,
+  context: DivisionContext,
+  { headGroups, ownSplit }: Pick<Splitting, "headGroups" | "ownSplit">,
+): boolean {
+  const alone = headGroups === 1 && node.headSize % 4 === 0 && context.kvCache(node.layer).type !== "i8";
+  return alone || ownSplit;
 }
 
 /** What the split form does for steps of single new tokens: nothing, attend, or store their keys and values as well. */
@@ -73,7 +91,10 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     splitsOf(node, maxContextLength, keys),
   ];
   const partialBytes: BytesOf = ({ contextLengths }) =>
-    contextLengths.reduce((sum, length) => sum + splitsOf(node, length, keys), 0) *
+    contextLengths.reduce(
+      (sum, length) => sum + splitsOf(node, length, keys) + (splitting.ownSplit ? 1 : 0),
+      0,
+    ) *
     node.numHeads * (splitting.quads * 16 + 8);
   return [
     {
@@ -117,26 +138,24 @@ export function splitResults(
 }
 
 /** Whether steps of single tokens are attended in splits, which a dispatch or a reader joins. */
-export function attendsInSplits(node: AttentionNode, context: SplittingContext): boolean {
+export function attendsInSplits(node: AttentionNode, context: DivisionContext): boolean {
   return context.profile === "fast" && chooseSplitting(node, context) !== undefined;
 }
 
-/** What of a context decides how attention is split. */
-export type SplittingContext = Pick<GpuContext, "profile" | "layout" | "caps"> & {
-  kvCache(layer: number): Pick<GpuKvCache, "type">;
-};
-
-function chooseSplitting(node: AttentionNode, context: SplittingContext): Splitting | undefined {
+function chooseSplitting(node: AttentionNode, context: DivisionContext): Splitting | undefined {
   const { maxSequences, maxBlocksPerSequence } = context.layout.limits;
   const quads = headQuads(node);
   const group = node.numHeads / node.numKvHeads;
-  for (let headGroups = Math.ceil(group / MOST_HEADS); headGroups <= group; headGroups++) {
+  const mostHeads = cacheOrder(node, context) === "tiles" ? context.caps.matrixFragment!.m : MOST_HEADS;
+  for (let headGroups = Math.ceil(group / mostHeads); headGroups <= group; headGroups++) {
     const heads = Math.ceil(group / headGroups);
     const keys = KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
     if (!keys) continue;
-    const splits = splitsOf(node, maxBlocksPerSequence * BLOCK_SIZE, keys);
+    const division = { keys, heads, headGroups, quads };
+    const ownSplit = headGroups > 1 && servesMatrixSplit(node, context, division);
+    const splits = splitsOf(node, maxBlocksPerSequence * BLOCK_SIZE, keys) + (ownSplit ? 1 : 0);
     const bytes = maxSequences * node.numHeads * splits * quads * 16;
-    return bytes > context.caps.maxBindingBytes ? undefined : { keys, splits, heads, headGroups, quads };
+    return bytes > context.caps.maxBindingBytes ? undefined : { ...division, splits, ownSplit };
   }
   return undefined;
 }
@@ -147,12 +166,18 @@ function splitsOf({ window }: AttentionNode, context: number, keys: number): num
   return window === undefined ? all : Math.min(all, Math.ceil((window - 1) / keys) + 1);
 }
 
+/** WGSL for the number of splits that the last of `length` tokens has, and for those of them that are in the cache. */
+export function splitCount(node: AttentionNode, length: string, { keys, ownSplit }: Splitting): string {
+  const cached = `(${length} + ${keys - (ownSplit ? 2 : 1)}u) / ${keys}u - ${firstSplit(node, length, keys)}`;
+  return ownSplit ? `${cached} + 1u` : cached;
+}
+
 /** WGSL for the number of the first split that the last of `length` tokens sees. */
 export function firstSplit(node: AttentionNode, length: string, keys: number): string {
   return node.window === undefined ? "0u" : `(${firstSeen(node, length)}) / ${keys}u`;
 }
 
-function fitsWorkgroup(node: AttentionNode, context: SplittingContext, heads: number, keys: number): boolean {
+function fitsWorkgroup(node: AttentionNode, context: DivisionContext, heads: number, keys: number): boolean {
   const quads = headQuads(node);
   const packed = node.headSize % 4 === 0 && context.kvCache(node.layer).type === "f16";
   const bytes = heads * quads * 16 + keys * (quads + 1) * (packed ? 8 : 16) + heads * (keys + 1) * 4 +

@@ -6,7 +6,7 @@ import type { AttentionNode } from "../graph.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import { cacheOrder, cacheSnippet, firstSeen, scoreScale } from "./access.ts";
+import { cacheOrder, cacheSnippet, type DivisionContext, firstSeen, scoreScale } from "./access.ts";
 import { firstKeyLine, type Splitting } from "./split.ts";
 import splitMatrixCode from "./split_matrix.wgsl" with { type: "text" };
 
@@ -18,17 +18,23 @@ const DEEP = 2;
 const KV_TILE_WORDS = BLOCK_SIZE ** 2 / 8;
 const KV_ROW_WORDS = BLOCK_SIZE / 8;
 
+/** How the form divides a split among its subgroups. */
+interface MatrixDivision {
+  readonly fragment: MatrixFragment;
+  readonly lanes: number;
+  readonly scoreThreads: number;
+  readonly deep: number;
+}
+
 /**
- * The form's WGSL for the sizes that every attention kernel knows, KEYS and SPLITS; undefined where it does not serve the
- * node: the cache must be in tiles, a group's heads one fragment for each workgroup, and a thread there for each word of a
- * key.
+ * Undefined where the form does not serve the node: the cache must be in tiles, a group's heads one fragment for each
+ * workgroup, and a thread there for each word of a key.
  */
-export function matrixSplit(
+function divide(
   node: AttentionNode,
-  context: GpuContext,
-  { keys, headGroups }: Splitting,
-  storesOwn: boolean,
-): ((constants: Readonly<Record<string, number>>) => string) | undefined {
+  context: DivisionContext,
+  { keys, headGroups }: Pick<Splitting, "keys" | "headGroups">,
+): MatrixDivision | undefined {
   const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations } = context.caps;
   if (!fragment || cacheOrder(node, context) !== "tiles") return undefined;
   const { m } = fragment, group = node.numHeads / node.numKvHeads, scoreThreads = keys / m * lanes;
@@ -36,11 +42,35 @@ export function matrixSplit(
     node.headSize / LANE_SCORES <= scoreThreads && scoreThreads <= maxInvocations;
   if (!fits) return undefined;
   const shares = node.headSize % (DEEP * BLOCK_SIZE) === 0 && DEEP * scoreThreads <= maxInvocations;
-  const deep = shares ? DEEP : 1;
+  return { fragment, lanes, scoreThreads, deep: shares ? DEEP : 1 };
+}
+
+/** Whether the form serves the node. */
+export function servesMatrixSplit(
+  node: AttentionNode,
+  context: DivisionContext,
+  splitting: Pick<Splitting, "keys" | "headGroups">,
+): boolean {
+  return divide(node, context, splitting) !== undefined;
+}
+
+/** The form's WGSL for the sizes that every attention kernel knows, KEYS and SPLITS. */
+export function matrixSplit(
+  node: AttentionNode,
+  context: GpuContext,
+  splitting: Splitting,
+  storesOwn: boolean,
+): ((constants: Readonly<Record<string, number>>) => string) | undefined {
+  const division = divide(node, context, splitting);
+  if (!division) return undefined;
+  const { keys, headGroups, ownSplit } = splitting;
+  const { fragment, lanes, scoreThreads, deep } = division, { m } = fragment;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
       ...constants,
       HEAD_GROUPS: headGroups,
+      LANES: lanes,
+      OWN_SPLITS: ownSplit ? 1 : 0,
       FRAGMENT: m,
       DEEP: deep,
       DEEP_COLUMNS: node.headSize / deep,
@@ -54,7 +84,8 @@ export function matrixSplit(
       SCALE: scoreScale(node),
     }, {
       cache: `${cacheBindings(storesOwn)}\n${cacheSnippet(node, context)}`,
-      storeOwn: storesOwn ? STORE_OWN : "",
+      storeOwn: storesOwn && !ownSplit ? STORE_OWN : "",
+      ownSplit: ownSplit ? OWN_SPLIT : "",
       firstKey: firstKeyLine(node, keys),
       seen: node.window === undefined ? "" : maskWindow(firstSeen(node, "context")),
       pack: PACK_HALVES,
@@ -89,6 +120,29 @@ const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_WORDS) {
         values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
     }
     storageBarrier();`;
+
+/** The first workgroup of all heads has them; that of the first heads stores them as well. */
+const OWN_SPLIT = `    if (group.z == 0u) {
+        if (group.y % HEAD_GROUPS == 0u && thread < HEAD_WORDS) {
+            let at = cacheWord(control[SLOT_MAPPING + token], kvHead, thread);
+            keys[at] = activationWord(token, FIRST_KEY + kvHead, thread);
+            values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
+        }
+        let firstOwn = token * SPLITS * NUM_HEADS + firstHead;
+        for (var place = thread; place < FRAGMENT * HEAD_QUADS; place += THREADS) {
+            partials[firstOwn * HEAD_QUADS + place] = activationQuad(token, FIRST_VALUE + kvHead, place % HEAD_QUADS);
+        }
+        for (var head = subgroup; head < FRAGMENT; head += THREADS / LANES) {
+            var products = vec4<f32>();
+            for (var quad = lane; quad < HEAD_QUADS; quad += LANES) {
+                products = fma(
+                    activationQuad(token, firstHead + head, quad), activationQuad(token, FIRST_KEY + kvHead, quad), products,
+                );
+            }
+            let score = SCALE * subgroupAdd(dot(products, vec4<f32>(1.0)));
+            if (lane == 0u) { sums[firstOwn + head] = vec2<f32>(score, 1.0); }
+        }
+    }`;
 
 /** Words from where a row of tiles begins to a column of it. */
 function tileWords(column: number): number {
@@ -127,7 +181,7 @@ function productSnippets(
     ),
     valuePlaces: unroll(
       keyGroups,
-      (b) => `let valueAt${b} = cacheAt(blockTable, firstKey + ${b * size}u, context, kvHead);`,
+      (b) => `let valueAt${b} = cacheAt(blockTable, firstKey + ${b * size}u, end, kvHead);`,
     ),
     loadValues: unroll(
       turns,

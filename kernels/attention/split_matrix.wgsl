@@ -44,9 +44,15 @@ fn activationWord(token: u32, head: u32, word: u32) -> vec4<u32> {
     return vec4<u32>(packHalves(queries[at]), packHalves(queries[at + 1u]));
 }
 
-/** Where the FRAGMENT keys or values from `position` on begin; in place of those past the context, its last. */
-fn cacheAt(blockTable: u32, position: u32, context: u32, kvHead: u32) -> u32 {
-    let present = min(position, (context - 1u) / FRAGMENT * FRAGMENT);
+/** Four columns of the same, as f16 holds them. */
+fn activationQuad(token: u32, head: u32, quad: u32) -> vec4<f32> {
+    let halves = packHalves(queries[(token * INPUT_STRIDE + head * HEAD_SIZE) / 4u + quad]);
+    return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y));
+}
+
+/** Where the FRAGMENT keys or values from `position` on begin; in place of those past the last, before `end`, that. */
+fn cacheAt(blockTable: u32, position: u32, end: u32, kvHead: u32) -> u32 {
+    let present = min(position, (end - 1u) / FRAGMENT * FRAGMENT);
     return cacheWord(control[blockTable + present / BLOCK_SIZE] * BLOCK_SIZE + present % BLOCK_SIZE, kvHead, 0u);
 }
 
@@ -71,14 +77,17 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
     @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let token = group.x;
     let blockTable = BLOCK_TABLES + control[ROW_SEQUENCE + token] * BLOCK_TABLE_STRIDE;
     let context = control[POSITIONS + token] + 1u;
-    //#firstKey
-    if (firstKey >= context) { return; }
     let kvHead = group.y / HEAD_GROUPS;
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * FRAGMENT;
+    //#ownSplit
+    //#firstKey
+    let end = context - OWN_SPLITS;
+    if (firstKey >= end) { return; }
 
     //#storeOwn
     for (var place = thread; place < FRAGMENT * HEAD_WORDS; place += THREADS) {
@@ -89,7 +98,7 @@ fn main(
     let deep = subgroup / KEY_SUBGROUPS;
     let keyGroup = subgroup % KEY_SUBGROUPS;
     let queryAt = deep * (DEEP_COLUMNS / 8u);
-    let keyAt = cacheAt(blockTable, firstKey + keyGroup * FRAGMENT, context, kvHead) +
+    let keyAt = cacheAt(blockTable, firstKey + keyGroup * FRAGMENT, end, kvHead) +
         deep * (DEEP_COLUMNS / BLOCK_SIZE * KV_TILE_WORDS);
     //#loadKeys
     workgroupBarrier();
@@ -105,8 +114,8 @@ fn main(
         let part = thread % HEAD_LANES;
         let key = vec4<u32>(firstKey + 8u * part) + vec4<u32>(0u, 1u, 2u, 3u);
         let at = head * SCORE_STRIDE + 2u * part;
-        var s0 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at), key < vec4<u32>(context));
-        var s1 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at + 1u), key + 4u < vec4<u32>(context));
+        var s0 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at), key < vec4<u32>(end));
+        var s1 = select(vec4<f32>(MASKED), SCALE * scoreQuad(at + 1u), key + 4u < vec4<u32>(end));
         //#seen
         let both = max(s0, s1);
         var most = max(max(both.x, both.y), max(both.z, both.w));
@@ -117,11 +126,11 @@ fn main(
         var sum = dot(p0 + p1, vec4<f32>(1.0));
         for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
         weights[head * WEIGHT_STRIDE + part] = vec4<u32>(packHalves(p0), packHalves(p1));
-        if (part == 0u) { sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
+        if (part == 0u) { sums[(token * SPLITS + OWN_SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
     }
     workgroupBarrier();
 
-    let firstPartial = ((token * SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
+    let firstPartial = ((token * SPLITS + OWN_SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
     //#loadWeights
     //#outputs
 }

@@ -76,6 +76,8 @@ const SHAPE_CASES: readonly AttentionCase[] = [
 /** Windows that end within a tile, a split and a block, and that see a row's own key alone. */
 const WINDOW_CASES: readonly AttentionCase[] = [
   windowed(attentionCase([8, 1, 64], "f16", WINDOW_PAIRS), 37),
+  windowed(attentionCase([16, 1, 16], "f16", WINDOW_PAIRS), 16),
+  windowed(attentionCase([16, 1, 16], "f16", WINDOW_PAIRS), 1),
   windowed(attentionCase([3, 3, 33], "i8", WINDOW_PAIRS), 16),
   windowed(attentionCase([1, 1, 4], "f32", WINDOW_PAIRS), 1),
   windowed(attentionCase([4, 2, 8], "f32", [[1000, 3], [1040, 1], [1, 1], [1, 90], [1, 1]]), 300),

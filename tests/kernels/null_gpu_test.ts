@@ -143,7 +143,7 @@ for (const storage of ["F16", "I8", "I4"] as const) {
       sampling: { suppressed: [0] },
     });
     checkUse(modules, ["linear", "attention"]);
-    const leaves = modules.filter(({ code }) => code.includes("fn leaveWhole"));
+    const leaves = modules.filter(({ code }) => code.includes("var<workgroup> outputs"));
     deepStrictEqual(leaves.map(({ label }) => label), storage === "I4" ? ["linear up, 1 rows"] : []);
   });
 }
