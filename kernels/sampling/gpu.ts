@@ -47,6 +47,7 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
   const logits: Binding = { buffer: context.activation(buffers.logits), access: "read" };
   const tokens: Binding = { buffer: buffers.tokens, access: "readWrite" };
   const masks = maskBindings(buffers, context);
+  const threads = greedyThreads(context), perTurn = quadsPerTurn(vocabSize, threads);
   const work = movingWork(bytesOfValues([buffers.logits], context));
   const snippets = {
     logitKeys: logitKeysCode,
@@ -64,8 +65,8 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     label: "sampling greedy",
     code: specialise(
       greedyCode,
-      { ...constants, THREADS: greedyThreads(context), PER_TURN: CANDIDATES_PER_TURN },
-      { ...snippets, candidate: CANDIDATES },
+      { ...constants, THREADS: threads, PER_TURN: perTurn },
+      { ...snippets, turn: greedyTurn(perTurn) },
     ),
     bindings: [control, logits, tokens, ...masks],
     work,
@@ -101,20 +102,38 @@ function greedyThreads({ caps }: GpuContext): number {
   return caps.maxInvocations >= 1024 ? 1024 : 256;
 }
 
-const CANDIDATES_PER_TURN = 16;
-/** Logits that do not wait for one another; past the last, the last again. */
-const CANDIDATES = `${
-  unroll(CANDIDATES_PER_TURN, (i) =>
-    `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
-let key${i} = candidateKey(sample, other${i});`)
+/** Fours of logits that a thread asks for at once, at most. */
+const MOST_QUADS_PER_TURN = 12;
+
+/** As many as make turns as long as each other. */
+function quadsPerTurn(vocabSize: number, threads: number): number {
+  const quads = Math.ceil(vocabSize / 4 / threads);
+  return Math.ceil(quads / Math.ceil(quads / MOST_QUADS_PER_TURN));
 }
+
+/**
+ * A turn of a thread: past the last four, the last again. Whether an id may be chosen is asked where it would win, which is
+ * seldom.
+ */
+function greedyTurn(perTurn: number): string {
+  return `${
+    unroll(perTurn, (i) =>
+      `let quad${i} = min(first + ${i}u * THREADS, QUADS - 1u);
+let four${i} = logits[sample * (ROW_STRIDE / 4u) + quad${i}];`)
+  }
 ${
-  unroll(CANDIDATES_PER_TURN, (i) =>
-    `if (key${i} > key) {
-    key = key${i};
-    id = other${i};
-}`)
-}`;
+    unroll(perTurn, (i) =>
+      unroll(4, (column) =>
+        `{
+    let other = keyOf(four${i}[${column}]);
+    let otherId = 4u * quad${i} + ${column}u;
+    if (other > key && otherId < VOCAB && mayBeChosen(otherId)) {
+        key = other;
+        id = otherId;
+    }
+}`))
+  }`;
+}
 
 /** Uploads the step's masks, each at the place that the control buffer names. */
 export function writeMasks(queue: GPUQueue, masks: GPUBuffer, samples: readonly SampleRequest[]) {
@@ -132,8 +151,7 @@ function maskQuads(vocabSize: number): number {
 }
 
 /**
- * candidateKey(sample, id): the key of a logit that may be chosen, else 0. useMaskOf(sample), called before, looks the
- * sample's mask up, once and not for every logit.
+ * mayBeChosen(id). useMaskOf(sample), called before, looks the sample's mask up, once and not for every logit.
  */
 function candidateSnippet(suppresses: boolean, vocabSize: number): string {
   const suppressed = suppresses
