@@ -11,8 +11,8 @@ import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import { splitCount, splitResults, type Splitting } from "./split.ts";
 
-/** Splits whose results are asked for at once: those of half a thousand keys. */
-const AT_ONCE = 8;
+/** Splits whose results are asked for at once: those of 640 keys. */
+const AT_ONCE = 10;
 
 /**
  * WGSL `mergedQuad(token, head, quad)`: the sum of the splits' outputs over the sum of their sums, each weighted by

@@ -1,10 +1,11 @@
 // How the few-rows form of linear divides its work: threads, teams, weight rows at once and words in flight, from the
 // weight's shape and the device's caps alone.
 import type { GpuCaps } from "../../device/caps.ts";
+import { CORES } from "../cores.ts";
 import { type GpuMatrix, rowStride, type StorageType } from "../gpu_op.ts";
+import { GROUP } from "../int4.ts";
 import { teamsOf } from "../layer_norm/held_row.ts";
 import { ELEMENTS_PER_16_BYTES } from "../wgsl.ts";
-import { GROUP } from "../int4.ts";
 import { BYTES_PER_WORD } from "./fixed_point.ts";
 
 /** Most sums of a thread where subgroups cannot add up: four of them at a time pass through workgroup memory. */
@@ -22,8 +23,9 @@ export const BESIDE_BYTES = 12 * 1024;
 const MOST_ROW_THREADS = 768;
 const ENOUGH_THREADS = 384;
 const WHOLE_NUMBER_ROWS = 4;
-/** Workgroups that are enough for a large GPU where each has several blocks, and most blocks of one. */
+/** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
 const ENOUGH_WORKGROUPS = 256;
+const THREADS_AT_ONCE = 768;
 const MOST_BLOCKS = 12;
 
 /** The most rows of x that this form is written for. */
@@ -63,14 +65,17 @@ export function usesFixedPoint(maxRows: GemvRows, { type }: GpuMatrix, caps: Gpu
   return maxRows === 1 && type === "i4" && teamsOf(256, caps).subgroups;
 }
 
-/** Chooses the form for a weight; `staged` where x is brought into workgroup memory, or `isWhole`: left as whole numbers. */
+/**
+ * Chooses the form for a weight; `staged` where x is brought into workgroup memory, `isWhole` where it was left as whole
+ * numbers, `leaves` where the output is to be.
+ */
 export function gemvForm(
   maxRows: GemvRows,
   weight: GpuMatrix,
   caps: GpuCaps,
-  { staged = false, isWhole = false } = {},
+  { staged = false, isWhole = false, leaves = false } = {},
 ): GemvForm {
-  if (staged && usesFixedPoint(maxRows, weight, caps)) return wholeNumberForm(weight, caps, isWhole);
+  if (staged && usesFixedPoint(maxRows, weight, caps)) return wholeNumberForm(weight, caps, isWhole, leaves);
   const many = maxRows >= MANY_ROWS;
   const large = many && caps.subgroups && caps.maxInvocations >= 512;
   const { threads, lanes, subgroups } = teamsOf(large ? 512 : 256, caps);
@@ -94,7 +99,7 @@ export function gemvForm(
  * A thread has the same columns of every row of the weight, a word or a few, and so its share of x in registers; it has one
  * block's rows on their way while it multiplies those of the one before.
  */
-function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean): GemvForm {
+function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean, leaves: boolean): GemvForm {
   const { lanes } = teamsOf(256, caps), wordElements = ELEMENTS_PER_16_BYTES.i4;
   const wordsPerRow = rowStride(weight.columns) / wordElements;
   const fitting = isWhole ? Infinity : Math.floor((caps.maxWorkgroupBytes - BESIDE_BYTES) / BYTES_PER_WORD);
@@ -118,16 +123,22 @@ function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean): Ge
     wordsPerTurn,
     wordsPerRow,
     wordsPerSlice: Math.min(wordsPerRow, parts * lanes),
-    blocks: blocksOf(weight.rows, rowTeams * teamRows, threads),
+    blocks: blocksOf(weight.rows, rowTeams * teamRows, threads, leaves),
     fixedPoint: true,
   };
 }
 
-/** So many that there are enough workgroups, no more columns than threads, and whole groups of columns where there are enough. */
-function blocksOf(weightRows: number, blockColumns: number, threads: number): number {
-  const most = Math.min(MOST_BLOCKS, threads / blockColumns, weightRows / (blockColumns * ENOUGH_WORKGROUPS));
-  const ofGroups = Math.max(1, GROUP / blockColumns);
-  return Math.max(1, Math.floor(most >= ofGroups ? Math.floor(most / ofGroups) * ofGroups : most));
+/**
+ * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
+ * Where the output is left as whole numbers, workgroups have whole groups of it.
+ */
+function blocksOf(weightRows: number, blockColumns: number, threads: number, leaves: boolean): number {
+  const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
+  const most = Math.max(1, Math.min(MOST_BLOCKS, Math.floor(threads / blockColumns)));
+  const turns = (blocks: number) => Math.ceil(weightRows / (blockColumns * blocks * atOnce)) * blocks;
+  const candidates = Array.from({ length: most }, (_, i) => i + 1);
+  const whole = leaves ? candidates.filter((blocks) => blocks * blockColumns % GROUP === 0) : candidates;
+  return whole.reduce((best, blocks) => turns(blocks) <= turns(best) ? blocks : best, whole[0] ?? 1);
 }
 
 function wordElementsOf(type: StorageType, many: boolean, staged: boolean): number {

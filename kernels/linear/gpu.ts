@@ -141,7 +141,8 @@ function gemvCall(
   const staged = splits !== undefined || norm !== undefined ||
     usesFixedPoint(maxRows, weight, context.caps);
   const takesWhole = maxRows === 1 && context.isWhole(node.input);
-  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole: takesWhole });
+  const whole = maxRows === 1 && context.isWhole(node.output);
+  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole: takesWhole, leaves: whole });
   const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
   const stage = takesWhole
     ? undefined
@@ -152,7 +153,6 @@ function gemvCall(
     : staged
     ? plainStage(form)
     : undefined;
-  const whole = maxRows === 1 && context.isWhole(node.output);
   const epilogue = linearEpilogue(node, weight, context, beforeStage + (stage?.bindings.length ?? 0), {
     whole,
   });

@@ -1,6 +1,7 @@
 // How a product on matrix units is divided among workgroups, by the number of rows of x: the form of a workgroup's tile,
 // and in how many parts the depth is taken.
 import type { GpuCaps } from "../../device/caps.ts";
+import { CORES } from "../cores.ts";
 import { HALVES_ALIGNMENT } from "../half_values.ts";
 import { canBeWritten, type MatrixForm, tileColumns, tileRows } from "./matrix_form.ts";
 
@@ -36,8 +37,6 @@ export interface Product {
   readonly sumIsFree: boolean;
 }
 
-/** Cores to plan for, those of an H200: WebGPU does not say how many there are. On fewer it is the larger tiles that win. */
-const CORES = 132;
 /** Workgroups of the smallest tile of many rows that keep so many cores busy; fewer are taken in parts. */
 const ENOUGH_WORKGROUPS = 100;
 /** Workgroups to aim at where parts are taken: of many rows, and of few, whose workgroups have more to read on its way. */

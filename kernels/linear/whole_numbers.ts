@@ -18,7 +18,7 @@ const MEMORIES = 4;
 export function leavesWholeNumbers(weight: GpuMatrix, caps: GpuCaps): boolean {
   if (!usesFixedPoint(1, weight, caps)) return false;
   return [false, true].every((isWhole) => {
-    const columns = outputColumns(gemvForm(1, weight, caps, { staged: true, isWhole }));
+    const columns = outputColumns(gemvForm(1, weight, caps, { staged: true, isWhole, leaves: true }));
     return columns % GROUP === 0 &&
       weight.shards.every(({ firstRow, numRows }) => firstRow % GROUP === 0 && numRows % columns === 0);
   });

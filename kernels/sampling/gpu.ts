@@ -47,7 +47,6 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
   const logits: Binding = { buffer: context.activation(buffers.logits), access: "read" };
   const tokens: Binding = { buffer: buffers.tokens, access: "readWrite" };
   const masks = maskBindings(buffers, context);
-  const threads = greedyThreads(context), perTurn = quadsPerTurn(vocabSize, threads);
   const work = movingWork(bytesOfValues([buffers.logits], context));
   const snippets = {
     logitKeys: logitKeysCode,
@@ -65,8 +64,8 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     label: "sampling greedy",
     code: specialise(
       greedyCode,
-      { ...constants, THREADS: threads, PER_TURN: perTurn },
-      { ...snippets, turn: greedyTurn(perTurn) },
+      { ...constants, THREADS: greedyThreads(context), PER_TURN: QUADS_PER_TURN },
+      { ...snippets, turn: GREEDY_TURN },
     ),
     bindings: [control, logits, tokens, ...masks],
     work,
@@ -102,38 +101,32 @@ function greedyThreads({ caps }: GpuContext): number {
   return caps.maxInvocations >= 1024 ? 1024 : 256;
 }
 
-/** Fours of logits that a thread asks for at once, at most. */
-const MOST_QUADS_PER_TURN = 12;
-
-/** As many as make turns as long as each other. */
-function quadsPerTurn(vocabSize: number, threads: number): number {
-  const quads = Math.ceil(vocabSize / 4 / threads);
-  return Math.ceil(quads / Math.ceil(quads / MOST_QUADS_PER_TURN));
-}
-
+/** Fours of logits that a thread asks for at once. */
+const QUADS_PER_TURN = 4;
 /**
  * A turn of a thread: past the last four, the last again. Whether an id may be chosen is asked where it would win, which is
  * seldom.
  */
-function greedyTurn(perTurn: number): string {
-  return `${
-    unroll(perTurn, (i) =>
-      `let quad${i} = min(first + ${i}u * THREADS, QUADS - 1u);
+const GREEDY_TURN = `${
+  unroll(QUADS_PER_TURN, (i) =>
+    `let quad${i} = min(first + ${i}u * THREADS, QUADS - 1u);
 let four${i} = logits[sample * (ROW_STRIDE / 4u) + quad${i}];`)
-  }
-${
-    unroll(perTurn, (i) =>
-      unroll(4, (column) =>
-        `{
-    let other = keyOf(four${i}[${column}]);
-    let otherId = 4u * quad${i} + ${column}u;
-    if (other > key && otherId < VOCAB && mayBeChosen(otherId)) {
-        key = other;
-        id = otherId;
-    }
-}`))
-  }`;
 }
+${
+  unroll(QUADS_PER_TURN, (i) =>
+    `{
+    let others = keysOf(four${i});
+    if (max(max(others.x, others.y), max(others.z, others.w)) > key) {
+        for (var column = 0u; column < 4u; column++) {
+            let otherId = 4u * quad${i} + column;
+            if (others[column] > key && otherId < VOCAB && mayBeChosen(otherId)) {
+                key = others[column];
+                id = otherId;
+            }
+        }
+    }
+}`)
+}`;
 
 /** Uploads the step's masks, each at the place that the control buffer names. */
 export function writeMasks(queue: GPUQueue, masks: GPUBuffer, samples: readonly SampleRequest[]) {
