@@ -8,6 +8,7 @@ import type { ControlLayout, StepShape } from "./control.ts";
 import type { AttentionNode, LayerNormNode, Value } from "./graph.ts";
 import type { TableSetUp } from "./gpu_set_up.ts";
 import type { HalfValues } from "./half_values.ts";
+import type { WholeType } from "./linear/fixed_point.ts";
 import type { StepBatch } from "./step.ts";
 import type { WeightRef } from "./tensor_source.ts";
 
@@ -129,8 +130,8 @@ export interface GpuContext {
   fusedNorm(value: Value): LayerNormNode | undefined;
   /** The attention that makes `value`, where its reader joins its splits itself in steps in which that pays. */
   fusedMerge(value: Value): AttentionNode | undefined;
-  /** Whether the linear that makes `value` leaves it as whole numbers in steps of one row: linear/whole_numbers.ts. */
-  isWhole(value: Value): boolean;
+  /** The whole numbers that `value` is left as in steps of one row: linear/whole_numbers.ts. */
+  wholeType(value: Value): WholeType | undefined;
   readonly halfValues: HalfValues;
   /** Where `value` is stored in steps of at least FEWEST_HALF_ROWS of its rows; undefined = as in all others. */
   halves(value: Value): Halves | undefined;

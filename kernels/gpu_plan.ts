@@ -14,9 +14,10 @@ import { rowStride } from "./gpu_op.ts";
 import { GpuBuffers } from "./gpu_buffers.ts";
 import { weightsOf } from "./graph_weights.ts";
 import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
-import type { Graph, GraphInputs, Value } from "./graph.ts";
+import type { Graph, GraphInputs, Node, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
-import { usesFixedPoint } from "./linear/gemv_form.ts";
+import type { WholeType } from "./linear/fixed_point.ts";
+import { wholeTypeOf } from "./linear/gemv_form.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsMerge } from "./linear/merge_stage.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";
@@ -122,21 +123,19 @@ export class GpuPlan implements Disposable {
     const merges = gpu.profile === "fast"
       ? fusedMerges(graph, (linear) => bindsMerge(linear, weights.matrix(linear.weight), gpu.caps))
       : NO_MERGES;
-    const { profile, caps } = gpu;
-    const divisionContext = { profile, caps, layout, kvCache: () => ({ type: options.kvType }) };
+    const { profile, caps } = gpu, kvCache = () => ({ type: options.kvType });
+    /** Whether the dispatch that makes the node's output in steps of one row, if there is one, can leave it so. */
+    const leavesWhole = (maker: Node, type: WholeType) => {
+      const { op, output } = maker;
+      if (op === "linear") return leavesWholeNumbers(weights.matrix(maker.weight), type, caps);
+      if (fusion.has(output.id) || merges.has(output.id)) return false;
+      return packsWholeNumbers(output.width, type, caps) && (
+        op === "layerNorm" ||
+        (op === "attention" && attendsInSplits(maker, { profile, caps, layout, kvCache }))
+      );
+    };
     const whole = gpu.profile === "fast"
-      ? wholeNumbers(
-        graph,
-        (maker) => {
-          const { op, output } = maker;
-          if (op === "linear") return leavesWholeNumbers(weights.matrix(maker.weight), gpu.caps);
-          if (
-            fusion.has(output.id) || merges.has(output.id) || !packsWholeNumbers(output.width, gpu.caps)
-          ) return false;
-          return op === "layerNorm" || (op === "attention" && attendsInSplits(maker, divisionContext));
-        },
-        (reader) => usesFixedPoint(1, weights.matrix(reader.weight), gpu.caps),
-      )
+      ? wholeNumbers(graph, leavesWhole, (reader) => wholeTypeOf(1, weights.matrix(reader.weight), caps))
       : NO_WHOLE_NUMBERS;
     const halves = gpu.profile === "fast"
       ? halfValues(graph, (ref) => weights.matrix(ref), (weight) => onMatrixUnits(weight, gpu.caps))

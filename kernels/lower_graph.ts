@@ -46,7 +46,7 @@ export function contextOf(
     activation: (value) => buffers.activation(value),
     fusedNorm: (value) => fusion.get(value.id),
     fusedMerge: (value) => merges.get(value.id),
-    isWhole: ({ id }) => whole.has(id),
+    wholeType: ({ id }) => whole.get(id),
     halfValues,
     halves: (value) => halfValues.has(value) ? buffers.halves(value) : undefined,
     kvCache: (layer): GpuKvCache => buffers.kvCache(layer),

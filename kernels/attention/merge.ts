@@ -5,7 +5,7 @@ import type { GpuContext, KernelCall } from "../gpu_op.ts";
 import type { AttentionNode } from "../graph.ts";
 import { specialise, unroll } from "../wgsl.ts";
 import { type BytesOf, bytesOfValues, movingWork } from "../work.ts";
-import { FIXED_POINT } from "../linear/fixed_point.ts";
+import { fixedPointCode, type WholeType } from "../linear/fixed_point.ts";
 import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
 import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
@@ -61,10 +61,10 @@ ${
 }
 
 /** Of one row, whose fours the threads are. */
-function leaveOneRow(width: number): string {
+function leaveOneRow(type: WholeType, width: number): string {
   return `    if (control[NUM_TOKENS] == 1u) {
         let quad0 = id.x;
-${leaveWholeNumbers(0, "value", "isPresent", "output", width)}
+${leaveWholeNumbers(0, "value", "isPresent", "output", type, width)}
         return;
     }`;
 }
@@ -78,17 +78,17 @@ export function mergeCall(
   context: GpuContext,
 ): KernelCall {
   const { partials, sums } = splitResults(node, splitting, context);
-  const isWhole = context.isWhole(node.output);
-  const output = writeSnippet(node, context, 3, { bits: isWhole });
+  const wholeType = context.wholeType(node.output);
+  const output = writeSnippet(node, context, 3, { bits: wholeType !== undefined });
   const code = specialise(mergeCode, attentionConstants(node, context), {
     mergedQuad: mergedQuad(node, splitting, context),
-    output: `${isWhole ? FIXED_POINT : ""}\n${output.code}`,
-    builtins: isWhole ? "@builtin(subgroup_invocation_id) lane: u32," : "",
-    leave: isWhole ? leaveOneRow(node.output.width) : "",
+    output: `${wholeType ? fixedPointCode(wholeType) : ""}\n${output.code}`,
+    builtins: wholeType ? "@builtin(subgroup_invocation_id) lane: u32," : "",
+    leave: wholeType ? leaveOneRow(wholeType, node.output.width) : "",
   });
   return {
     label: `attention ${node.layer} merge`,
-    code: isWhole ? `enable subgroups;\n${code}` : code,
+    code: wholeType ? `enable subgroups;\n${code}` : code,
     bindings: [
       { buffer: context.control, access: "read" },
       { buffer: partials, access: "read" },

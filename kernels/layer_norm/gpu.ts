@@ -4,7 +4,7 @@ import { type GpuContext, type KernelCall, rowStride } from "../gpu_op.ts";
 import type { LayerNormNode } from "../graph.ts";
 import { FEWEST_HALF_ROWS, PACK_HALVES } from "../half_values.ts";
 import { foldGrid, numRowsWord, rowsInStep } from "../grid.ts";
-import { FIXED_POINT } from "../linear/fixed_point.ts";
+import { fixedPointCode } from "../linear/fixed_point.ts";
 import { MOST_NORMALISED_ROWS } from "../linear/gpu.ts";
 import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
 import { leavesParts } from "../linear/matrix.ts";
@@ -27,18 +27,18 @@ export function lowerLayerNorm(node: LayerNormNode, context: GpuContext): Kernel
   const isWide = node.input.width > WIDE_COLUMNS && context.caps.maxInvocations >= 2 * THREADS;
   const threads = isWide ? 2 * THREADS : THREADS, teams = teamsOf(threads, context.caps);
   const row = heldRow(node, teams, context, 3);
-  const isWhole = context.isWhole(node.output);
+  const wholeType = context.wholeType(node.output);
   const stored = (i: number) => `if (held${i}) { store(row * ${rowQuads}u + quad${i}, y${i}); }`;
   const rounded = (i: number) =>
     `if (held${i}) { halves[row * ${2 * halves!.words}u + quad${i}] = packHalves(y${i}); }`;
-  const fewRows = isWhole
+  const fewRows = wholeType
     ? `if (control[NUM_ROWS] == 1u) {\n${
-      row.each((i) => leaveWholeNumbers(i, `y${i}`, `held${i}`, "y", node.output.width))
+      row.each((i) => leaveWholeNumbers(i, `y${i}`, `held${i}`, "y", wholeType, node.output.width))
     }\n} else {\n${row.each(stored)}\n}`
     : row.each(stored);
   const code = specialise(layerNormCode, { THREADS: threads, NUM_ROWS: numRowsWord(rows) }, {
-    output: outputCode(isWhole),
-    row: `${row.code}\n${isWhole ? FIXED_POINT : ""}`,
+    output: outputCode(wholeType !== undefined),
+    row: `${row.code}\n${wholeType ? fixedPointCode(wholeType) : ""}`,
     halves: halves
       ? `@group(0) @binding(${
         3 + row.bindings.length

@@ -3,10 +3,9 @@
 import type { GpuCaps } from "../../device/caps.ts";
 import { CORES } from "../cores.ts";
 import { type GpuMatrix, rowStride, type StorageType } from "../gpu_op.ts";
-import { GROUP } from "../int4.ts";
 import { teamsOf } from "../layer_norm/held_row.ts";
 import { ELEMENTS_PER_16_BYTES } from "../wgsl.ts";
-import { BYTES_PER_WORD } from "./fixed_point.ts";
+import { bytesPerWord, type WholeType, WORD_COLUMNS } from "./fixed_point.ts";
 
 /** Most sums of a thread where subgroups cannot add up: four of them at a time pass through workgroup memory. */
 const MOST_SUMS_WITHOUT_SUBGROUPS = 16;
@@ -56,26 +55,34 @@ export interface GemvForm {
   readonly wordsPerRow: number;
   /** Words whose columns of x lie in workgroup memory at once, where x goes through it. */
   readonly wordsPerSlice: number;
-  /** Whether products are of whole numbers: fixed_point.ts. */
-  readonly fixedPoint: boolean;
+  /** Where products are of whole numbers: fixed_point.ts. */
+  readonly wholeType?: WholeType;
 }
 
-/** Whether one row is multiplied by the weight in whole numbers; x has to go through workgroup memory then. */
-export function usesFixedPoint(maxRows: GemvRows, { type }: GpuMatrix, caps: GpuCaps): boolean {
-  return maxRows === 1 && type === "i4" && teamsOf(256, caps).subgroups;
+interface FormWanted {
+  readonly staged?: boolean;
+  readonly isWhole?: boolean;
+  readonly leaves?: WholeType | undefined;
+}
+
+/** The storage of a weight that one row is multiplied by in whole numbers; x has to go through workgroup memory then. */
+export function wholeTypeOf(maxRows: GemvRows, { type }: GpuMatrix, caps: GpuCaps): WholeType | undefined {
+  if (maxRows > 1 || (type !== "i4" && type !== "i8")) return undefined;
+  return teamsOf(256, caps).subgroups ? type : undefined;
 }
 
 /**
  * Chooses the form for a weight; `staged` where x is brought into workgroup memory, `isWhole` where it was left as whole
- * numbers, `leaves` where the output is to be.
+ * numbers, `leaves` the type of those that the output is left as.
  */
 export function gemvForm(
   maxRows: GemvRows,
   weight: GpuMatrix,
   caps: GpuCaps,
-  { staged = false, isWhole = false, leaves = false } = {},
+  { staged = false, isWhole = false, leaves }: FormWanted = {},
 ): GemvForm {
-  if (staged && usesFixedPoint(maxRows, weight, caps)) return wholeNumberForm(weight, caps, isWhole, leaves);
+  const type = staged ? wholeTypeOf(maxRows, weight, caps) : undefined;
+  if (type) return wholeNumberForm(type, weight, caps, isWhole, leaves);
   const many = maxRows >= MANY_ROWS;
   const large = many && caps.subgroups && caps.maxInvocations >= 512;
   const { threads, lanes, subgroups } = teamsOf(large ? 512 : 256, caps);
@@ -91,7 +98,6 @@ export function gemvForm(
     wordsPerSlice: wordsPerRow,
     // Turns as long as each other.
     wordsPerTurn: Math.ceil(words / Math.ceil(words / most)),
-    fixedPoint: false,
   };
 }
 
@@ -99,10 +105,18 @@ export function gemvForm(
  * A thread has the same columns of every row of the weight, a word or a few, and so its share of x in registers; it has one
  * block's rows on their way while it multiplies those of the one before.
  */
-function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean, leaves: boolean): GemvForm {
-  const { lanes } = teamsOf(256, caps), wordElements = ELEMENTS_PER_16_BYTES.i4;
+function wholeNumberForm(
+  wholeType: WholeType,
+  weight: GpuMatrix,
+  caps: GpuCaps,
+  isWhole: boolean,
+  leaves: WholeType | undefined,
+): GemvForm {
+  const { lanes } = teamsOf(256, caps), wordElements = WORD_COLUMNS[wholeType];
   const wordsPerRow = rowStride(weight.columns) / wordElements;
-  const fitting = isWhole ? Infinity : Math.floor((caps.maxWorkgroupBytes - BESIDE_BYTES) / BYTES_PER_WORD);
+  const fitting = isWhole
+    ? Infinity
+    : Math.floor((caps.maxWorkgroupBytes - BESIDE_BYTES) / bytesPerWord(wholeType));
   const mostParts = Math.max(1, Math.floor(Math.min(MOST_ROW_THREADS, caps.maxInvocations, fitting) / lanes));
   const wordsPerTurn = Math.ceil(wordsPerRow / (mostParts * lanes));
   const parts = Math.ceil(wordsPerRow / (wordsPerTurn * lanes));
@@ -117,27 +131,34 @@ function wholeNumberForm(weight: GpuMatrix, caps: GpuCaps, isWhole: boolean, lea
     teamRows,
     parts,
     maxRows: 1,
-    type: "i4",
+    type: wholeType,
     wordElements,
     subgroups: true,
     wordsPerTurn,
     wordsPerRow,
     wordsPerSlice: Math.min(wordsPerRow, parts * lanes),
     blocks: blocksOf(weight.rows, rowTeams * teamRows, threads, leaves),
-    fixedPoint: true,
+    wholeType,
   };
 }
 
 /**
  * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
- * Where the output is left as whole numbers, workgroups have whole groups of it.
+ * Where the output is left as whole numbers, workgroups have whole words of it.
  */
-function blocksOf(weightRows: number, blockColumns: number, threads: number, leaves: boolean): number {
+function blocksOf(
+  weightRows: number,
+  blockColumns: number,
+  threads: number,
+  leaves: WholeType | undefined,
+): number {
   const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
   const most = Math.max(1, Math.min(MOST_BLOCKS, Math.floor(threads / blockColumns)));
   const turns = (blocks: number) => Math.ceil(weightRows / (blockColumns * blocks * atOnce)) * blocks;
   const candidates = Array.from({ length: most }, (_, i) => i + 1);
-  const whole = leaves ? candidates.filter((blocks) => blocks * blockColumns % GROUP === 0) : candidates;
+  const whole = leaves
+    ? candidates.filter((blocks) => blocks * blockColumns % WORD_COLUMNS[leaves] === 0)
+    : candidates;
   return whole.reduce((best, blocks) => turns(blocks) <= turns(best) ? blocks : best, whole[0] ?? 1);
 }
 

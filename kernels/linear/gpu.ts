@@ -18,7 +18,7 @@ import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { productWork } from "../work.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
-import { gemvForm, type GemvRows, gemvWorkgroups, usesFixedPoint } from "./gemv_form.ts";
+import { gemvForm, type GemvRows, gemvWorkgroups, wholeTypeOf } from "./gemv_form.ts";
 import { matrixCalls, onMatrixUnits } from "./matrix.ts";
 import { mergeStage, type Splits } from "./merge_stage.ts";
 import { normStage } from "./norm_stage.ts";
@@ -139,12 +139,12 @@ function gemvCall(
 ): KernelCall {
   const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
   const staged = splits !== undefined || norm !== undefined ||
-    usesFixedPoint(maxRows, weight, context.caps);
-  const takesWhole = maxRows === 1 && context.isWhole(node.input);
-  const whole = maxRows === 1 && context.isWhole(node.output);
-  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole: takesWhole, leaves: whole });
+    wholeTypeOf(maxRows, weight, context.caps) !== undefined;
+  const isWhole = maxRows === 1 && context.wholeType(node.input) !== undefined;
+  const leaves = maxRows === 1 ? context.wholeType(node.output) : undefined;
+  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole, leaves });
   const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
-  const stage = takesWhole
+  const stage = isWhole
     ? undefined
     : splits
     ? mergeStage(splits, form, context, beforeStage)
@@ -154,7 +154,7 @@ function gemvCall(
     ? plainStage(form)
     : undefined;
   const epilogue = linearEpilogue(node, weight, context, beforeStage + (stage?.bindings.length ?? 0), {
-    whole,
+    whole: leaves !== undefined,
   });
   const constants = {
     NUM_ROWS: numRowsWord(node.input.rows),
@@ -167,14 +167,14 @@ function gemvCall(
     : context.activation(norm?.input ?? node.input);
   return {
     label: `linear ${node.weight.name}, ${maxRows} rows${splits ? ", of splits" : ""}`,
-    code: form.fixedPoint
+    code: form.wholeType
       ? wholeGemvCode(
         form,
         constants,
         access,
         epilogue,
-        stage ?? wholeWords(form.wordsPerRow),
-        whole ? wholeEnd(form, node.output.width) : undefined,
+        stage ?? wholeWords(form.wholeType, form.wordsPerRow),
+        leaves && wholeEnd(form, leaves, node.output.width),
       )
       : gemvCode(form, constants, access, epilogue, stage),
     bindings: [

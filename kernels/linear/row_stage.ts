@@ -45,8 +45,8 @@ export function plainStage(form: GemvForm): RowStage {
 
 /** WGSL: where `bringQuad` leaves a row, or a slice, of so many fours. */
 export function stagedMemory(form: GemvForm, quads: number): string {
-  return form.fixedPoint
-    ? fixedPointMemory(form.wordsPerSlice)
+  return form.wholeType
+    ? fixedPointMemory(form.wholeType, form.wordsPerSlice)
     : `var<workgroup> staged: array<vec4<f32>, ${quads}>;`;
 }
 
@@ -55,7 +55,8 @@ export function stagedMemory(form: GemvForm, quads: number): string {
  * fours of a word lie apart, so that neighbouring words are neighbours: staged [quads of a word][words].
  */
 export function bringQuad(form: GemvForm, quads: number, i: number, value: string, held: string): string {
-  if (form.fixedPoint) return storeFixedPoint(i, value, held, broughtPlace(form.wordsPerSlice));
+  const { wholeType, wordsPerSlice } = form;
+  if (wholeType) return storeFixedPoint(i, value, held, broughtPlace(wholeType, wordsPerSlice));
   const wordQuads = form.wordElements / 4;
   const place = `quad${i} % ${wordQuads}u * ${quads / wordQuads}u + quad${i} / ${wordQuads}u`;
   return `    if (${held}) { staged[${place}] = ${value}; }`;

@@ -1,7 +1,7 @@
-// Writes the one-row form of linear for int4 (whole_gemv.wgsl): its loads and products spelled out for its division of work.
+// Writes the one-row form of linear for int4 and int8 (whole_gemv.wgsl): its loads and products spelled out for its division of work.
 import { specialise, unroll } from "../wgsl.ts";
 import type { Epilogue } from "./epilogue.ts";
-import { FIXED_POINT } from "./fixed_point.ts";
+import { fixedPointCode } from "./fixed_point.ts";
 import type { GemvForm } from "./gemv_form.ts";
 import type { RowStage, WholeWords, WordStage } from "./row_stage.ts";
 import { subgroupSum } from "./team_sum.ts";
@@ -28,7 +28,7 @@ export function wholeGemvCode(
     WORDS_PER_ROW: form.wordsPerRow,
   }, {
     access: access.code,
-    fixedPoint: FIXED_POINT,
+    fixedPoint: fixedPointCode(form.wholeType!),
     stage: "wordAt" in stage ? "alias X = vec4<u32>;" : `alias X = vec4<f32>;\n${stage.code}`,
     epilogue: `${epilogue.code}\n${end?.code ?? ""}`,
     product: product(form, stage),
@@ -44,7 +44,11 @@ function product(form: GemvForm, stage: WordStage): string {
   const words = (line: (i: number) => string) => unroll(wordsPerTurn, line);
   const firstLoads = words((i) =>
     `${unroll(teamRows, (r) => `    var w${i}_${r} = ${wordAt(i, `firstColumn + ${r}u`)};`)}
-${unroll(teamRows, (r) => `    var m${i}_${r} = ${multipliersAt(i, `firstColumn + ${r}u`)};`)}`
+${
+      hasMultipliers(form)
+        ? unroll(teamRows, (r) => `    var m${i}_${r} = ${multipliersAt(i, `firstColumn + ${r}u`)};`)
+        : ""
+    }`
   );
   const last = `    {
         let block = ${blocks - 1}u;
@@ -62,8 +66,9 @@ ${
       `${sumOfRow(form, r)}
 ${
         words((i) =>
-          `        w${i}_${r} = ${wordAt(i, `nextColumn + ${r}u`)};
-        m${i}_${r} = ${multipliersAt(i, `nextColumn + ${r}u`)};`
+          `        w${i}_${r} = ${wordAt(i, `nextColumn + ${r}u`)};${
+            hasMultipliers(form) ? `\n        m${i}_${r} = ${multipliersAt(i, `nextColumn + ${r}u`)};` : ""
+          }`
         )
       }`)
   }
@@ -116,10 +121,16 @@ function dropBeyond({ wordsPerRow, parts, lanes }: GemvForm, i: number): string 
   return `    own${i}.scale = select(0.0, own${i}.scale, rowLane + ${i}u * ROW_LANES < WORDS_PER_ROW);`;
 }
 
-function sumOfRow({ wordsPerTurn }: GemvForm, r: number): string {
+function hasMultipliers({ wholeType }: GemvForm): boolean {
+  return wholeType === "i4";
+}
+
+function sumOfRow(form: GemvForm, r: number): string {
+  const scale = (i: number) =>
+    hasMultipliers(form) ? `(own${i}.scale * multiplierIn(m${i}_${r}, k${i}))` : `own${i}.scale`;
   const terms = Array.from(
-    { length: wordsPerTurn },
-    (_, i) => `productOf(w${i}_${r}, own${i}) * (own${i}.scale * multiplierIn(m${i}_${r}, k${i}))`,
+    { length: form.wordsPerTurn },
+    (_, i) => `productOf(w${i}_${r}, own${i}) * ${scale(i)}`,
   );
   return `        let v${r} = ${terms.join(" +\n            ")};`;
 }

@@ -1,6 +1,6 @@
-// linear of one row by an int4 weight, in whole numbers (fixed_point.ts): bound by reading the weight, and by what has to be
+// linear of one row by a weight in int4 or int8, in whole numbers (fixed_point.ts): bound by reading the weight, and by what has to be
 // done to it.
-// x f32 [row] (or as whole_numbers.ts leaves it), weight [SHARD_ROWS, row] in i4 as WORDS_PER_ROW words of a group each. A
+// x f32 [row] (or as whole_numbers.ts leaves it), weight [SHARD_ROWS, row] as WORDS_PER_ROW words of 16 bytes. A
 // team of LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row: a thread has the same words of every
 // row, and so keeps its share of x in registers. It does so BLOCKS times over, for further rows, whose words it asks for
 // as soon as those before are multiplied. At last a thread for every output joins the parts.

@@ -116,6 +116,7 @@ const NORMED_CASES: readonly DenseCase[] = [
   normedLinearCase("I4", 515, 0, [1, 2, 8, 9]),
   // Too wide to be normalised on the way.
   normedLinearCase("I4", 2080, 0, [1, 3]),
+  normedLinearCase("I8", 2080, 0, [1]),
   normedLinearCase("F16", 2064, 0, [1]),
   normedLinearCase("F32", 515, 1000, [1]),
 ];
@@ -124,8 +125,10 @@ const OTHER_CASES: readonly DenseCase[] = [
   // More columns than go through workgroup memory at once, not whole slices of them; and more rows than workgroups.
   linearCase("I4", { rows: [1], inWidth: 26_660, outWidth: 33, bias: true }),
   linearCase("I4", { rows: [1], inWidth: 96, outWidth: 50_001, residual: true }),
-  wholeNumbersCase(4096),
-  wholeNumbersCase(8320),
+  linearCase("I8", { rows: [1], inWidth: 13_330, outWidth: 33, residual: true }),
+  wholeNumbersCase("I4", 4096),
+  wholeNumbersCase("I4", 8320),
+  wholeNumbersCase("I8", 4096),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
   // The last is wide enough for more threads.
   ...[1, 3, 17, 33, 515, 2051].map((width) => layerNormCase(width, 0)),
@@ -157,7 +160,7 @@ export const DENSE_CASES: readonly DenseCase[] = [
  */
 export const MATRIX_CASES: readonly DenseCase[] = [
   ...DENSE_CASES.filter(({ name }) =>
-    /^linear (F16 |I4 1x)|^two linears in I4, 4096|^layerNorm of (512|515|2080), linears in (F16|I4)|head in I8$/
+    /^linear (F16 |I[48] 1x)|^two linears in I[48], 4096|^layerNorm of (512|515|2080), linears in|head in I8$/
       .test(name)
   ),
   ...(["I8", "I4"] as const).flatMap((storage) =>
@@ -182,6 +185,11 @@ export function drawDenseCases(random: Random): readonly DenseCase[] {
   ];
 }
 
+/** What one row may be multiplied by in whole numbers. */
+function isWhole(storage: TensorDtype): boolean {
+  return storage === "I4" || storage === "I8";
+}
+
 function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
   const { rows, inWidth, outWidth, bias, activation, residual, samples, deviation, maxBindingBytes } = shape;
   const parts = [bias && "bias", activation, residual && "residual", samples && "samples"].filter(Boolean);
@@ -190,7 +198,7 @@ function linearCase(storage: TensorDtype, shape: LinearShape): DenseCase {
       deviation ? ` weights of ${deviation}` : ""
     }${maxBindingBytes ? " sharded" : ""}`,
     tolerance: F32_TOLERANCE,
-    ...(storage === "I4" && rows.includes(1) && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
+    ...(isWhole(storage) && rows.includes(1) && { fixedPointTolerance: FIXED_POINT_TOLERANCE }),
     ...(maxBindingBytes && { maxBindingBytes }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
@@ -273,7 +281,7 @@ function normedLinearCase(
     }, linears in ${storage}`,
     tolerance: F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
-    ...(storage === "I4" && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
+    ...(isWhole(storage) && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
     build: (random) => {
       const source = new MemorySource(), graph = new GraphBuilder();
       const outWidth = 37;
@@ -347,7 +355,7 @@ function chainCase(storage: TensorDtype): DenseCase {
     name: `embedding, layerNorm, two linears, gatherRows, head in ${storage}`,
     tolerance: 2 * F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
-    ...(storage === "I4" && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
+    ...(isWhole(storage) && { fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE }),
     build: (random) => {
       const width = 37, inner = 91;
       const source = new MemorySource(), graph = new GraphBuilder();
@@ -369,10 +377,10 @@ function chainCase(storage: TensorDtype): DenseCase {
 }
 
 /** A linear as wide as those that leave their output as whole numbers, and its reader. */
-function wholeNumbersCase(inner: number): DenseCase {
+function wholeNumbersCase(storage: "I4" | "I8", inner: number): DenseCase {
   const width = 40, outWidth = 33, silent = 64;
   return {
-    name: `two linears in I4, ${inner} columns between`,
+    name: `two linears in ${storage}, ${inner} columns between`,
     tolerance: 2 * F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
     fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE,
@@ -381,11 +389,11 @@ function wholeNumbersCase(inner: number): DenseCase {
       const up = random.normals(inner * width, 0, 0.3);
       // A whole group of nothing.
       up.fill(0, silent * width, (silent + 32) * width);
-      const hidden = graph.linear(graph.input("x", width), source.add("up", [inner, width], up, "I4"), {
+      const hidden = graph.linear(graph.input("x", width), source.add("up", [inner, width], up, storage), {
         activation: "gelu_tanh",
       });
       const down = random.normals(outWidth * inner, 0, inner ** -0.5);
-      const output = graph.linear(hidden, source.add("down", [outWidth, inner], down, "I4"), {
+      const output = graph.linear(hidden, source.add("down", [outWidth, inner], down, storage), {
         residual: graph.input("residual", outWidth),
       });
       return problem(random, graph, output, source, [1, 3, 1]);

@@ -1,9 +1,10 @@
-// Which values are left as whole numbers: those that linears make and nothing but linears' products read. What comes of it
+// Which values are left as whole numbers: those that nothing but linears' products read. What comes of it
 // is in dense_cases.ts, against the float64 reference.
 import { deepEqual, ok } from "node:assert/strict";
 import type { GpuDevice } from "../../device/gpu_device.ts";
 import { GraphBuilder } from "../../kernels/graph_builder.ts";
 import type { LinearNode, Value } from "../../kernels/graph.ts";
+import type { WholeType } from "../../kernels/linear/fixed_point.ts";
 import { wholeNumbers } from "../../kernels/whole_number_fusion.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
@@ -19,7 +20,7 @@ function left(
     readonly output: Value;
     readonly named: Readonly<Record<string, Value>>;
   },
-  takes: (reader: LinearNode) => boolean = () => true,
+  typeOf: (reader: LinearNode) => WholeType | undefined = () => "i4",
 ): string[] {
   const source = new MemorySource(), builder = new GraphBuilder();
   const linear = (x: Value, name: string, residual?: Value) =>
@@ -27,11 +28,11 @@ function left(
       ...(residual && { residual }),
     });
   const { output, named } = build(builder, linear);
-  const whole = wholeNumbers(builder.build(output), () => true, takes);
+  const whole = wholeNumbers(builder.build(output), ({ op }) => op !== "input", typeOf);
   return Object.keys(named).filter((name) => whole.has(named[name].id));
 }
 
-Deno.test("wholeNumbers() has what linears make for linears, once or twice, and not the graph's output", () => {
+Deno.test("wholeNumbers() has what is made for linears, once or twice, and not the graph's output", () => {
   const names = left((graph, linear) => {
     const x = graph.input("x", WIDTH), a = linear(x, "a"), b = linear(a, "b"), c = linear(a, "c", b);
     return { output: c, named: { x, a, b, c } };
@@ -46,8 +47,17 @@ Deno.test("wholeNumbers() leaves out what another op reads, or a linear that tak
     const a = linear(graph.input("x", WIDTH), "a"), b = linear(a, "b"), c = linear(b, "floats");
     const normed = graph.layerNorm(a, scale, scale, 1e-5);
     return { output: linear(normed, "d", c), named: { a, b, c, normed } };
-  }, ({ weight }) => weight.name !== "floats");
-  deepEqual(names, []);
+  }, ({ weight }) => weight.name === "floats" ? undefined : "i4");
+  deepEqual(names, ["normed"], "a is read by a norm, b by a linear that takes floats");
+});
+
+Deno.test("wholeNumbers() leaves out what linears read as different whole numbers", () => {
+  const build: Parameters<typeof left>[0] = (graph, linear) => {
+    const a = linear(graph.input("x", WIDTH), "a"), b = linear(a, "b"), c = linear(a, "c", b);
+    return { output: c, named: { a } };
+  };
+  deepEqual(left(build, () => "i8"), ["a"]);
+  deepEqual(left(build, ({ weight }) => weight.name === "b" ? "i8" : "i4"), []);
 });
 
 const STAYS = "A row that is not finite stays so where it may be multiplied as whole numbers";
@@ -55,7 +65,11 @@ gpuTest(STAYS, { profile: "fast" }, checkNotFinite);
 matrixUnitsTest(STAYS, {}, checkNotFinite);
 
 async function checkNotFinite(gpu: GpuDevice): Promise<void> {
-  const { build } = DENSE_CASES.find(({ name }) => name.startsWith("two linears in I4"))!;
+  for (const storage of ["I4", "I8"]) await checkNotFiniteIn(gpu, storage);
+}
+
+async function checkNotFiniteIn(gpu: GpuDevice, storage: string): Promise<void> {
+  const { build } = DENSE_CASES.find(({ name }) => name.startsWith(`two linears in ${storage}`))!;
   const { graph, source, limits, steps: [{ batch, inputs }] } = build(new Random(1));
   using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType: "f32" });
   for (const value of [Infinity, -Infinity, NaN]) {
