@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# int4 against f16 on a machine without network: the random 1.1 B checkpoint on both providers, and where int4's time goes.
+# int4 against f16 on a machine without network: random checkpoints of 1.1 B on both providers, and where int4's time goes.
 #
 #   OUT=results VK_DRIVER_FILES=/path/to/nvidia_icd.json bash bench/gpu/int4.sh
 set -euo pipefail
 . "$(dirname "$0")/environment.sh"
 "$python" bench/gpu/make_checkpoint.py "$work/random"
 
-"${deno[@]}" bench/gpu/quantize.ts "$work/random" "$work/random-int4" 4
+"$python" bench/gpu/make_checkpoint.py "$work/random-int4" --int4
 for model in random random-int4; do
   for provider in ${PROVIDERS:-dawn webgpu}; do
     "${deno[@]}" bench/gpu/compare.ts --model "$work/$model" --device "$provider" --contexts 64,512 --prefill 512 \
