@@ -6,7 +6,7 @@ import { Submissions } from "../device/submissions.ts";
 import { type ActiveCall, ActiveCalls } from "./active_calls.ts";
 import type { KvType } from "./attention/kv_layout.ts";
 import { attentionTileTokens } from "./attention/gpu.ts";
-import { attendsInSplits } from "./attention/split.ts";
+import { leavesWholeMerge } from "./attention/merge.ts";
 import { type OnlineShape, type OnlineShapeWanted, OnlineSums } from "./convolution_history/online_sums.ts";
 import { transformRoom } from "./convolution_history/transformed.ts";
 import { type ControlLayout, controlLayout, packControl, type StepShape } from "./control.ts";
@@ -131,7 +131,7 @@ export class GpuPlan implements Disposable {
       if (fusion.has(output.id) || merges.has(output.id)) return false;
       return packsWholeNumbers(output.width, type, caps) && (
         op === "layerNorm" ||
-        (op === "attention" && attendsInSplits(maker, { profile, caps, layout, kvCache }))
+        (op === "attention" && leavesWholeMerge(maker, { profile, caps, layout, kvCache }))
       );
     };
     const whole = gpu.profile === "fast"

@@ -7,9 +7,9 @@ import { specialise, unroll } from "../wgsl.ts";
 import { type BytesOf, bytesOfValues, movingWork } from "../work.ts";
 import { fixedPointCode, type WholeType } from "../linear/fixed_point.ts";
 import { leaveWholeNumbers } from "../linear/whole_numbers.ts";
-import { attentionConstants, headQuads, writeSnippet } from "./access.ts";
+import { attentionConstants, type DivisionContext, headQuads, writeSnippet } from "./access.ts";
 import mergeCode from "./merge.wgsl" with { type: "text" };
-import { splitCount, splitResults, type Splitting } from "./split.ts";
+import { attendsInSplits, splitCount, splitResults, type Splitting } from "./split.ts";
 
 /** Splits whose results are asked for at once: those of 640 keys. */
 const AT_ONCE = 10;
@@ -67,6 +67,11 @@ function leaveOneRow(type: WholeType, width: number): string {
 ${leaveWholeNumbers(0, "value", "isPresent", "output", type, width)}
         return;
     }`;
+}
+
+/** Whether that dispatch can leave a row as whole numbers: its threads have whole fours. */
+export function leavesWholeMerge(node: AttentionNode, context: DivisionContext): boolean {
+  return node.headSize % 4 === 0 && attendsInSplits(node, context);
 }
 
 /** The dispatch of its own. */

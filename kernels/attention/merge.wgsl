@@ -1,5 +1,6 @@
 // Joins the splits of split.wgsl (or split_matrix.wgsl): the output of a row from what each of its splits contributes.
-// Partials, sums and output as described there.
+// Partials, sums and output as described there; a single row may be left as whole numbers (linear/whole_numbers.ts), with
+// output bound as u32.
 // Grid: x = ceil(NUM_HEADS * HEAD_QUADS / 64), y = tokens; 64 threads. Reference: attentionReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;

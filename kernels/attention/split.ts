@@ -45,7 +45,7 @@ export interface Splitting {
 }
 
 /**
- * Whether the split form stores a new token\'s key and value itself: no other workgroup may be about to read them, and
+ * Whether the split form stores a new token's key and value itself: no other workgroup may be about to read them, and
  * they need no scale.
  */
 function storesOwn(
@@ -92,7 +92,8 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   ];
   const partialBytes: BytesOf = ({ contextLengths }) =>
     contextLengths.reduce(
-      (sum, length) => sum + splitsOf(node, length, keys) + (splitting.ownSplit ? 1 : 0),
+      (sum, length) =>
+        sum + (splitting.ownSplit ? splitsOf(node, length - 1, keys) + 1 : splitsOf(node, length, keys)),
       0,
     ) *
     node.numHeads * (splitting.quads * 16 + 8);

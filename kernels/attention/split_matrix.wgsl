@@ -4,7 +4,7 @@
 // share their columns; then every subgroup takes columns of the output, or VALUE_TEAMS of them share such. Fragments of keys and values come straight from the
 // cache, each used once.
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
-// split.wgsl.
+// split.wgsl; with OWN_SPLITS = 1 the token's own key and value are split 0, which is not read from the cache.
 // Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
 // too: what lies there is finite, clamped as it was packed, and weighs nothing.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; THREADS threads.

@@ -1,6 +1,7 @@
 // layerNorm: y = (x - mean) / sqrt(var + EPSILON) * scale + bias over each row, biased variance.
 // x, y f32 [rows, 4 * ROW_QUADS], zero beyond their width; scale, bias f32 [width].
-// With as many rows as half values have, y goes to halves f16 instead.
+// With as many rows as half values have, y goes to halves f16 instead; a single row may be left as whole numbers
+// (linear/whole_numbers.ts), with y bound as u32.
 // Grid: x = rows, folded at 65535 into y. One workgroup of THREADS a row. Reference: layerNormReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;

@@ -22,7 +22,7 @@ export function bytesPerWord(type: WholeType): number {
   return WORD_PARTS[type] * 16 + 4;
 }
 
-/** A nibble in the high half of its byte is 16 times its number, sign and all. */
+/** In int4 a nibble in the high half of its byte is 16 times its number, sign and all. */
 const WORDS: Readonly<Record<WholeType, string>> = {
   i4: `struct WholeWord {
     evenHigh: vec4<u32>,
@@ -38,8 +38,7 @@ fn productOf(weight: vec4<u32>, x: WholeWord) -> f32 {
     let high = dotOf(even, x.evenHigh) + dotOf(odd, x.oddHigh);
     let low = dotOf(even, x.evenLow) + dotOf(odd, x.oddLow);
     return f32((high << 8u) + low);
-}
-fn scaleOf(size: f32) -> f32 { return size / ${16 * LARGEST}.0; }`,
+}`,
   i8: `struct WholeWord {
     high: vec4<u32>,
     low: vec4<u32>,
@@ -48,9 +47,11 @@ fn scaleOf(size: f32) -> f32 { return size / ${16 * LARGEST}.0; }`,
 /** Of a word of the weight by one of x: whole, before the scale. */
 fn productOf(weight: vec4<u32>, x: WholeWord) -> f32 {
     return f32((dotOf(weight, x.high) << 8u) + dotOf(weight, x.low));
-}
-fn scaleOf(size: f32) -> f32 { return size / ${LARGEST}.0; }`,
+}`,
 };
+
+/** What a sum of products by such a weight is too large by. */
+const PRODUCT_FACTOR: Readonly<Record<WholeType, number>> = { i4: 16, i8: 1 };
 
 /** WGSL: a word of x, and what makes it and multiplies it. */
 export function fixedPointCode(type: WholeType): string {
@@ -123,7 +124,7 @@ ${type === "i4" ? EVEN_AND_ODD : ""}
       : `${at("0u", `quad${i} % 4u`)} = pack4xI8(high);
             ${at("1u", `quad${i} % 4u`)} = pack4xI8(low);`
   }
-            if (lane % ${lanes}u == 0u) { ${storeScale("scaleOf(size)")} }
+            if (lane % ${lanes}u == 0u) { ${storeScale(`size / ${PRODUCT_FACTOR[type] * LARGEST}.0`)} }
         }
     }`;
 }

@@ -16,8 +16,11 @@ const MANY_WEIGHT_ROWS = 4096;
 /** Words of a weight row that a thread takes at most, where more threads can share the row, and at least. */
 const MOST_WORDS = 8;
 const FEWEST_WORDS = 2;
-/** Workgroup memory that a form needs beside x, bytes. */
+/** Workgroup memory that a form needs beside x, bytes; of whole numbers what a norm needs, the rest decides the blocks. */
 export const BESIDE_BYTES = 12 * 1024;
+const BESIDE_BLOCKS = 1024;
+/** Along one dimension of a grid. */
+const MOST_WORKGROUPS = 65_535;
 /** Of whole numbers: threads that share a row at most, threads of a workgroup that are enough, rows that a team has at once. */
 const MOST_ROW_THREADS = 768;
 const ENOUGH_THREADS = 384;
@@ -122,7 +125,9 @@ function wholeNumberForm(
   const parts = Math.ceil(wordsPerRow / (wordsPerTurn * lanes));
   const mostRowTeams = Math.min(ENOUGH_THREADS, caps.maxInvocations) / (parts * lanes);
   const rowTeams = mostRowTeams < 2 ? 1 : 2 ** Math.floor(Math.log2(mostRowTeams));
-  const threads = rowTeams * parts * lanes;
+  const threads = rowTeams * parts * lanes, wordsPerSlice = Math.min(wordsPerRow, parts * lanes);
+  const memory = caps.maxWorkgroupBytes - BESIDE_BLOCKS -
+    (isWhole ? 0 : wordsPerSlice * bytesPerWord(wholeType));
   let teamRows = Math.min(WHOLE_NUMBER_ROWS, lanes);
   while (teamRows > 1 && weight.rows < rowTeams * teamRows * ENOUGH_WORKGROUPS) teamRows /= 2;
   return {
@@ -136,30 +141,39 @@ function wholeNumberForm(
     subgroups: true,
     wordsPerTurn,
     wordsPerRow,
-    wordsPerSlice: Math.min(wordsPerRow, parts * lanes),
-    blocks: blocksOf(weight.rows, rowTeams * teamRows, threads, leaves),
+    wordsPerSlice,
+    blocks: blocksOf(weight.rows, { threads, parts, columns: rowTeams * teamRows, leaves, memory }),
     wholeType,
   };
+}
+
+/** A block, and what a workgroup has for several. */
+interface Block {
+  readonly threads: number;
+  readonly parts: number;
+  readonly columns: number;
+  readonly leaves: WholeType | undefined;
+  /** Bytes of workgroup memory for the sums of all. */
+  readonly memory: number;
 }
 
 /**
  * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
  * Where the output is left as whole numbers, workgroups have whole words of it.
  */
-function blocksOf(
-  weightRows: number,
-  blockColumns: number,
-  threads: number,
-  leaves: WholeType | undefined,
-): number {
+function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory }: Block): number {
   const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
-  const most = Math.max(1, Math.min(MOST_BLOCKS, Math.floor(threads / blockColumns)));
-  const turns = (blocks: number) => Math.ceil(weightRows / (blockColumns * blocks * atOnce)) * blocks;
-  const candidates = Array.from({ length: most }, (_, i) => i + 1);
-  const whole = leaves
-    ? candidates.filter((blocks) => blocks * blockColumns % WORD_COLUMNS[leaves] === 0)
-    : candidates;
-  return whole.reduce((best, blocks) => turns(blocks) <= turns(best) ? blocks : best, whole[0] ?? 1);
+  const bytesOfBlock = 4 * columns * (parts + (leaves ? 1 : 0));
+  const most = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
+  const workgroups = (blocks: number) => Math.ceil(weightRows / (columns * blocks));
+  const turns = (blocks: number) => Math.ceil(workgroups(blocks) / atOnce) * blocks;
+  const candidates = Array.from({ length: Math.max(1, most) }, (_, i) => i + 1).filter((blocks) =>
+    workgroups(blocks) <= MOST_WORKGROUPS && (!leaves || blocks * columns % WORD_COLUMNS[leaves] === 0)
+  );
+  return candidates.reduce(
+    (best, blocks) => turns(blocks) <= turns(best) ? blocks : best,
+    candidates[0] ?? 1,
+  );
 }
 
 function wordElementsOf(type: StorageType, many: boolean, staged: boolean): number {

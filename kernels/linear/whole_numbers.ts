@@ -13,7 +13,7 @@ const THREADS = 256;
 
 /** Whether a linear of this weight can leave whole numbers of a type: its workgroups make whole words of columns. */
 export function leavesWholeNumbers(weight: GpuMatrix, leaves: WholeType, caps: GpuCaps): boolean {
-  if (!wholeTypeOf(1, weight, caps)) return false;
+  if (!wholeTypeOf(1, weight, caps) || rowStride(weight.rows) !== weight.rows) return false;
   const wordColumns = WORD_COLUMNS[leaves];
   return [false, true].every((isWhole) => {
     const columns = outputColumns(gemvForm(1, weight, caps, { staged: true, isWhole, leaves }));

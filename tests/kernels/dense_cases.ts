@@ -126,9 +126,11 @@ const OTHER_CASES: readonly DenseCase[] = [
   linearCase("I4", { rows: [1], inWidth: 26_660, outWidth: 33, bias: true }),
   linearCase("I4", { rows: [1], inWidth: 96, outWidth: 50_001, residual: true }),
   linearCase("I8", { rows: [1], inWidth: 13_330, outWidth: 33, residual: true }),
-  wholeNumbersCase("I4", 4096),
-  wholeNumbersCase("I4", 8320),
-  wholeNumbersCase("I8", 4096),
+  wholeNumbersCase("I4", "I4", 4096),
+  wholeNumbersCase("I4", "I4", 8320),
+  wholeNumbersCase("I8", "I8", 4096),
+  wholeNumbersCase("I4", "I8", 4096),
+  wholeNumbersCase("I8", "I4", 4096),
   ...STEEP_SHAPES.map((shape) => linearCase("F32", shape)),
   // The last is wide enough for more threads.
   ...[1, 3, 17, 33, 515, 2051].map((width) => layerNormCase(width, 0)),
@@ -160,7 +162,7 @@ export const DENSE_CASES: readonly DenseCase[] = [
  */
 export const MATRIX_CASES: readonly DenseCase[] = [
   ...DENSE_CASES.filter(({ name }) =>
-    /^linear (F16 |I[48] 1x)|^two linears in I[48], 4096|^layerNorm of (512|515|2080), linears in|head in I8$/
+    /^linear (F16 |I[48] 1x)|^two linears in I[48] and I[48], 4096|^layerNorm of (512|515|2080), linears in|head in I8$/
       .test(name)
   ),
   ...(["I8", "I4"] as const).flatMap((storage) =>
@@ -377,10 +379,10 @@ function chainCase(storage: TensorDtype): DenseCase {
 }
 
 /** A linear as wide as those that leave their output as whole numbers, and its reader. */
-function wholeNumbersCase(storage: "I4" | "I8", inner: number): DenseCase {
+function wholeNumbersCase(storage: "I4" | "I8", readAs: "I4" | "I8", inner: number): DenseCase {
   const width = 40, outWidth = 33, silent = 64;
   return {
-    name: `two linears in ${storage}, ${inner} columns between`,
+    name: `two linears in ${storage} and ${readAs}, ${inner} columns between`,
     tolerance: 2 * F32_TOLERANCE,
     halvesTolerance: HALVES_TOLERANCE,
     fixedPointTolerance: 3 * FIXED_POINT_TOLERANCE,
@@ -393,7 +395,7 @@ function wholeNumbersCase(storage: "I4" | "I8", inner: number): DenseCase {
         activation: "gelu_tanh",
       });
       const down = random.normals(outWidth * inner, 0, inner ** -0.5);
-      const output = graph.linear(hidden, source.add("down", [outWidth, inner], down, storage), {
+      const output = graph.linear(hidden, source.add("down", [outWidth, inner], down, readAs), {
         residual: graph.input("residual", outWidth),
       });
       return problem(random, graph, output, source, [1, 3, 1]);

@@ -8,9 +8,11 @@ import type { WholeType } from "../../kernels/linear/fixed_point.ts";
 import { wholeNumbers } from "../../kernels/whole_number_fusion.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
+import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { DENSE_CASES } from "./dense_cases.ts";
+import { problem } from "./dense_problem.ts";
 import { MemorySource } from "./memory_source.ts";
-import { Random } from "./random.ts";
+import { Random, testSeed } from "./random.ts";
 
 const WIDTH = 32;
 
@@ -69,7 +71,9 @@ async function checkNotFinite(gpu: GpuDevice): Promise<void> {
 }
 
 async function checkNotFiniteIn(gpu: GpuDevice, storage: string): Promise<void> {
-  const { build } = DENSE_CASES.find(({ name }) => name.startsWith(`two linears in ${storage}`))!;
+  const { build } = DENSE_CASES.find(({ name }) =>
+    name.startsWith(`two linears in ${storage} and ${storage}`)
+  )!;
   const { graph, source, limits, steps: [{ batch, inputs }] } = build(new Random(1));
   using plan = await GpuPlan.create(gpu, graph, source, { limits, kvType: "f32" });
   for (const value of [Infinity, -Infinity, NaN]) {
@@ -79,3 +83,31 @@ async function checkNotFiniteIn(gpu: GpuDevice, storage: string): Promise<void> 
     ok(logits!.every((logit) => !Number.isFinite(logit)), `${value} gave ${logits}`);
   }
 }
+
+/** Widths that are whole words, but not whole rows as they are stored. */
+const NARROW = [16, 48];
+
+matrixUnitsTest(
+  "Whole numbers are finite beside what earlier steps left, and leave none of theirs",
+  {},
+  async (gpu) => {
+    for (const inner of NARROW) {
+      const random = new Random(testSeed()), width = 384, outWidth = 33;
+      const source = new MemorySource(), graph = new GraphBuilder();
+      const matrix = (name: string, rows: number, columns: number) =>
+        source.add(name, [rows, columns], random.normals(rows * columns, 0, 0.1), "I8");
+      const hidden = graph.linear(graph.input("x", width), matrix("up", inner, width));
+      const output = graph.linear(hidden, matrix("down", outWidth, inner));
+      const { graph: built, limits, steps } = problem(random, graph, output, source, [2, 1, 2, 1]);
+      // The first row of two steps.
+      for (const step of [0, 1]) steps[step].inputs.x.fill(Infinity, 0, width);
+      const reference = await ReferenceExecutor.create(built, source);
+      using plan = await GpuPlan.create(gpu, built, source, { limits, kvType: "f32" });
+      for (const { batch, inputs } of steps) {
+        const expected = reference.step(batch, inputs).output, { logits } = await plan.step(batch, inputs);
+        const finite = (values: ArrayLike<number>) => Array.from(values, (value) => Number.isFinite(value));
+        deepEqual(finite(logits!), finite(expected));
+      }
+    }
+  },
+);

@@ -1,0 +1,73 @@
+// The division of products of one row in whole numbers, on devices of all kinds: within their workgroup memory and the
+// grid's limit.
+import { deepEqual } from "node:assert/strict";
+import type { GpuCaps } from "../../device/caps.ts";
+import type { GpuMatrix } from "../../kernels/gpu_op.ts";
+import { bytesPerWord, WORD_COLUMNS } from "../../kernels/linear/fixed_point.ts";
+import { gemvForm, gemvWorkgroups, outputColumns } from "../../kernels/linear/gemv_form.ts";
+
+const KIB = 1024;
+const TYPES = ["i4", "i8"] as const;
+const SHAPES = [
+  [1, 16],
+  [33, 8960],
+  [384, 384],
+  [2048, 8192],
+  [6144, 24_576],
+  [6400, 6144],
+  [263_000, 8192],
+  [24_576, 34_080],
+];
+
+Deno.test("Forms in whole numbers fit workgroup memory and the grid on every kind of device", () => {
+  const misfits: unknown[] = [];
+  for (const lanes of [8, 16, 32, 64]) {
+    for (const kib of [16, 32, 48, 64]) {
+      for (const maxInvocations of [256, 512, 1024]) {
+        for (const type of TYPES) {
+          for (const [rows, columns] of SHAPES) {
+            for (const isWhole of [false, true]) {
+              for (const leaves of [undefined, ...TYPES]) {
+                const form = gemvForm(
+                  1,
+                  { type, rows, columns } as GpuMatrix,
+                  capsOf(lanes, kib, maxInvocations),
+                  {
+                    staged: true,
+                    isWhole,
+                    leaves,
+                  },
+                );
+                const sums = outputColumns(form) * (form.parts + (leaves ? 1 : 0)) * 4;
+                const x = isWhole ? 0 : form.wordsPerSlice * bytesPerWord(type);
+                const problem = sums + x > kib * KIB
+                  ? `${sums + x} bytes`
+                  : gemvWorkgroups(form, rows) > 65_535
+                  ? "the grid"
+                  : form.threads > maxInvocations || outputColumns(form) > form.threads
+                  ? `${form.threads} threads`
+                  : form.wordsPerTurn * form.parts * lanes * WORD_COLUMNS[type] < columns
+                  ? "columns left out"
+                  : undefined;
+                if (problem) {
+                  misfits.push({ problem, lanes, kib, maxInvocations, type, rows, columns, isWhole, leaves });
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  deepEqual(misfits, []);
+});
+
+function capsOf(lanes: number, kib: number, maxInvocations: number): GpuCaps {
+  return {
+    subgroups: true,
+    subgroupMinSize: lanes,
+    subgroupMaxSize: lanes,
+    maxInvocations,
+    maxWorkgroupBytes: kib * KIB,
+  } as GpuCaps;
+}
