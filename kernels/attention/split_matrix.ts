@@ -20,7 +20,7 @@ import splitMatrixCode from "./split_matrix.wgsl" with { type: "text" };
 /** Scores that a lane has: a 16-byte word of halves. */
 const LANE_SCORES = 8;
 /** Keys of a split, the first that there is room for. */
-const KEY_COUNTS = [128, 64, 32, 16];
+const KEY_COUNTS = [64, 32, 16];
 /** Subgroups that share the columns of a key, at best: more threads, each with fewer of the fragments on their way. */
 const DEEP = 2;
 /** Words from one tile of the cache to the next, and from token to token within one. */
