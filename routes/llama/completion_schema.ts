@@ -1,8 +1,8 @@
 // The wire form of llama.cpp's POST /completion.
 import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
-import { describeValue } from "../json_body.ts";
 import { sampleCount } from "./generation_request.ts";
+import { describePrompt, isTokenId } from "../prompt_items.ts";
 import { checkScores, type GenerationBody, generationFields } from "./generation_schema.ts";
 
 /** A text, or token ids with texts among them. */
@@ -13,7 +13,9 @@ const FORMS = '"prompt" must be a string, an array of token ids and strings, or 
 /** A check of our own in place of a union of arrays: a prompt may have hundreds of thousands of items. */
 const prompt = z.custom<NativePrompt | readonly NativePrompt[]>(isPromptOrPrompts, {
   error: ({ input }) =>
-    input === undefined ? '"prompt" is required' : `${FORMS}, received ${describeValue(input)}`,
+    input === undefined
+      ? '"prompt" is required'
+      : `${FORMS}, received ${describePrompt(input, itemAmong(input))}`,
 }).openapi({
   type: ["string", "array"],
   description:
@@ -23,15 +25,23 @@ const prompt = z.custom<NativePrompt | readonly NativePrompt[]>(isPromptOrPrompt
 
 function isPromptOrPrompts(value: unknown): boolean {
   if (typeof value === "string") return true;
-  if (!Array.isArray(value) || value.length === 0) return false;
-  return isMixed(value) ||
-    value.every((item) => typeof item === "string" || (Array.isArray(item) && isMixed(item)));
+  return Array.isArray(value) && value.length > 0 && value.every(itemAmong(value));
+}
+
+/** What the items have to be: of one prompt, which has a number in it, or of several. */
+function itemAmong(value: unknown): (item: unknown) => boolean {
+  return Array.isArray(value) && hasNumber(value)
+    ? (item) => typeof item === "string" || isTokenId(item)
+    : (item) => typeof item === "string" || (Array.isArray(item) && isMixed(item));
 }
 
 /** An array is one prompt when a token id is in it. */
 function isMixed(value: readonly unknown[]): value is (string | number)[] {
-  return value.some((item) => typeof item === "number") &&
-    value.every((item) => typeof item === "string" || (Number.isSafeInteger(item) && (item as number) >= 0));
+  return hasNumber(value) && value.every((item) => typeof item === "string" || isTokenId(item));
+}
+
+function hasNumber(value: readonly unknown[]): boolean {
+  return value.some((item) => typeof item === "number");
 }
 
 /** @returns each prompt, and whether they came as several */

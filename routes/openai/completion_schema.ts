@@ -4,7 +4,6 @@ import { z } from "@hono/zod-openapi";
 import { DEFAULT_MAX_WAITING } from "../../engine/engine_options.ts";
 import { grammarFields } from "../grammar_fields.ts";
 import { filenameField, infillFields, TRUNCATED } from "../infill_fields.ts";
-import { describeValue } from "../json_body.ts";
 import {
   cleanedBy,
   firstOutputRule,
@@ -13,6 +12,7 @@ import {
 } from "../output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "../reply_timings.ts";
 import { standingFields, supersededField } from "../standing.ts";
+import { describePrompt, isTokenId } from "../prompt_items.ts";
 import { healedBytes, healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
@@ -30,7 +30,9 @@ const PROMPT_FORMS =
  */
 const prompt = z.custom<CompletionPrompt>(isPrompt, {
   error: ({ input }) =>
-    input === undefined ? '"prompt" is required' : `${PROMPT_FORMS}, received ${describeValue(input)}`,
+    input === undefined
+      ? '"prompt" is required'
+      : `${PROMPT_FORMS}, received ${describePrompt(input, itemLike(input))}`,
 }).openapi({
   type: ["string", "array"],
   anyOf: [
@@ -49,14 +51,15 @@ const prompt = z.custom<CompletionPrompt>(isPrompt, {
 
 function isPrompt(value: unknown): value is CompletionPrompt {
   if (typeof value === "string") return true;
-  if (!Array.isArray(value) || value.length === 0) return false;
-  if (typeof value[0] === "number") return value.every(isTokenId);
-  if (typeof value[0] === "string") return value.every((item) => typeof item === "string");
-  return value.every((item) => Array.isArray(item) && item.length > 0 && item.every(isTokenId));
+  return Array.isArray(value) && value.length > 0 && value.every(itemLike(value));
 }
 
-function isTokenId(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+/** What the items of a prompt have to be, by the first of them. */
+function itemLike(value: unknown): (item: unknown) => boolean {
+  const first = Array.isArray(value) ? value[0] : undefined;
+  if (typeof first === "number") return isTokenId;
+  if (typeof first === "string") return (item) => typeof item === "string";
+  return (item) => Array.isArray(item) && item.length > 0 && item.every(isTokenId);
 }
 
 const stop = z.union([z.string(), z.array(z.string()).max(128)], {
