@@ -18,11 +18,13 @@ const pacer = new TickPacer(setImmediate);
 /**
  * A new Dawn instance, and the pacer that its waits should go through.
  * @param backend null: the one that needs no driver and computes nothing; else Dawn's choice
+ * @param toggles further ones to enable, separated by commas, for benchmarks
  * @throws {Error} when the addon cannot be loaded, saying why.
  */
 export async function loadDawn(
   profile: Profile,
   backend?: "null",
+  toggles = "",
 ): Promise<{ gpu: GPU; pacer: TickPacer }> {
   Object.assign(globalThis, { setImmediate: (callback: () => void) => pacer.schedule(callback) });
   const addon = await importAddon();
@@ -30,7 +32,7 @@ export async function loadDawn(
   for (const [name, value] of Object.entries(addon.globals)) {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true });
   }
-  const gpu = addon.create([...flags(profile), ...(backend ? [`backend=${backend}`] : [])]);
+  const gpu = addon.create([...flags(profile, toggles), ...(backend ? [`backend=${backend}`] : [])]);
   instances.push(gpu);
   return { gpu, pacer };
 }
@@ -48,10 +50,11 @@ async function importAddon(): Promise<DawnAddon> {
 }
 
 /** Toggle names: Dawn's native/Toggles.cpp. The fast profile drops index clamps, zeroing and division guards. */
-function flags(profile: Profile): string[] {
+function flags(profile: Profile, more: string): string[] {
   const enabled = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
   if (profile === "fast") {
     enabled.push("disable_robustness", "disable_workgroup_init", "disable_polyfills_on_integer_div_and_mod");
   }
+  if (more) enabled.push(more);
   return [`enable-dawn-features=${enabled.join(",")}`, "disable-dawn-features=timestamp_quantization"];
 }
