@@ -62,7 +62,7 @@ const SOME_PAIRS = withDecodes([[0, 1, 15, 16, 37, 70], [33, 17, 1, 16, 7, 1], [
 const WINDOW_PAIRS = withDecodes([[0, 1, 37, 200, 16, 300], [33, 120, 100, 17, 1, 1], [1, 1, 100, 1, 0, 33]]);
 
 /** Of shapes that have nothing of their own but their sizes. */
-const SHAPE_CASES: readonly AttentionCase[] = [
+export const SHAPE_CASES: readonly AttentionCase[] = [
   attentionCase([6, 1, 32], "f32"),
   attentionCase([8, 2, 40], "f16"),
   attentionCase([4, 4, 80], "f32"),

@@ -172,6 +172,16 @@ export const MATRIX_CASES: readonly DenseCase[] = [
   ),
 ];
 
+/** Of these for software: of what differs in its storage alone, or in the width of its norm, one. */
+export function drawMatrixCases(random: Random): readonly DenseCase[] {
+  if (EVERY_CASE) return MATRIX_CASES;
+  const alike = Map.groupBy(
+    MATRIX_CASES,
+    ({ name }) => name.replace(/^linear \w+/, "linear").replace(/(512|515), linears in \w+/, "some, linears"),
+  );
+  return [...alike.values()].flatMap((cases) => random.choose(cases, 1));
+}
+
 /**
  * For a GPU in software, which compiles a form in a third of a second: each shape in a storage, drawn, some of what is
  * alike, drawn, and all else.

@@ -5,7 +5,7 @@ import type { LinearNode } from "../../kernels/graph.ts";
 import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { ReferenceExecutor } from "../../kernels/reference.ts";
 import { gpuTest, matrixUnitsTest } from "../gpus.ts";
-import { DENSE_CASES, type DenseCase, drawDenseCases, MATRIX_CASES } from "./dense_cases.ts";
+import { DENSE_CASES, type DenseCase, drawDenseCases, drawMatrixCases, MATRIX_CASES } from "./dense_cases.ts";
 import type { DenseProblem } from "./dense_problem.ts";
 import { Random, testSeed } from "./random.ts";
 import { relativeError } from "./relative_error.ts";
@@ -32,7 +32,7 @@ for (const maxBindingBytes of new Set(MATRIX_CASES.map((c) => c.maxBindingBytes)
   matrixUnitsTest(
     `Linear${limited} matches the float64 reference`,
     { ...(maxBindingBytes && { maxBindingBytes }) },
-    (gpu) => checkCases(gpu, () => MATRIX_CASES, maxBindingBytes),
+    (gpu) => checkCases(gpu, drawMatrixCases, maxBindingBytes),
   );
 }
 
