@@ -17,7 +17,7 @@ import { GpuWeights, type LoadWeightsOptions } from "./gpu_weights.ts";
 import type { Graph, GraphInputs, Node, Value } from "./graph.ts";
 import { halfValues, NO_HALF_VALUES } from "./half_values.ts";
 import type { WholeType } from "./linear/fixed_point.ts";
-import { wholeTypeOf } from "./linear/gemv_form.ts";
+import { wholeTypeOf } from "./linear/whole_gemv_form.ts";
 import { onMatrixUnits } from "./linear/matrix.ts";
 import { bindsMerge } from "./linear/merge_stage.ts";
 import { bindsNorm, mostNormalisedWidth } from "./linear/norm_stage.ts";

@@ -18,13 +18,14 @@ import { quadSnippet, specialise, unroll } from "../wgsl.ts";
 import { productWork } from "../work.ts";
 import { linearEpilogue } from "./epilogue.ts";
 import { gemvCode } from "./gemv.ts";
-import { gemvForm, type GemvRows, gemvWorkgroups, wholeTypeOf } from "./gemv_form.ts";
+import { gemvForm, type GemvRows, gemvWorkgroups } from "./gemv_form.ts";
 import { matrixCalls, onMatrixUnits } from "./matrix.ts";
 import { mergeStage, type Splits } from "./merge_stage.ts";
 import { normStage } from "./norm_stage.ts";
 import { plainStage } from "./row_stage.ts";
 import { weightAccess } from "./weight_access.ts";
 import { wholeGemvCode } from "./whole_gemv.ts";
+import { wholeGemvForm, wholeTypeOf } from "./whole_gemv_form.ts";
 import { wholeEnd, wholeWords } from "./whole_numbers.ts";
 import tiledCode from "./tiled.wgsl" with { type: "text" };
 
@@ -138,11 +139,13 @@ function gemvCall(
   splits?: Splits,
 ): KernelCall {
   const norm = maxRows <= MOST_NORMALISED_ROWS ? context.fusedNorm(node.input) : undefined;
-  const staged = splits !== undefined || norm !== undefined ||
-    wholeTypeOf(maxRows, weight, context.caps) !== undefined;
+  const wholeType = wholeTypeOf(maxRows, weight, context.caps);
+  const staged = splits !== undefined || norm !== undefined || wholeType !== undefined;
   const isWhole = maxRows === 1 && context.wholeType(node.input) !== undefined;
   const leaves = maxRows === 1 ? context.wholeType(node.output) : undefined;
-  const form = gemvForm(maxRows, weight, context.caps, { staged, isWhole, leaves });
+  const form = wholeType
+    ? wholeGemvForm(wholeType, weight, context.caps, { isWhole, leaves })
+    : gemvForm(maxRows, weight, context.caps, staged);
   const access = weightAccess(shard, 3), beforeStage = 3 + access.bindings.length;
   const stage = isWhole
     ? undefined

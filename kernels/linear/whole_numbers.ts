@@ -5,18 +5,20 @@ import type { GpuCaps } from "../../device/caps.ts";
 import { type GpuMatrix, rowStride } from "../gpu_op.ts";
 import { teamsOf } from "../layer_norm/held_row.ts";
 import { storeFixedPoint, type WholeType, WORD_COLUMNS, WORD_PARTS } from "./fixed_point.ts";
-import { type GemvForm, gemvForm, outputColumns, wholeTypeOf } from "./gemv_form.ts";
+import { type GemvForm, outputColumns } from "./gemv_form.ts";
 import type { WholeWords } from "./row_stage.ts";
+import { wholeGemvForm, wholeTypeOf } from "./whole_gemv_form.ts";
 
 /** Threads of a kernel whose subgroups are known, if any are. */
 const THREADS = 256;
 
 /** Whether a linear of this weight can leave whole numbers of a type: its workgroups make whole words of columns. */
 export function leavesWholeNumbers(weight: GpuMatrix, leaves: WholeType, caps: GpuCaps): boolean {
-  if (!wholeTypeOf(1, weight, caps) || rowStride(weight.rows) !== weight.rows) return false;
+  const type = wholeTypeOf(1, weight, caps);
+  if (!type || rowStride(weight.rows) !== weight.rows) return false;
   const wordColumns = WORD_COLUMNS[leaves];
   return [false, true].every((isWhole) => {
-    const columns = outputColumns(gemvForm(1, weight, caps, { staged: true, isWhole, leaves }));
+    const columns = outputColumns(wholeGemvForm(type, weight, caps, { isWhole, leaves }));
     return columns % wordColumns === 0 &&
       weight.shards.every(({ firstRow, numRows }) => firstRow % wordColumns === 0 && numRows % columns === 0);
   });

@@ -4,7 +4,8 @@ import { deepEqual } from "node:assert/strict";
 import type { GpuCaps } from "../../device/caps.ts";
 import type { GpuMatrix } from "../../kernels/gpu_op.ts";
 import { bytesPerWord, WORD_COLUMNS } from "../../kernels/linear/fixed_point.ts";
-import { gemvForm, gemvWorkgroups, outputColumns } from "../../kernels/linear/gemv_form.ts";
+import { gemvWorkgroups, outputColumns } from "../../kernels/linear/gemv_form.ts";
+import { wholeGemvForm } from "../../kernels/linear/whole_gemv_form.ts";
 
 const KIB = 1024;
 const TYPES = ["i4", "i8"] as const;
@@ -28,16 +29,9 @@ Deno.test("Forms in whole numbers fit workgroup memory and the grid on every kin
           for (const [rows, columns] of SHAPES) {
             for (const isWhole of [false, true]) {
               for (const leaves of [undefined, ...TYPES]) {
-                const form = gemvForm(
-                  1,
-                  { type, rows, columns } as GpuMatrix,
-                  capsOf(lanes, kib, maxInvocations),
-                  {
-                    staged: true,
-                    isWhole,
-                    leaves,
-                  },
-                );
+                const weight = { type, rows, columns } as GpuMatrix,
+                  caps = capsOf(lanes, kib, maxInvocations);
+                const form = wholeGemvForm(type, weight, caps, { isWhole, leaves });
                 const sums = outputColumns(form) * (form.parts + (leaves ? 1 : 0)) * 4;
                 const x = isWhole ? 0 : form.wordsPerSlice * bytesPerWord(type);
                 const problem = sums + x > kib * KIB

@@ -1,0 +1,104 @@
+// How the one-row form in whole numbers (whole_gemv.wgsl) divides its work: threads, the rows of the weight that a team has
+// at once, and blocks, from the weight's shape and the device's caps alone.
+import type { GpuCaps } from "../../device/caps.ts";
+import { CORES } from "../cores.ts";
+import { type GpuMatrix, rowStride } from "../gpu_op.ts";
+import { teamsOf } from "../layer_norm/held_row.ts";
+import { bytesPerWord, type WholeType, WORD_COLUMNS } from "./fixed_point.ts";
+import { BESIDE_BYTES, type GemvForm, type GemvRows } from "./gemv_form.ts";
+
+/** Of whole numbers: threads that share a row at most, threads of a workgroup that are enough, rows that a team has at once. */
+const MOST_ROW_THREADS = 768;
+const ENOUGH_THREADS = 384;
+const WHOLE_NUMBER_ROWS = 4;
+/** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
+const ENOUGH_WORKGROUPS = 256;
+const THREADS_AT_ONCE = 768;
+const MOST_BLOCKS = 12;
+/** Workgroup memory that a norm on the way needs, bytes; what else is left decides the blocks. */
+const BESIDE_BLOCKS = 1024;
+/** Along one dimension of a grid. */
+const MOST_WORKGROUPS = 65_535;
+
+/** The storage of a weight that one row is multiplied by in whole numbers; x has to go through workgroup memory then. */
+export function wholeTypeOf(maxRows: GemvRows, { type }: GpuMatrix, caps: GpuCaps): WholeType | undefined {
+  if (maxRows > 1 || (type !== "i4" && type !== "i8")) return undefined;
+  return teamsOf(256, caps).subgroups ? type : undefined;
+}
+
+/** Whether x was left as whole numbers, and as which the output is to be. */
+export interface WholeValues {
+  readonly isWhole?: boolean;
+  readonly leaves?: WholeType | undefined;
+}
+
+/**
+ * A thread has the same columns of every row of the weight, a word or a few, and so its share of x in registers; it has one
+ * block's rows on their way while it multiplies those of the one before.
+ */
+export function wholeGemvForm(
+  wholeType: WholeType,
+  weight: GpuMatrix,
+  caps: GpuCaps,
+  { isWhole = false, leaves }: WholeValues,
+): GemvForm {
+  const { lanes } = teamsOf(256, caps), wordElements = WORD_COLUMNS[wholeType];
+  const wordsPerRow = rowStride(weight.columns) / wordElements;
+  const fitting = isWhole
+    ? Infinity
+    : Math.floor((caps.maxWorkgroupBytes - BESIDE_BYTES) / bytesPerWord(wholeType));
+  const mostParts = Math.max(1, Math.floor(Math.min(MOST_ROW_THREADS, caps.maxInvocations, fitting) / lanes));
+  const wordsPerTurn = Math.ceil(wordsPerRow / (mostParts * lanes));
+  const parts = Math.ceil(wordsPerRow / (wordsPerTurn * lanes));
+  const mostRowTeams = Math.min(ENOUGH_THREADS, caps.maxInvocations) / (parts * lanes);
+  const rowTeams = mostRowTeams < 2 ? 1 : 2 ** Math.floor(Math.log2(mostRowTeams));
+  const threads = rowTeams * parts * lanes, wordsPerSlice = Math.min(wordsPerRow, parts * lanes);
+  const memory = caps.maxWorkgroupBytes - BESIDE_BLOCKS -
+    (isWhole ? 0 : wordsPerSlice * bytesPerWord(wholeType));
+  let teamRows = Math.min(WHOLE_NUMBER_ROWS, lanes);
+  while (teamRows > 1 && weight.rows < rowTeams * teamRows * ENOUGH_WORKGROUPS) teamRows /= 2;
+  return {
+    threads,
+    lanes,
+    teamRows,
+    parts,
+    maxRows: 1,
+    type: wholeType,
+    wordElements,
+    subgroups: true,
+    wordsPerTurn,
+    wordsPerRow,
+    wordsPerSlice,
+    blocks: blocksOf(weight.rows, { threads, parts, columns: rowTeams * teamRows, leaves, memory }),
+    wholeType,
+  };
+}
+
+/** A block, and what a workgroup has for several. */
+interface Block {
+  readonly threads: number;
+  readonly parts: number;
+  readonly columns: number;
+  readonly leaves: WholeType | undefined;
+  /** Bytes of workgroup memory for the sums of all. */
+  readonly memory: number;
+}
+
+/**
+ * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
+ * Where the output is left as whole numbers, workgroups have whole words of it.
+ */
+function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory }: Block): number {
+  const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
+  const bytesOfBlock = 4 * columns * (parts + (leaves ? 1 : 0));
+  const most = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
+  const workgroups = (blocks: number) => Math.ceil(weightRows / (columns * blocks));
+  const turns = (blocks: number) => Math.ceil(workgroups(blocks) / atOnce) * blocks;
+  const candidates = Array.from({ length: Math.max(1, most) }, (_, i) => i + 1).filter((blocks) =>
+    workgroups(blocks) <= MOST_WORKGROUPS && (!leaves || blocks * columns % WORD_COLUMNS[leaves] === 0)
+  );
+  return candidates.reduce(
+    (best, blocks) => turns(blocks) <= turns(best) ? blocks : best,
+    candidates[0] ?? 1,
+  );
+}
