@@ -200,8 +200,9 @@ Deno.test("LocalEngine drafts, and computes ahead of an editor, with states as w
       engine,
       request(prompt, { maxTokens: 1, requester: { session: "s" } }),
     );
+    // What is computed ahead begins when the reply has ended.
+    await until(() => Promise.resolve(runner.rows - before > tokenIds.length));
     await until(async () => (await engine.stats()).running === 0);
-    await new Promise((resolve) => setTimeout(resolve, 5));
     const ahead = runner.rows - before - tokenIds.length;
     return { drawn, drafts, acceptedTokens, ahead, states: engine.model.states };
   }
