@@ -17,13 +17,13 @@ import {
 } from "./access.ts";
 import { mergeCall } from "./merge.ts";
 import splitCode from "./split.wgsl" with { type: "text" };
-import { matrixKeys, matrixSplit } from "./split_matrix.ts";
+import { matrixSplit, servesMatrixSplit } from "./split_matrix.ts";
 import { scoreTurn } from "./tiled.ts";
 
 const THREADS = 256;
 /** Query heads per workgroup, where they are not a fragment; more of one KV head are divided over several. */
 const MOST_HEADS = 16;
-/** Keys per split without matrix units, the most that fit into workgroup memory. */
+/** Keys per split, the most that fit into workgroup memory. */
 const KEY_COUNTS = [64, 32, 16];
 /** Workgroup memory to use at most: more would keep workgroups of other tokens from sharing a core. */
 const MOST_BYTES = 32 * 1024;
@@ -150,11 +150,10 @@ function chooseSplitting(node: AttentionNode, context: DivisionContext): Splitti
   const mostHeads = cacheOrder(node, context) === "tiles" ? context.caps.matrixFragment!.m : MOST_HEADS;
   for (let headGroups = Math.ceil(group / mostHeads); headGroups <= group; headGroups++) {
     const heads = Math.ceil(group / headGroups);
-    const keys = matrixKeys(node, context, headGroups) ??
-      KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
+    const keys = KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
     if (!keys) continue;
     const division = { keys, heads, headGroups, quads };
-    const ownSplit = headGroups > 1 && matrixKeys(node, context, headGroups) !== undefined;
+    const ownSplit = headGroups > 1 && servesMatrixSplit(node, context, division);
     const splits = splitsOf(node, maxBlocksPerSequence * BLOCK_SIZE, keys) + (ownSplit ? 1 : 0);
     const bytes = maxSequences * node.numHeads * splits * quads * 16;
     return bytes > context.caps.maxBindingBytes ? undefined : { ...division, splits, ownSplit };

@@ -6,21 +6,12 @@ import type { AttentionNode } from "../graph.ts";
 import { PACK_HALVES } from "../half_values.ts";
 import { BLOCK_SIZE } from "../step.ts";
 import { specialise, unroll } from "../wgsl.ts";
-import {
-  cacheOrder,
-  cacheSnippet,
-  type DivisionContext,
-  firstSeen,
-  headQuads,
-  scoreScale,
-} from "./access.ts";
+import { cacheOrder, cacheSnippet, type DivisionContext, firstSeen, scoreScale } from "./access.ts";
 import { firstKeyLine, type Splitting } from "./split.ts";
 import splitMatrixCode from "./split_matrix.wgsl" with { type: "text" };
 
 /** Scores that a lane has: a 16-byte word of halves. */
 const LANE_SCORES = 8;
-/** Keys of a split, the first that there is room for. */
-const KEY_COUNTS = [64, 32, 16];
 /** Subgroups that share the columns of a key, at best: more threads, each with fewer of the fragments on their way. */
 const DEEP = 2;
 /** Words from one tile of the cache to the next, and from token to token within one. */
@@ -33,46 +24,34 @@ interface MatrixDivision {
   readonly lanes: number;
   readonly scoreThreads: number;
   readonly deep: number;
-  /** Subgroups that share the values of a slice of columns. */
-  readonly valueTeams: number;
-  /** Of workgroup memory, 16-byte words: for scores, and later for what each value team has summed. */
-  readonly scoreWords: number;
 }
 
 /**
  * Undefined where the form does not serve the node: the cache must be in tiles, a group's heads one fragment for each
- * workgroup, the scores of a head in one subgroup, and a thread for each word of a key.
+ * workgroup, and a thread there for each word of a key.
  */
 function divide(
   node: AttentionNode,
   context: DivisionContext,
-  headGroups: number,
-  keys: number,
+  { keys, headGroups }: Pick<Splitting, "keys" | "headGroups">,
 ): MatrixDivision | undefined {
-  const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations, maxWorkgroupBytes } =
-    context.caps;
+  const { matrixFragment: fragment, subgroupMaxSize: lanes, maxInvocations } = context.caps;
   if (!fragment || cacheOrder(node, context) !== "tiles") return undefined;
   const { m } = fragment, group = node.numHeads / node.numKvHeads, scoreThreads = keys / m * lanes;
   const fits = group === headGroups * m && keys % m === 0 && m * m === LANE_SCORES * lanes &&
-    keys / LANE_SCORES <= lanes && node.headSize / LANE_SCORES <= scoreThreads &&
-    scoreThreads <= maxInvocations;
+    node.headSize / LANE_SCORES <= scoreThreads && scoreThreads <= maxInvocations;
   if (!fits) return undefined;
   const shares = node.headSize % (DEEP * BLOCK_SIZE) === 0 && DEEP * scoreThreads <= maxInvocations;
-  const deep = shares ? DEEP : 1, keyGroups = keys / m;
-  const valueTeams = Math.min(Math.max(1, Math.floor(deep * keyGroups / (node.headSize / m))), keyGroups);
-  const scoreWords = m * Math.max(deep * (keys / 4 + 1), valueTeams * (headQuads(node) + 1));
-  const words = m * (node.headSize / 8 + 1) + scoreWords + m * (keys / 8 + 1);
-  if (16 * words > maxWorkgroupBytes || keyGroups % valueTeams !== 0) return undefined;
-  return { fragment, lanes, scoreThreads, deep, valueTeams, scoreWords };
+  return { fragment, lanes, scoreThreads, deep: shares ? DEEP : 1 };
 }
 
-/** Keys of a split of the form; undefined where it does not serve the node. */
-export function matrixKeys(
+/** Whether the form serves the node. */
+export function servesMatrixSplit(
   node: AttentionNode,
   context: DivisionContext,
-  headGroups: number,
-): number | undefined {
-  return KEY_COUNTS.find((keys) => divide(node, context, headGroups, keys));
+  splitting: Pick<Splitting, "keys" | "headGroups">,
+): boolean {
+  return divide(node, context, splitting) !== undefined;
 }
 
 /** The form's WGSL for the sizes that every attention kernel knows, KEYS and SPLITS. */
@@ -82,10 +61,10 @@ export function matrixSplit(
   splitting: Splitting,
   storesOwn: boolean,
 ): ((constants: Readonly<Record<string, number>>) => string) | undefined {
-  const { keys, headGroups, ownSplit } = splitting;
-  const division = divide(node, context, headGroups, keys);
+  const division = divide(node, context, splitting);
   if (!division) return undefined;
-  const { fragment, lanes, scoreThreads, deep, valueTeams, scoreWords } = division, { m } = fragment;
+  const { keys, headGroups, ownSplit } = splitting;
+  const { fragment, lanes, scoreThreads, deep } = division, { m } = fragment;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
       ...constants,
@@ -98,9 +77,6 @@ export function matrixSplit(
       KEY_SUBGROUPS: keys / m,
       SCORE_THREADS: scoreThreads,
       THREADS: deep * scoreThreads,
-      MEMORY_WORDS: scoreWords,
-      SLICES: node.headSize / m,
-      VALUE_TEAMS: valueTeams,
       KV_TILE_WORDS,
       KV_ROW_WORDS,
       FIRST_KEY: node.numHeads,
@@ -113,7 +89,7 @@ export function matrixSplit(
       firstKey: firstKeyLine(node, keys),
       seen: node.window === undefined ? "" : maskWindow(firstSeen(node, "context")),
       pack: PACK_HALVES,
-      ...productSnippets(node, division, keys),
+      ...productSnippets(node, fragment, keys, deep),
     });
     return `enable f16;
 enable subgroups;
@@ -174,25 +150,20 @@ function tileWords(column: number): number {
 }
 
 /**
- * Scores of the subgroup's keys by its columns; then, of every SUBGROUPSth slice of columns, the values of all keys, or,
- * where several subgroups have a slice, of every VALUE_TEAMSth fragment of keys. They are asked for before the
- * exponentials are known.
+ * Scores of the subgroup's keys by its columns; then, of every SUBGROUPSth fragment of columns, the values of all keys,
+ * which are asked for before the exponentials are known.
  */
 function productSnippets(
   { headSize }: AttentionNode,
-  { fragment: { m: size }, deep, valueTeams }: MatrixDivision,
+  { m: size }: MatrixFragment,
   keys: number,
+  deep: number,
 ): Record<string, string> {
   const slices = headSize / size, keyGroups = keys / size, subgroups = keyGroups * deep;
-  const turns = Math.ceil(slices / subgroups), shared = valueTeams > 1;
-  const column = (turn: number) => shared ? "subgroup % SLICES" : `subgroup + ${turn * subgroups}u`;
-  const isWhole = (turn: number) =>
-    shared ? subgroups === slices * valueTeams : (turn + 1) * subgroups <= slices;
-  const isPresent = (turn: number) => shared ? "valueTeam < VALUE_TEAMS" : `${column(turn)} < SLICES`;
+  const turns = Math.ceil(slices / subgroups);
+  const column = (turn: number) => `subgroup + ${turn * subgroups}u`;
   const guard = (turn: number, code: string) =>
-    isWhole(turn) ? `{ ${code} }` : `if (${isPresent(turn)}) { ${code} }`;
-  const keyGroup = (i: number) => shared ? `min(valueTeam, VALUE_TEAMS - 1u) + ${i * valueTeams}u` : `${i}u`;
-  const ofTeam = keyGroups / valueTeams;
+    (turn + 1) * subgroups <= slices ? `{ ${code} }` : `if (${column(turn)} < ${slices}u) { ${code} }`;
   return {
     loadKeys: unroll(
       slices / deep,
@@ -209,50 +180,31 @@ function productSnippets(
         }u, QUERY_STRIDE), key${s}, score);`,
     ),
     valuePlaces: unroll(
-      ofTeam,
-      (i) => `let valueAt${i} = cacheAt(blockTable, firstKey + (${keyGroup(i)}) * FRAGMENT, end, kvHead);`,
+      keyGroups,
+      (b) => `let valueAt${b} = cacheAt(blockTable, firstKey + ${b * size}u, end, kvHead);`,
     ),
     loadValues: unroll(
       turns,
       (turn) =>
         unroll(
-          ofTeam,
-          (i) =>
-            `let value${turn}_${i} = subgroupMatrixLoad<Right, row_major>(&values, valueAt${i} + sliceWords(${
-              shared || isWhole(turn) ? column(turn) : `min(${column(turn)}, SLICES - 1u)`
+          keyGroups,
+          (b) =>
+            `let value${turn}_${b} = subgroupMatrixLoad<Right, row_major>(&values, valueAt${b} + sliceWords(${
+              (turn + 1) * subgroups <= slices ? column(turn) : `min(${column(turn)}, ${slices - 1}u)`
             }), KV_ROW_WORDS);`,
         ),
     ),
     loadWeights: unroll(
-      ofTeam,
-      (i) =>
-        `let weights${i} = subgroupMatrixLoad<Left, row_major>(&weights, (${
-          keyGroup(i)
-        }) * (FRAGMENT / 8u), WEIGHT_STRIDE);`,
+      keyGroups,
+      (b) =>
+        `let weights${b} = subgroupMatrixLoad<Left, row_major>(&weights, ${b * size / 8}u, WEIGHT_STRIDE);`,
     ),
     outputs: unroll(turns, (turn) =>
       guard(
         turn,
         `var sum = Sum();
-${unroll(ofTeam, (i) => `sum = subgroupMatrixMultiplyAccumulate(weights${i}, value${turn}_${i}, sum);`)}
-${
-          shared
-            ? `subgroupMatrixStore<row_major>(&scores, valueTeam * FRAGMENT * OUTPUT_ROW + ${
-              column(turn)
-            } * (FRAGMENT / 4u), sum, OUTPUT_ROW);`
-            : `subgroupMatrixStore<row_major>(&partials, firstPartial + (${
-              column(turn)
-            }) * (FRAGMENT / 4u), sum, HEAD_QUADS);`
-        }`,
+${unroll(keyGroups, (b) => `sum = subgroupMatrixMultiplyAccumulate(weights${b}, value${turn}_${b}, sum);`)}
+subgroupMatrixStore<row_major>(&partials, firstPartial + (${column(turn)}) * ${size / 4}u, sum, HEAD_QUADS);`,
       )),
-    joinTeams: shared ? JOIN_TEAMS : "",
   };
 }
-
-const JOIN_TEAMS = `    workgroupBarrier();
-    for (var place = thread; place < FRAGMENT * HEAD_QUADS; place += THREADS) {
-        let at = place / HEAD_QUADS * OUTPUT_ROW + place % HEAD_QUADS;
-        var sum = scores[at];
-        for (var other = 1u; other < VALUE_TEAMS; other++) { sum += scores[other * FRAGMENT * OUTPUT_ROW + at]; }
-        partials[firstPartial + place] = sum;
-    }`;

@@ -1,7 +1,7 @@
 // Attention of single new tokens over a long cache on matrix units, split over the keys ("flash-decoding"): what one split
 // contributes, as split.wgsl does elsewhere. A workgroup takes one token, FRAGMENT query heads of one KV head (all of them,
 // where K and V are shared by so many) and KEYS keys of the context, FRAGMENT of them a subgroup, or DEEP subgroups that
-// share their columns; then every subgroup takes columns of the output, or VALUE_TEAMS of them share such. Fragments of keys and values come straight from the
+// share their columns; then every subgroup takes columns of the output. Fragments of keys and values come straight from the
 // cache, each used once.
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
 // split.wgsl; with OWN_SPLITS = 1 the token's own key and value are split 0, which is not read from the cache.
@@ -26,14 +26,13 @@ const QUERY_STRIDE = HEAD_WORDS + 1u;
 const SCORE_STRIDE = KEYS / 4u + 1u;
 const SCORE_WORDS = FRAGMENT * SCORE_STRIDE;
 const WEIGHT_STRIDE = KEYS / 8u + 1u;
-const OUTPUT_ROW = HEAD_QUADS + 1u;
 /** Lanes that share a head's scores, eight each. */
 const HEAD_LANES = KEYS / 8u;
 const MASKED = -1e30f;
 
 var<workgroup> query: array<vec4<u32>, FRAGMENT * QUERY_STRIDE>;
-/** Of the columns of each of the subgroups that share a key; then what every value team has summed, [heads][columns]. */
-var<workgroup> scores: array<vec4<f32>, MEMORY_WORDS>;
+/** Of the columns of each of the subgroups that share a key. */
+var<workgroup> scores: array<vec4<f32>, DEEP * SCORE_WORDS>;
 /** The scores' exponentials, as halves. */
 var<workgroup> weights: array<vec4<u32>, FRAGMENT * WEIGHT_STRIDE>;
 
@@ -106,7 +105,6 @@ fn main(
     var score = Sum();
     //#scores
     subgroupMatrixStore<row_major>(&scores, deep * SCORE_WORDS + keyGroup * (FRAGMENT / 4u), score, SCORE_STRIDE);
-    let valueTeam = subgroup / SLICES;
     //#valuePlaces
     //#loadValues
     workgroupBarrier();
@@ -135,5 +133,4 @@ fn main(
     let firstPartial = ((token * SPLITS + OWN_SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
     //#loadWeights
     //#outputs
-    //#joinTeams
 }
