@@ -18,7 +18,7 @@ export interface RowStage {
 /** What the form in whole numbers, whose threads have words of x, reads them from: whole numbers, or what a stage brings. */
 export type WordStage = RowStage | WholeWords;
 
-/** x as a linear before left it. */
+/** x as what made it left it: whole_numbers.ts. */
 export interface WholeWords {
   /** WGSL: the `WholeWord` that is word `at`. */
   wordAt(at: string): string;

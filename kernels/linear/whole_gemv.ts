@@ -1,4 +1,5 @@
-// Writes the one-row form of linear for int4 and int8 (whole_gemv.wgsl): its loads and products spelled out for its division of work.
+// Writes the one-row form of linear for int4 and int8 (whole_gemv.wgsl): its loads and products spelled out for its division
+// of work.
 import { specialise, unroll } from "../wgsl.ts";
 import type { Epilogue } from "./epilogue.ts";
 import { fixedPointCode } from "./fixed_point.ts";

@@ -1,7 +1,7 @@
-// linear of one row by a weight in int4 or int8, in whole numbers (fixed_point.ts): bound by reading the weight, and by what has to be
-// done to it.
-// x f32 [row] (or as whole_numbers.ts leaves it), weight [SHARD_ROWS, row] as WORDS_PER_ROW words of 16 bytes. A
-// team of LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row: a thread has the same words of every
+// linear of one row by a weight in int4 or int8, in whole numbers (fixed_point.ts): bound by reading the weight, and by what
+// has to be done to it.
+// x f32 [row] (or as whole_numbers.ts leaves it), weight [SHARD_ROWS, row] as WORDS_PER_ROW words of 16 bytes. A team of
+// LANES threads works on TEAM_ROWS weight rows at once, PARTS teams share a row: a thread has the same words of every
 // row, and so keeps its share of x in registers. It does so BLOCKS times over, for further rows, whose words it asks for
 // as soon as those before are multiplied. At last a thread for every output joins the parts.
 // Grid: x = ceil(SHARD_ROWS / COLUMNS), THREADS threads. Reference: linearReference, of layerNormReference where fused.

@@ -13,7 +13,10 @@ fn useMaskOf(sample: u32) {
     maskStart = select(0u, mask * MASK_WORDS, isMasked);
 }
 
-fn mayBeChosen(id: u32) -> bool {
-    if (isMasked && ((masks[maskStart + id / 32u] >> (id % 32u)) & 1u) == 0u) { return false; }
-    return !isSuppressed(id);
+/** The key of a logit that may be chosen, else 0. */
+fn candidateKey(sample: u32, id: u32) -> u32 {
+    let key = keyOf(logits[sample * ROW_STRIDE + id]);
+    var isOut = isSuppressed(id);
+    if (isMasked) { isOut = isOut || ((masks[maskStart + id / 32u] >> (id % 32u)) & 1u) == 0u; }
+    return select(key, 0u, isOut);
 }

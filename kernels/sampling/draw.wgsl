@@ -9,11 +9,6 @@
 @group(0) @binding(1) var<storage, read> logits: array<u32>;
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 //#candidates
-
-/** The key of a logit that may be chosen, else 0. */
-fn candidateKey(sample: u32, id: u32) -> u32 {
-    return select(0u, keyOf(logits[sample * ROW_STRIDE + id]), mayBeChosen(id));
-}
 //#philox
 
 const LOG2E = 1.44269504f;

@@ -64,8 +64,8 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     label: "sampling greedy",
     code: specialise(
       greedyCode,
-      { ...constants, THREADS: greedyThreads(context), PER_TURN: QUADS_PER_TURN },
-      { ...snippets, turn: GREEDY_TURN },
+      { ...constants, THREADS: greedyThreads(context), PER_TURN: CANDIDATES_PER_TURN },
+      { ...snippets, candidate: CANDIDATES },
     ),
     bindings: [control, logits, tokens, ...masks],
     work,
@@ -101,30 +101,18 @@ function greedyThreads({ caps }: GpuContext): number {
   return caps.maxInvocations >= 1024 ? 1024 : 256;
 }
 
-/** Fours of logits that a thread asks for at once. */
-const QUADS_PER_TURN = 4;
-/**
- * A turn of a thread: past the last four, the last again. Whether an id may be chosen is asked where it would win, which is
- * seldom.
- */
-const GREEDY_TURN = `${
-  unroll(QUADS_PER_TURN, (i) =>
-    `let quad${i} = min(first + ${i}u * THREADS, QUADS - 1u);
-let four${i} = logits[sample * (ROW_STRIDE / 4u) + quad${i}];`)
+const CANDIDATES_PER_TURN = 16;
+/** Logits that do not wait for one another; past the last, the last again. */
+const CANDIDATES = `${
+  unroll(CANDIDATES_PER_TURN, (i) =>
+    `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
+let key${i} = candidateKey(sample, other${i});`)
 }
 ${
-  unroll(QUADS_PER_TURN, (i) =>
-    `{
-    let others = keysOf(four${i});
-    if (max(max(others.x, others.y), max(others.z, others.w)) > key) {
-        for (var column = 0u; column < 4u; column++) {
-            let otherId = 4u * quad${i} + column;
-            if (others[column] > key && otherId < VOCAB && mayBeChosen(otherId)) {
-                key = others[column];
-                id = otherId;
-            }
-        }
-    }
+  unroll(CANDIDATES_PER_TURN, (i) =>
+    `if (key${i} > key) {
+    key = key${i};
+    id = other${i};
 }`)
 }`;
 
@@ -144,7 +132,8 @@ function maskQuads(vocabSize: number): number {
 }
 
 /**
- * mayBeChosen(id). useMaskOf(sample), called before, looks the sample's mask up, once and not for every logit.
+ * candidateKey(sample, id): the key of a logit that may be chosen, else 0. useMaskOf(sample), called before, looks the
+ * sample's mask up, once and not for every logit.
  */
 function candidateSnippet(suppresses: boolean, vocabSize: number): string {
   const suppressed = suppresses

@@ -1,13 +1,11 @@
 // The token of every sample that needs no random number: its target where it has one, else (temperature 0) the id of the
 // largest logit, the lowest of equals. 0 when nothing may be chosen.
-// logits f32 bits [samples, ROW_STRIDE], in fours; tokens [samples]. Grid: samples; THREADS threads. Reference: sampleLogits.
+// logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; THREADS threads. Reference: sampleLogits.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
-@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> logits: array<u32>;
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 //#candidates
-
-const QUADS = (VOCAB + 3u) / 4u;
 
 var<workgroup> keys: array<u32, THREADS>;
 var<workgroup> ids: array<u32, THREADS>;
@@ -26,8 +24,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     useMaskOf(sample);
     var key = 0u;
     var id = thread;
-    for (var first = thread; first < QUADS; first += PER_TURN * THREADS) {
-        //#turn
+    for (var first = thread; first < VOCAB; first += PER_TURN * THREADS) {
+        //#candidate
     }
     keys[thread] = key;
     ids[thread] = id;

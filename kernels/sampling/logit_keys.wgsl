@@ -10,14 +10,6 @@ fn keyOf(bits: u32) -> u32 {
     return select(select(~(magnitude | 0x80000000u), magnitude | 0x80000000u, positive), 0u, isNan);
 }
 
-fn keysOf(bits: vec4<u32>) -> vec4<u32> {
-    let magnitude = min(bits & vec4<u32>(0x7fffffffu), vec4<u32>(LARGEST_FINITE));
-    let positive = (bits >> vec4<u32>(31u) == vec4<u32>(0u)) | (magnitude == vec4<u32>(0u));
-    let isNan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-    let upper = magnitude | vec4<u32>(0x80000000u);
-    return select(select(~upper, upper, positive), vec4<u32>(0u), isNan);
-}
-
 /** The number that `key` was made from; the least finite number for NaN. */
 fn valueOf(key: u32) -> f32 {
     let negative = ~max(key, ~(LARGEST_FINITE | 0x80000000u));

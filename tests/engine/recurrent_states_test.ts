@@ -201,7 +201,7 @@ Deno.test("LocalEngine drafts, and computes ahead of an editor, with states as w
       request(prompt, { maxTokens: 1, requester: { session: "s" } }),
     );
     // What is computed ahead begins when the reply has ended.
-    await until(() => Promise.resolve(runner.rows - before > tokenIds.length));
+    await until(() => runner.rows - before > tokenIds.length);
     await until(async () => (await engine.stats()).running === 0);
     const ahead = runner.rows - before - tokenIds.length;
     return { drawn, drafts, acceptedTokens, ahead, states: engine.model.states };
