@@ -35,7 +35,7 @@ export interface FakeEngine extends AsyncDisposable {
   readonly runners: FakeRunner[];
 }
 
-/** An engine that is ready. */
+/** An engine that is ready, on whose clock no time passes: a slow machine must not change how steps are cut. */
 export async function openFakeEngine(
   runnerOptions: FakeRunnerOptions = {},
   options: Partial<LocalEngineOptions> = {},
@@ -43,6 +43,7 @@ export async function openFakeEngine(
   const runners: FakeRunner[] = [];
   const engine = await readyEngine({
     modelId: "fake",
+    now: () => 0,
     tokenHealing: false, // Scripted runners write what they are told to; token_healing_test.ts switches it on.
     openModel: () => {
       runners.push(new FakeRunner({ vocabSize: VOCAB_SIZE, ...runnerOptions }));
@@ -62,8 +63,10 @@ export function request(prompt: Prompt, options: Partial<GenerationRequest> = {}
   return { prompt, temperature: 0, ignoreEos: true, maxTokens: 8, ...options };
 }
 
-export async function collect(events: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
-  return await Array.fromAsync(events);
+export function collect(events: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+  const all = Array.fromAsync(events);
+  all.catch(() => {}); // Else a test that fails before it awaits this is told of this instead.
+  return all;
 }
 
 export interface Completion {
@@ -85,8 +88,10 @@ export function completionOf(events: readonly GenerationEvent[], sample = 0): Co
   return { prompt, ids: tokens.map(({ id }) => id), text: pieces.join("") + finish.text, pieces, finish };
 }
 
-export async function complete(engine: Engine, wanted: GenerationRequest): Promise<Completion> {
-  return completionOf(await collect(engine.submit(wanted)));
+export function complete(engine: Engine, wanted: GenerationRequest): Promise<Completion> {
+  const completion = collect(engine.submit(wanted)).then((events) => completionOf(events));
+  completion.catch(() => {}); // As of collect().
+  return completion;
 }
 
 /** Waits until `condition` holds, turn by turn of the event loop. */

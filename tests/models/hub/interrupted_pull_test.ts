@@ -13,7 +13,6 @@ const SURVIVED: readonly [name: string, faults: readonly Fault[], said: readonly
     [{ kind: "cut", after: 1000 }, { kind: "cut", after: 70_000 }, { kind: "cut", after: 0 }],
     Array(3).fill(/^model\.safetensors: the connection (failed|was cut).*trying again in 1 s$/),
   ],
-  ["a connection that stalls", [{ kind: "stall", after: 5000 }], [/the connection stalled/]],
   ["a server without ranges", [{ kind: "cut", after: 5000 }, { kind: "wholeFile" }], [/connection/]],
   ["a wrong checksum, once", [{ kind: "wrong" }], [
     /its SHA-256 must be [0-9a-f]{64}, received [0-9a-f]{64}; downloading it anew/,
@@ -33,11 +32,20 @@ for (const [name, faults, said] of SURVIVED) {
   Deno.test(`pullModel() survives ${name}`, () =>
     withHub(async ({ hub, repo, waits, pull }) => {
       hub.faults.set(WEIGHTS, [...faults]);
-      await checkWhole(await pull({ stallMs: 200 }), repo);
+      await checkWhole(await pull(), repo);
       equal(waits.length, said.length, waits.join("\n"));
       said.forEach((line, i) => match(waits[i], line));
     }));
 }
+
+Deno.test("pullModel() survives a connection that stalls", () =>
+  withHub(async ({ hub, repo, waits, pull }) => {
+    hub.faults.set(WEIGHTS, [{ kind: "stall", after: 5000 }]);
+    await checkWhole(await pull({ stallMs: 400 }), repo);
+    ok(waits.length > 0);
+    // On a busy machine a connection may stall that should not.
+    for (const line of waits) match(line, /the connection stalled/);
+  }));
 
 Deno.test("pullModel() asks only for what a cut connection had not brought", () =>
   withHub(async ({ hub, pull }) => {
