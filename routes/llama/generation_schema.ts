@@ -7,6 +7,7 @@ import { infillFields, TRUNCATED } from "../infill_fields.ts";
 import { cleanedBy, outputRuleFields } from "../output_rule_fields.ts";
 import { cachedCompletion, replyTimings } from "../reply_timings.ts";
 import { standingFields, supersededField } from "../standing.ts";
+import { stopField } from "../stop_field.ts";
 import { healedBytes, healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
 
 /** `[[id, bias], ...]` or `{"id": bias}`; false forbids the token. A text stands for each of its tokens. */
@@ -38,10 +39,7 @@ export const generationFields = {
   logit_bias: logitBias.optional().describe(
     "Token id, or a text for each of its tokens, to what is added to its logit; `false` forbids it.",
   ),
-  stop: z.union([z.string(), z.array(z.string())], {
-    error: '"stop" must be a string or an array of strings',
-  })
-    .default([]).describe("Ends a completion before this text, or the first of these."),
+  stop: stopField("stop").default([]).describe("Ends a completion before this text, or the first of these."),
   seed: z.number().refine(Number.isInteger, '"seed" must be an integer').default(-1).openapi({
     type: "integer",
     format: "int64",

@@ -4,11 +4,8 @@ import { z } from "@hono/zod-openapi";
 import { describeValue } from "../json_body.ts";
 import { outputRuleFields } from "../output_rule_fields.ts";
 import { standingFields } from "../standing.ts";
+import { stopField } from "../stop_field.ts";
 import { healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
-
-const stop = z.union([z.string(), z.array(z.string())], {
-  error: '"options.stop" must be a string or an array of strings',
-});
 
 const options = z.object({
   num_predict: z.int().min(-2).default(-1).describe(
@@ -23,7 +20,9 @@ const options = z.object({
   seed: z.number().refine(Number.isInteger, '"options.seed" must be an integer').default(-1).describe(
     "-1 draws one.",
   ),
-  stop: stop.default([]).describe("Ends a completion before this text, or the first of these."),
+  stop: stopField("options.stop").default([]).describe(
+    "Ends a completion before this text, or the first of these.",
+  ),
   num_ctx: z.int().optional().describe("Accepted and ignored: the context is the model's."),
 }).openapi("OllamaOptions");
 

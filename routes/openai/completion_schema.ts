@@ -10,9 +10,10 @@ import {
   type OutputRuleFields,
   outputRuleFields,
 } from "../output_rule_fields.ts";
+import { describePrompt, isTokenId } from "../prompt_items.ts";
 import { cachedCompletion, replyTimings } from "../reply_timings.ts";
 import { standingFields, supersededField } from "../standing.ts";
-import { describePrompt, isTokenId } from "../prompt_items.ts";
+import { stopField } from "../stop_field.ts";
 import { healedBytes, healingWithScores, tokenHealingField } from "../token_healing_fields.ts";
 
 /** Text, several texts, token ids, or several lists of token ids. */
@@ -62,10 +63,6 @@ function itemLike(value: unknown): (item: unknown) => boolean {
   return (item) => Array.isArray(item) && item.length > 0 && item.every(isTokenId);
 }
 
-const stop = z.union([z.string(), z.array(z.string()).max(128)], {
-  error: '"stop" must be a string or an array of at most 128 strings',
-});
-
 const CHUNK_FORM = '"extra" must hold objects with a "text", and a "filename" where there is one';
 const otherFile = z.object({
   text: z.string({ error: CHUNK_FORM }),
@@ -112,7 +109,7 @@ export const completionRequest = z.object({
   best_of: z.int().min(0).max(20).optional().describe(
     "Draw as many for each prompt and send the `n` with the highest mean log-probability a token. Not with `stream`.",
   ),
-  stop: stop.optional().describe("Ends a completion before this text, or the first of these."),
+  stop: stopField("stop").optional().describe("Ends a completion before this text, or the first of these."),
   seed: seedField("seed").describe("Same seed and request: same completion. Absent: drawn."),
   stream: z.boolean().default(false).describe("Send the completion as server-sent events while it grows."),
   stream_options: streamOptions.optional().describe("Only with `stream`."),

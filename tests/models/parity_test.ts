@@ -1,15 +1,13 @@
 // Every backend computes what transformers computes: logits of whole prompts, and greedy continuations of 64 tokens. Where
 // matrix units read activations rounded to f16, tolerances are wider and a tie may go the other way.
-import { deepStrictEqual, ok } from "node:assert/strict";
 import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
 import { loadModel } from "../../models/load_model.ts";
 import type { LoadedModel } from "../../models/loaded_model.ts";
 import { EVERY_CASE } from "../every_case.ts";
 import { drawingSeed, GPU_PROVIDERS, isDrawn, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 import { Random } from "../kernels/random.ts";
-import { packBatch, TestSequence } from "./cpu_models.ts";
-import { logitError } from "./logit_error.ts";
-import { type Expected, PARITY_CASES, type ParityCase, readExpected } from "./parity_cases.ts";
+import { PARITY_CASES, type ParityCase, readExpected } from "./parity_cases.ts";
+import { checkGreedy, checkLogits, F32_TOLERANCE, HALVES_TIE, type Tolerance } from "./parity_checks.ts";
 import { ROOMY } from "./shared_sizes.ts";
 
 const PROFILES = ["safe", "fast"] as const;
@@ -24,12 +22,10 @@ const BACKENDS: readonly Backend[] = [
   ...GPU_PROVIDERS.flatMap((device) => PROFILES.map((profile) => ({ device, profile }))),
 ];
 
-/** Most L2 error of logits where weights and cache are f16, where activations are too, and where the cache is int8. */
-const F16_TOLERANCE = 5e-3;
-const HALVES_TOLERANCE = 1e-2;
-const INT8_CACHE_TOLERANCE = 8e-2;
-/** Most distance of two logits that such rounding may swap, relative to the largest |logit|. */
-const HALVES_TIE = 1e-3;
+/** Where weights and cache are f16, where activations are too, and where the cache is int8. */
+const F16_TOLERANCE: Tolerance = { l2: 5e-3 };
+const HALVES_TOLERANCE: Tolerance = { l2: 1e-2 };
+const INT8_CACHE_TOLERANCE: Tolerance = { l2: 8e-2 };
 
 /** Greedy tokens of the default model that a GPU in software is asked for, which takes a third of a second for each. */
 const FEW_TOKENS = { dawn: 16, webgpu: 8 };
@@ -102,64 +98,19 @@ async function checkParity(
   await checkLogits(
     model,
     expected,
-    halves ? HALVES_TOLERANCE : storage === "f16" ? F16_TOLERANCE : undefined,
+    halves ? HALVES_TOLERANCE : storage === "f16" ? F16_TOLERANCE : F32_TOLERANCE,
   );
   const { device } = backend;
   const few = parityCase.name === DEFAULT_MODEL_ID && !EVERY_CASE &&
     (device === "dawn" || device === "webgpu");
-  const greedy = expected.greedy.slice(0, few ? FEW_TOKENS[device] : undefined);
-  if (storage !== "f16") await checkGreedy(model, { ...expected, greedy }, halves ? HALVES_TIE : 0);
+  const numTokens = few ? FEW_TOKENS[device] : Infinity;
+  if (storage !== "f16") {
+    await checkGreedy(model, expected, { numTokens, tie: halves ? HALVES_TIE : 0 });
+  }
 }
 
 async function load({ modelDir, kvType }: ParityCase, backend: Backend): Promise<LoadedModel> {
   // Enough for one sequence.
   const sizes = { ...ROOMY, kvBytes: 2 ** 26 };
   return await loadModel({ modelDir, ...backend, ...sizes, ...(kvType && { kvType }) });
-}
-
-/** @param most L2 error; undefined = differences as small as f32 makes them */
-async function checkLogits(
-  { runner, vocabSize, suppressedTokens }: LoadedModel,
-  { prompts, rows, logits }: Expected,
-  most?: number,
-): Promise<void> {
-  const suppressed = new Set(suppressedTokens);
-  for (const [i, prompt] of prompts.entries()) {
-    const batch = packBatch([{ sequence: newSequence(prompt), count: prompt.length }], { everyRow: true });
-    const step = await runner.step({ ...batch, samples: batch.samples.slice(-rows[i]) });
-    const error = logitError(step.logits!, logits[i], vocabSize, suppressed);
-    console.log(
-      `  ${prompt.length} tokens: largest ${error.largest.toExponential(1)}, L2 ${error.l2.toExponential(1)}`,
-    );
-    if (most) ok(error.l2 <= most, `relative L2 must be at most ${most}, received ${error.l2}`);
-    else ok(error.largest <= 1e-4, `largest difference must be at most 1e-4, received ${error.largest}`);
-  }
-}
-
-/** @param tie relative distance of two logits either of which may be taken for the largest */
-async function checkGreedy({ runner }: LoadedModel, expected: Expected, tie: number): Promise<void> {
-  const prompt = expected.prompts[expected.greedyPrompt];
-  const sequence = newSequence(prompt);
-  for (let i = 0; i < expected.greedy.length; i++) {
-    const count = sequence.tokens.length - sequence.numCached;
-    const { tokenIds, logits } = await runner.step({
-      ...packBatch([{ sequence, count }]),
-      readLogits: tie > 0,
-    });
-    sequence.numCached += count;
-    sequence.tokens.push(tokenIds[0]);
-    if (tokenIds[0] !== expected.greedy[i] && logits) {
-      const gap = Math.abs(logits[tokenIds[0]] - logits[expected.greedy[i]]);
-      const relative = gap / Math.max(...logits.map(Math.abs));
-      console.log(`  token ${i} fell the other way at a distance of ${relative.toExponential(1)}`);
-      ok(relative <= tie, `token ${i} differs, and not for a tie: distance ${relative}`);
-      sequence.tokens[sequence.tokens.length - 1] = expected.greedy[i];
-    }
-  }
-  deepStrictEqual(sequence.tokens.slice(prompt.length), [...expected.greedy]);
-}
-
-/** A sequence whose blocks lie in no order, as in a cache that has been in use. */
-function newSequence(prompt: readonly number[]): TestSequence {
-  return new TestSequence(prompt, [7, 2, 9, 0, 4, 11, 1, 8, 3, 10, 6, 5]);
 }

@@ -8,21 +8,18 @@ import { EVERY_CASE } from "../every_case.ts";
 import { GPU_PROVIDERS, matrixUnitsTest, openTestGpu } from "../gpus.ts";
 import { packBatch, TestSequence } from "./cpu_models.ts";
 import { logitError } from "./logit_error.ts";
-import type { Expected } from "./parity_cases.ts";
+import { checkGreedy, checkLogits, F32_TOLERANCE, HALVES_TIE, type Tolerance } from "./parity_checks.ts";
 import { ROOMY } from "./shared_sizes.ts";
 import { TRAINED_MODELS, trainedModel } from "./trained_cases.ts";
 
 type Backend = Pick<LoadOptions, "device" | "profile">;
 
-/** Of the largest logit: what f32 leaves, and where matrix units read activations in f16. */
-const TOLERANCE = 1e-4, HALVES_TOLERANCE = 1e-2;
-/** Distance of two logits that such rounding may swap, as a share of the largest |logit|. */
-const HALVES_TIE = 1e-3;
+/** Where matrix units read activations in f16. */
+const HALVES_TOLERANCE: Tolerance = { largest: 1e-2 };
 /** Set where a GPU runs the tests (bench/gpu/suites.sh): software compiles the fast profile's kernels for minutes. */
 const PROFILES = EVERY_CASE ? ["safe", "fast"] as const : ["safe"] as const;
 /** Greedy tokens that software is asked for: it takes a second for each, and more are drawn over HTTP in tests/serving. */
 const GPU_TOKENS = 3;
-const BLOCKS = [7, 2, 9, 0, 4, 11, 1, 8, 3, 10, 6, 5];
 
 for (const id of TRAINED_MODELS) {
   Deno.test(`parity with PyTorch: ${id} [cpu]`, () => checkParity(id, { device: "cpu" }));
@@ -102,52 +99,7 @@ async function checkParity(
   const { modelDir, expected } = await trainedModel(id);
   const model = await loadModel({ modelDir, ...backend, ...ROOMY, kvBytes: 2 ** 28 });
   await using _ = model.runner;
-  await checkLogits(model, expected, halves ? HALVES_TOLERANCE : TOLERANCE);
-  const all = backend.device === "cpu" || PROFILES.length > 1;
-  await checkGreedy(model, expected, all ? expected.greedy.length : GPU_TOKENS, halves ? HALVES_TIE : 0);
-}
-
-async function checkLogits(
-  { runner, vocabSize, suppressedTokens }: LoadedModel,
-  { prompts, rows, logits }: Expected,
-  most: number,
-): Promise<void> {
-  for (const [i, prompt] of prompts.entries()) {
-    const sequence = new TestSequence(prompt, BLOCKS);
-    const batch = packBatch([{ sequence, count: prompt.length }], { everyRow: true });
-    const step = await runner.step({
-      ...batch,
-      stateSlots: Uint32Array.of(i),
-      samples: batch.samples.slice(-rows[i]),
-    });
-    const { largest } = logitError(step.logits!, logits[i], vocabSize, new Set(suppressedTokens));
-    console.log(`  ${prompt.length} tokens: largest ${largest.toExponential(1)}`);
-    ok(largest <= most, `largest difference must be at most ${most}, received ${largest}`);
-  }
-}
-
-/**
- * @param tie relative distance of two logits either of which may be taken for the largest
- */
-async function checkGreedy(
-  { runner }: LoadedModel,
-  { prompts, greedyPrompt, greedy }: Expected,
-  numTokens: number,
-  tie: number,
-): Promise<void> {
-  const prompt = prompts[greedyPrompt], sequence = new TestSequence(prompt, BLOCKS);
-  for (const [i, wanted] of greedy.slice(0, numTokens).entries()) {
-    const count = sequence.tokens.length - sequence.numCached;
-    const { tokenIds: [drawn], logits } = await runner.step({
-      ...packBatch([{ sequence, count }]),
-      stateSlots: Uint32Array.of(0),
-      readLogits: tie > 0,
-    });
-    sequence.numCached += count;
-    sequence.tokens.push(wanted);
-    if (drawn === wanted) continue;
-    ok(logits, `token ${i} must be ${wanted}, received ${drawn}`);
-    const distance = Math.abs(logits[drawn] - logits[wanted]) / Math.max(...logits.map(Math.abs));
-    ok(distance <= tie, `token ${i} must be ${wanted}, received ${drawn}, and not for a tie: ${distance}`);
-  }
+  await checkLogits(model, expected, halves ? HALVES_TOLERANCE : F32_TOLERANCE);
+  const numTokens = backend.device === "cpu" || EVERY_CASE ? Infinity : GPU_TOKENS;
+  await checkGreedy(model, expected, { numTokens, tie: halves ? HALVES_TIE : 0 });
 }

@@ -147,6 +147,11 @@ type Limit = readonly [within: Record<string, unknown>, beyond: Record<string, u
 const parameters = (fields: Record<string, unknown>) => ({ parameters: fields });
 const segments = (fields: Record<string, unknown>) => ({ segments: { prefix: "p", ...fields } });
 const times = <T>(count: number, item: T) => Array<T>(count).fill(item);
+const stops = (name = "stop", fieldsOf = (stop: string[]): Record<string, unknown> => ({ stop })): Limit => [
+  fieldsOf(times(128, "a")),
+  fieldsOf(times(129, "a")),
+  new RegExp(`^"${name}" must be a string or an array of at most 128 strings, received an array of 129`),
+];
 const snippet = { filepath: "a.py", body: "a" };
 
 const LIMITS: Readonly<Partial<Record<DialectName, readonly Limit[]>>> = {
@@ -154,14 +159,11 @@ const LIMITS: Readonly<Partial<Record<DialectName, readonly Limit[]>>> = {
     [{ n: 128 }, { n: 129 }, /^"n" must be at most 128, received 129$/],
     [{ best_of: 20 }, { best_of: 21 }, /^"best_of" must be at most 20, received 21$/],
     [{ logprobs: 20 }, { logprobs: 21 }, /^"logprobs" must be at most 20, received 21$/],
-    [
-      { stop: times(128, "a") },
-      { stop: times(129, "a") },
-      /^"stop" must be .* at most 128 strings, received /,
-    ],
+    stops(),
     [{ temperature: 2 }, { temperature: 2.5 }, /^"temperature" must be at most 2, received 2.5$/],
   ],
   "llama infill": [
+    stops(),
     [{ n_cmpl: 128 }, { n_cmpl: 129 }, /^"n_cmpl" must be at most 128, received 129$/],
     [{ n_probs: 20 }, { n_probs: 21 }, /^"n_probs" must be at most 20, received 21$/],
     [{ filename: "a".repeat(4096) }, { filename: "a".repeat(4097) }, /^"filename" must be at most 4096 char/],
@@ -172,6 +174,7 @@ const LIMITS: Readonly<Partial<Record<DialectName, readonly Limit[]>>> = {
     ],
   ],
   "llama completion": [
+    stops(),
     [{ n_cmpl: 128 }, { n_cmpl: 129 }, /^"n_cmpl" must be at most 128, received 129$/],
     [{ n_predict: -2 }, { n_predict: -3 }, /^"n_predict" must be at least -2, received -3$/],
   ],
@@ -194,6 +197,7 @@ const LIMITS: Readonly<Partial<Record<DialectName, readonly Limit[]>>> = {
     [parameters({ truncate: 1 }), parameters({ truncate: 0 }), /^"parameters.truncate" must be at least 1, /],
   ],
   ollama: [
+    stops("options.stop", (stop) => ({ options: { stop } })),
     [
       { logprobs: true, top_logprobs: 20 },
       { logprobs: true, top_logprobs: 21 },

@@ -124,7 +124,7 @@ const REJECTED: [body: Record<string, unknown>, status: number, message: string 
   [{ prompt: ["a"] }, 400, '"prompt" must be a string, received an array of 1'],
   [{ suffix: 5 }, 400, /^"suffix" must be a string/],
   [{ options: { temperature: "x" } }, 400, '"options.temperature" must be a number, received "x"'],
-  [{ options: { stop: 5 } }, 400, /^"options.stop" must be a string or an array of strings/],
+  [{ options: { stop: 5 } }, 400, /^"options.stop" must be a string or an array of at most 128 strings/],
   [{ options: [] }, 400, /^"options" must be an object/],
   [{ options: { seed: 1.5 } }, 400, '"options.seed" must be an integer'],
   [{ stream: "yes" }, 400, /^"stream" must be true or false/],
