@@ -1,9 +1,11 @@
 // The table of peers.sh: each figure of ours beside a peer's from the same run, the ratio of their times (theirs over
-// ours: above 1 we are faster) and the ratio that is asked for.
+// ours: above 1 we are faster) and the ratio that is asked for. And tokens a second by batch as a chart, which it leaves
+// beside the logs, and in the folder of `--plots`.
 //
-//     deno run -A bench/gpu/peers_table.ts OUT --context 512
+//     deno run -A bench/gpu/peers_table.ts OUT --context 512 [--plots docs/plots]
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { type Chart, svgChart } from "../load/svg_chart.ts";
 
 type Figure = "decodeMs" | "prefillMs";
 
@@ -29,14 +31,25 @@ interface Timing {
 
 const OURS = "hyades";
 const LOGS = ["pytorch.log", "llama.log", "ort.log"];
+/** Whose decoding is drawn, by batch. */
+const DRAWN = [
+  { peer: OURS, dtype: "", label: "Hyades" },
+  { peer: "pytorch", dtype: "float16, graph", label: "PyTorch, whole step in a CUDA graph" },
+  { peer: "llama.cpp, Vulkan", dtype: "f16", label: "llama.cpp, Vulkan" },
+];
 
 if (import.meta.main) {
   const { values, positionals: [folder] } = parseArgs({
     args: Deno.args,
     allowPositionals: true,
-    options: { context: { type: "string", default: "512" } },
+    options: { context: { type: "string", default: "512" }, plots: { type: "string" } },
   });
-  console.log(formatTable(await readTimings(folder), rowsAt(Number(values.context))));
+  const timings = await readTimings(folder), context = Number(values.context);
+  console.log(formatTable(timings, rowsAt(context)));
+  const chart = chartOf(timings, context);
+  for (const plots of [folder, values.plots ?? []].flat()) {
+    await Deno.writeTextFile(join(plots, `${chart.name}.svg`), svgChart(chart) + "\n");
+  }
 }
 
 /** What is compared, decoding after `context` tokens. */
@@ -104,6 +117,24 @@ export function formatTable(timings: readonly Timing[], rows: readonly Row[]): s
     "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ...lines,
   ].join("\n");
+}
+
+/** Tokens a second of decoding after `context` tokens by batch, both logarithmic. */
+export function chartOf(timings: readonly Timing[], context: number): Chart {
+  return {
+    name: "decode-by-batch",
+    title: `Decoding after ${context} tokens: tokens a second by batch`,
+    x: { label: "sequences in a batch", log: true },
+    y: { label: "tokens a second", log: true },
+    series: DRAWN.map(({ peer, dtype, label }) => {
+      const batches = [...new Set(timings.map(({ batch }) => batch))].sort((a, b) => a - b);
+      const points = batches.flatMap((batch) => {
+        const ms = timeOf(timings, { peer, dtype, figure: "decodeMs", batch, context });
+        return ms ? [[batch, batch / ms * 1000] as const] : [];
+      });
+      return { label, points };
+    }),
+  };
 }
 
 /** The best of a figure, milliseconds; a row may be measured more than once. */

@@ -1,7 +1,7 @@
 // The table of bench/gpu/peers.sh, from logs as its steps leave them.
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { formatTable, readTimings, rowsAt } from "../../bench/gpu/peers_table.ts";
+import { chartOf, formatTable, readTimings, rowsAt } from "../../bench/gpu/peers_table.ts";
 
 const LOGS = {
   "ours.jsonl": [
@@ -36,14 +36,19 @@ const LOGS = {
   ],
 };
 
-Deno.test("formatTable() has their time over ours, beside what is asked for, and no rows of who is missing", async () => {
+async function logged() {
   const folder = await Deno.makeTempDir();
   for (const [name, lines] of Object.entries(LOGS)) {
     const text = ["loading ...", ...lines.map((line) => JSON.stringify(line))].join("\n");
     await Deno.writeTextFile(join(folder, name), text);
   }
-  const rows = formatTable(await readTimings(folder), rowsAt(512)).split("\n").slice(2);
+  const timings = await readTimings(folder);
   await Deno.remove(folder, { recursive: true });
+  return timings;
+}
+
+Deno.test("formatTable() has their time over ours, beside what is asked for, and no rows of who is missing", async () => {
+  const rows = formatTable(await logged(), rowsAt(512)).split("\n").slice(2);
   const cells = rows.map((row) => row.split("|").map((cell) => cell.trim()).slice(1, -1));
   assert.deepEqual(
     cells.map(([what, peer, , , ratio, must, verdict]) => [what, peer, ratio, must, verdict]),
@@ -56,4 +61,13 @@ Deno.test("formatTable() has their time over ours, beside what is asked for, and
     ],
   );
   assert.deepEqual(cells[3].slice(2, 4), ["4.00 ms, 8000 token/s", "8.00 ms, 4000 token/s"]);
+});
+
+Deno.test("chartOf() has tokens a second by batch, of who has some", async () => {
+  const { series } = chartOf(await logged(), 512);
+  assert.deepEqual(series.map(({ label, points }) => [label, points]), [
+    ["Hyades", [[1, 500], [32, 8000]]],
+    ["PyTorch, whole step in a CUDA graph", [[1, 1000 / 3]]],
+    ["llama.cpp, Vulkan", [[32, 4000]]],
+  ]);
 });
