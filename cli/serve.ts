@@ -61,15 +61,16 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
     playgroundFolder: PLAYGROUND,
   });
   const server = await listen(flags, app.fetch);
-  const stopped = firstStopSignal().then(() =>
-    shutDown({
+  const stopped = firstStopSignal().then(() => {
+    sayStopping(drain, log, flags);
+    return shutDown({
       drain,
       server,
       log,
       closeEngine: async () => await models[Symbol.asyncDispose](),
       timeoutMs: flags.shutdownTimeout * 1000,
-    })
-  );
+    });
+  });
   const failure = await watchLoading(engine, drain);
   if (failure) {
     server.cut();
@@ -131,6 +132,13 @@ function announce(engine: Engine, log: Log, url: string): void {
     console.error(`Long convolutions are ${how}, for ${contextLength} tokens of context (docs/hyena_h3.md)`);
   }
   console.error(`Listening on ${url}  ·  Open it in a browser, or see ${url}/docs  ·  Ctrl-C stops`);
+}
+
+/** For a person, who would take the wait for a hang. */
+function sayStopping({ working }: Drain, log: Log, { shutdownTimeout }: ServeFlags): void {
+  if (working === 0 || log.writes("info")) return;
+  const requests = working === 1 ? "1 request has" : `${working} requests have`;
+  console.error(`Stopping: ${requests} up to ${shutdownTimeout} s to finish  ·  Ctrl-C again ends it now`);
 }
 
 async function listen({ host: hostname, port }: ServeFlags, fetch: FetchHandler): Promise<HttpServer> {

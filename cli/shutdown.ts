@@ -10,14 +10,18 @@ const STOP_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]
   : ["SIGINT", "SIGTERM"];
 
+/** One Ctrl-C comes twice under `deno task`: from the terminal, and passed on by the task. */
+const SAME_PRESS_MS = 500;
+
 /** Resolves at the first signal to stop. From then on another ends the process, with its own exit status. */
 export function firstStopSignal(): Promise<Deno.Signal> {
   const first = Promise.withResolvers<Deno.Signal>();
-  let seen = false;
+  let firstAt: number | undefined;
   for (const signal of STOP_SIGNALS) {
     Deno.addSignalListener(signal, () => {
-      if (seen) Deno.exit(signal === "SIGTERM" ? 143 : 130);
-      seen = true;
+      const isRepeated = signal === "SIGINT" && performance.now() - (firstAt ?? 0) < SAME_PRESS_MS;
+      if (firstAt !== undefined && !isRepeated) Deno.exit(signal === "SIGTERM" ? 143 : 130);
+      firstAt ??= performance.now();
       first.resolve(signal);
     });
   }

@@ -8,8 +8,8 @@ import { type EngineLease, newSlot, type PoolModel, type PoolSlot, serving, stat
 import { PooledEngine } from "./pooled_engine.ts";
 
 export type PoolEvent =
-  | { readonly kind: "loading"; readonly id: string; readonly bytes: number }
-  | { readonly kind: "loaded"; readonly id: string; readonly ms: number }
+  | { readonly kind: "loading"; readonly id: string }
+  | { readonly kind: "loaded"; readonly id: string; readonly ms: number; readonly bytes: number }
   | { readonly kind: "failed"; readonly id: string; readonly reason: string }
   | { readonly kind: "evicted"; readonly id: string; readonly bytes: number };
 
@@ -22,6 +22,9 @@ export interface PoolOptions {
   /** Between two looks at a model that loads; default 20. */
   readonly pollMs?: number;
 }
+
+/** As the option takes it. */
+const MEGABYTE = 2 ** 20;
 
 export class ModelPool implements ModelChoice, AsyncDisposable {
   readonly primary: PooledEngine;
@@ -150,7 +153,7 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
     await this.#unload(slot);
     const bytes = slot.model.bytes(this.#backend());
     await this.#makeRoom(slot, bytes, requireWanted);
-    this.#emit({ kind: "loading", id, bytes });
+    this.#emit({ kind: "loading", id });
     slot.failure = undefined;
     slot.bytes = bytes;
     const engine = slot.engine = slot.model.open();
@@ -166,7 +169,9 @@ export class ModelPool implements ModelChoice, AsyncDisposable {
       throw new EngineUnavailableError(`The model "${id}" cannot be loaded: ${state.reason}`, "failed");
     }
     slot.info = engine.model;
-    this.#emit({ kind: "loaded", id, ms: Math.round(performance.now() - startedAt) });
+    // The first one's backend is known only now.
+    slot.bytes = slot.model.bytes(this.#backend());
+    this.#emit({ kind: "loaded", id, ms: Math.round(performance.now() - startedAt), bytes: slot.bytes });
     return engine;
   }
 
@@ -244,7 +249,10 @@ function requireRoom({ listed, bytes }: PoolModel, budgetBytes: number): void {
   const least = Math.min(bytes("cpu"), bytes("dawn"));
   if (least > budgetBytes) {
     throw new RangeError(
-      `Cannot serve "${listed.id}": --models-memory must be at least ${least} bytes for it, received ${budgetBytes}`,
+      `Cannot serve "${listed.id}": --models-memory must be at least ${
+        Math.ceil(least / MEGABYTE)
+      }MB for it, ` +
+        `received ${Math.floor(budgetBytes / MEGABYTE)}MB; raise it, or lower --kv-memory`,
     );
   }
 }

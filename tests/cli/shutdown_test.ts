@@ -134,6 +134,23 @@ Deno.test("serve ends at once at the second signal", async () => {
   running.close();
 });
 
+Deno.test("serve takes a Ctrl-C that comes twice at once, as under deno task, for one, and a later one for a second", async () => {
+  await using server = await startServer([]);
+  const running = await sendHalf(server.port);
+  for (let i = 0; i < 2; i++) {
+    server.process.kill("SIGINT");
+    await until(
+      () => server.printed().includes("Stopping: 1 request has up to 30 s"),
+      "the signal has arrived",
+    );
+  }
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  assert.equal((await fetch(server.url("/readyz"))).status, 503);
+  server.process.kill("SIGINT");
+  assert.equal((await server.process.status).code, 130);
+  running.close();
+});
+
 Deno.test("serve reads keys and their limits from a file", async () => {
   const file = await Deno.makeTempFile();
   try {

@@ -3,6 +3,7 @@ import { deepStrictEqual, equal, match, ok, rejects, throws } from "node:assert/
 import type { Engine, EngineState, ModelInfo } from "../../engine/engine.ts";
 import { EngineUnavailableError } from "../../engine/errors.ts";
 import { ModelPool, type PoolEvent, type PoolOptions } from "../../engine/model_pool.ts";
+import type { PoolModel } from "../../engine/pool_slot.ts";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
 import { Random, testSeed } from "../kernels/random.ts";
 
@@ -84,16 +85,16 @@ interface Bench {
   readonly opened: Record<string, TestEngine[]>;
 }
 
-/** Models of 10 bytes each. */
+/** Models of 10 bytes each, unless `bytes` says otherwise. */
 function bench(
   ids: readonly string[],
-  options: Partial<PoolOptions> & { fails?: Record<string, number> } = {},
+  options: Partial<PoolOptions> & { fails?: Record<string, number>; bytes?: PoolModel["bytes"] } = {},
 ): Bench {
   const events: PoolEvent[] = [], opened: Record<string, TestEngine[]> = {};
-  const { fails = {}, ...poolOptions } = options;
+  const { fails = {}, bytes = () => 10, ...poolOptions } = options;
   const models = ids.map((id) => ({
     listed: infoOf(id),
-    bytes: () => 10,
+    bytes,
     open: () => {
       const before = (opened[id] ??= []).length;
       const engine = new TestEngine(id, 1, before < (fails[id] ?? 0) ? "the file is broken" : undefined);
@@ -295,8 +296,16 @@ Deno.test("ModelPool refuses two models of one name, and one that can never fit"
   throws(() => bench(["a", "a"]), /Cannot serve two models under one name: "a"/);
   throws(
     () => bench(["a"], { budgetBytes: 9 }),
-    /Cannot serve "a": --models-memory must be at least 10 bytes for it, received 9/,
+    /Cannot serve "a": --models-memory must be at least 1MB for it, received 0MB; raise it, or lower --kv-memory/,
   );
+});
+
+Deno.test("ModelPool counts the first model by the backend that it turns out to have", async () => {
+  const test = bench(["a", "b"], { bytes: (backend) => backend === infoOf("a").backend ? 10 : 20 });
+  await using _ = test.pool;
+  await test.pool.choose("a");
+  await test.pool.choose("b");
+  deepStrictEqual(named(test), ["loading a", "loaded a", "loading b", "loaded b"]);
 });
 
 Deno.test("ModelPool keeps its budget, and whoever is in use, through a storm of requests", async () => {
