@@ -13,21 +13,21 @@ interface Example {
   readonly path: string;
   readonly headers: Record<string, string>;
   readonly body: string;
-  /** The completion that the line below it promises. */
-  readonly text: string | undefined;
+  /** The completions that the line below it promises, of the first choice, of the second ... */
+  readonly texts: readonly string[];
 }
 
 const EXAMPLE =
-  /```sh\ncurl http:\/\/127\.0\.0\.1:8012(\/\S+)((?: -H '[^']*')*) -d '([^']*)'\n```\n(?:\nThe reply has `"\w+": ?("(?:[^"\\]|\\.)*"))?/g;
+  /```sh\ncurl http:\/\/127\.0\.0\.1:8012(\/\S+)((?: -H '[^']*')*) -d '([^']*)'\n```\n(?:\nThe reply has (`.*?)(?:\.\s|$))?/gm;
 
 function examplesIn(markdown: string): Example[] {
-  return [...markdown.matchAll(EXAMPLE)].map(([, path, headers, body, text]) => ({
+  return [...markdown.matchAll(EXAMPLE)].map(([, path, headers, body, said = ""]) => ({
     path,
     headers: Object.fromEntries(
       [...headers.matchAll(/'([\w-]+): ([^']*)'/g)].map(([, name, value]) => [name, value]),
     ),
     body,
-    text: text === undefined ? undefined : JSON.parse(text),
+    texts: [...said.matchAll(/`(?:"\w+": ?)?("(?:[^"\\]|\\.)*")`/g)].map(([, text]) => JSON.parse(text)),
   }));
 }
 
@@ -40,26 +40,44 @@ for (const fimLayout of ["psm", "spm"] as const) {
 }
 
 async function checkExamples(fimLayout: FimLayout): Promise<void> {
-  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
-  await using engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load, fimLayout });
+  await using engine = await openDefault({ fimLayout });
   const app = createApp(engine, { apiKeys: [] });
-  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
   for (const [file, count] of [["README.md", 1], ["docs/api.md", 9]] as const) {
     const markdown = await readDoc(file), examples = examplesIn(markdown);
     assert.equal(markdown.match(/^curl /gm)!.length, count, file);
     assert.equal(examples.length, count, file);
     assert.equal(
       markdown.match(/^The reply has /gm)!.length,
-      examples.filter(({ text }) => text !== undefined).length,
+      examples.filter(({ texts }) => texts.length > 0).length,
     );
-    for (const { path, headers, body, text } of examples) {
+    for (const { path, headers, body, texts } of examples) {
       const reply = await app.request(path, { method: "POST", headers, body });
       const json = await reply.json();
       assert.equal(reply.status, 200, JSON.stringify(json));
-      const said = json.content ?? json.generated_text ?? json.response ?? json.choices[0].text;
-      if (text !== undefined) assert.equal(said, text, body);
+      const one = json.content ?? json.generated_text ?? json.response;
+      const said = one === undefined ? json.choices.map(({ text }: { text: string }) => text) : [one];
+      assert.deepEqual(said.slice(0, texts.length), texts, body);
     }
   }
+}
+
+Deno.test("docs/api.md ends the stream of its first request as it does end", async () => {
+  await using engine = await openDefault({});
+  const markdown = await readDoc("docs/api.md"), [{ path, body }] = examplesIn(markdown);
+  const app = createApp(engine, { apiKeys: [] });
+  const [, fields] = /The request at this page's beginning, with `("response_fields": .*?)`/.exec(markdown)!;
+  const asked = { ...JSON.parse(body), ...JSON.parse(`{${fields}}`), stream: true };
+  const headers = { "content-type": "application/json" };
+  const reply = await app.request(path, { method: "POST", headers, body: JSON.stringify(asked) });
+  const [, shown] = /ends with\n\n```\n(data: {"index".*?)```/s.exec(markdown)!;
+  assert.equal((await reply.text()).trim().split("\n\n").slice(-2).join("\n\n"), shown.trim());
+});
+
+async function openDefault(options: { readonly fimLayout?: FimLayout }): Promise<WorkerEngine> {
+  const load = { modelDir: DEFAULT_MODEL_DIR, device: "cpu" } as const;
+  const engine = new WorkerEngine({ modelId: DEFAULT_MODEL_ID, load, ...options });
+  while (engine.state.phase === "loading") await new Promise((resolve) => setTimeout(resolve, 20));
+  return engine;
 }
 
 Deno.test("README.md completes at a place that there is, and the docs name the grammar library that is used", async () => {
