@@ -1,6 +1,7 @@
 // `deno task bench`: measures this model on this machine, then every peer in the same run, never two at once.
 import type { LoadedModel } from "../models/loaded_model.ts";
 import { loadModel } from "../models/load_model.ts";
+import { runCommand } from "./command.ts";
 import { describeMachine } from "./machine.ts";
 import { measure, type Timing } from "./measure.ts";
 import { type BenchOptions, casesOf, parseOptions, USAGE } from "./options.ts";
@@ -17,9 +18,11 @@ interface Ours {
 }
 
 if (import.meta.main) {
-  const options = parseOptions(Deno.args);
-  if (options) await bench(options);
-  else console.log(USAGE);
+  await runCommand(async () => {
+    const options = parseOptions(Deno.args);
+    if (options) await bench(options);
+    else console.log(USAGE);
+  });
 }
 
 async function bench(options: BenchOptions): Promise<void> {

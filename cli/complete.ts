@@ -118,7 +118,8 @@ export async function readPlace(place: string): Promise<{ prefix: string; suffix
   try {
     text = await Deno.readTextFile(file);
   } catch (error) {
-    throw new Error(`Cannot read "${file}": ${error instanceof Error ? error.message : error}`);
+    const why = error instanceof Error ? error.message : error;
+    throw new Error(`Cannot read "${file}": ${why}; a place is FILE, FILE:LINE or FILE:LINE:COLUMN`);
   }
   const offset = line === undefined ? text.length : offsetOf(text, file, Number(line), column);
   return { prefix: text.slice(0, offset), suffix: text.slice(offset) };

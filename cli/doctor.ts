@@ -150,7 +150,9 @@ async function reportModels(): Promise<void> {
   try {
     const { models } = await pulledModels();
     await ggufLibrary();
-    line("Models", `${models.length === 0 ? "none" : models.length} pulled: deno task models`);
+    line("Models", models.length === 0 ? "none pulled" : `${models.length} pulled: deno task models`);
+    if (models.length === 0) mend("deno task pull OWNER/NAME brings one of the hub's");
+    line("Offline", "the libraries for the hub's cache and GGUF files are here");
   } catch (error) {
     line("Models", message(error));
   }
@@ -165,7 +167,8 @@ async function reportGrammars(engine: WorkerEngine): Promise<void> {
     const again = await firstTokenMs(engine, "[a-z_]+");
     line(
       "Grammars",
-      `first token after ${first} ms with the first, ${next} ms with another, ${again} ms with one known already`,
+      `first token after ${first} ms with the first, ${next} ms with another, ${again} ms with one known already; ` +
+        "their library is here",
     );
   } catch (error) {
     line("Grammars", message(error));

@@ -69,9 +69,13 @@ function messageOf({ code, message, input }: z.core.$ZodIssue): string {
 
 function requireSize(sizeBytes: number, limitBytes: number): void {
   if (sizeBytes <= limitBytes) return;
-  throw new HttpProblem("tooLarge", `The request body must be at most ${limitBytes} bytes`, {
-    code: "request_too_large",
-  });
+  throw new HttpProblem(
+    "tooLarge",
+    `The request body must be at most ${limitBytes} bytes; the server takes larger ones with --max-body`,
+    {
+      code: "request_too_large",
+    },
+  );
 }
 
 /** Reads no further than the limit. Reading itself fails only when the client leaves before its body has come. */

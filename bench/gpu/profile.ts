@@ -8,6 +8,7 @@ import { type DeviceChoice } from "../../device/choose_backend.ts";
 import type { StepProfile } from "../../kernels/step_profile.ts";
 import { GpuRunner } from "../../models/gpu_runner.ts";
 import { loadModel } from "../../models/load_model.ts";
+import { runCommand } from "../command.ts";
 import { promptsOf } from "../measure.ts";
 import { median } from "../median.ts";
 import { RunnerSequences } from "../runner_sequences.ts";
@@ -53,7 +54,7 @@ const { values: flags } = parseArgs({
 });
 if (import.meta.main) {
   if (flags.help) console.log(USAGE);
-  else await main();
+  else await runCommand(main);
 }
 
 async function main(): Promise<void> {

@@ -1,5 +1,6 @@
 // `deno task load`: one mode against each server in turn, never two at once; then the table, the report, the plots.
 import { ProgressBar } from "../../cli/progress_bar.ts";
+import { runCommand } from "../command.ts";
 import { describeMachine } from "../machine.ts";
 import { defaultFolders, readCorpus, type SourceFile } from "./code_corpus.ts";
 import { htmlReport } from "./html_report.ts";
@@ -125,12 +126,9 @@ function quoted(argument: string): string {
 }
 
 if (import.meta.main) {
-  try {
+  await runCommand(async () => {
     const options = parseOptions(Deno.args);
     if (options) await load(options);
     else console.log(USAGE);
-  } catch (error) {
-    console.error(`error: ${error instanceof Error ? error.message : error} (--help lists the options)`);
-    Deno.exit(1);
-  }
+  });
 }

@@ -106,7 +106,8 @@ const BAD_BODIES: readonly BadBody[] = [
   },
   {
     body: () => `{"prompt":"${"x".repeat(1000)}"}`,
-    ...{ status: 413, code: "request_too_large", message: "The request body must be at most 1000 bytes" },
+    ...{ status: 413, code: "request_too_large" },
+    message: "The request body must be at most 1000 bytes; the server takes larger ones with --max-body",
   },
   {
     ...{ body: () => "a=b", type: "text/plain", status: 415, code: "unsupported_media_type" },
