@@ -154,7 +154,13 @@ export class LanguageServer {
     const { contextChunks, exclude, enabled } = this.#settings;
     this.#context = new WorkspaceContext(contextChunks, new ExcludedFiles(exclude), this.#folders);
     for (const document of this.#documents.all()) this.#besides(this.#context.opened(document));
-    this.#status.update({ state: enabled ? "ready" : "off" });
+    if (!enabled) this.#status.update({ state: "off" });
+    else if (this.#status.status.state === "off") this.#status.update({ state: this.#stateWhenOn() });
+  }
+
+  /** Nothing can be answered before the server has named its model. */
+  #stateWhenOn(): "ready" | "starting" {
+    return this.#status.status.model === undefined ? "starting" : "ready";
   }
 
   #changed({ uri, getText }: TextDocument): void {

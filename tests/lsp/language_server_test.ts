@@ -297,6 +297,7 @@ Deno.test("LanguageServer says that the model loads, and completes once it has",
   engine.state = { phase: "loading", progress: 0.5 };
   await using editor = await openEditor(engine);
   await editor.statusWith({ state: "loading" });
+  assert.ok(!editor.statuses.some(({ state }) => state === "ready"), "nothing can be answered yet");
   await editor.open(URI, "x = ▮\n");
   engine.state = { phase: "ready" };
   await editor.statusWith({ state: "ready", model: "fake/model-1" });
