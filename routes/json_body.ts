@@ -69,13 +69,9 @@ function messageOf({ code, message, input }: z.core.$ZodIssue): string {
 
 function requireSize(sizeBytes: number, limitBytes: number): void {
   if (sizeBytes <= limitBytes) return;
-  throw new HttpProblem(
-    "tooLarge",
-    `The request body must be at most ${limitBytes} bytes; the server takes larger ones with --max-body`,
-    {
-      code: "request_too_large",
-    },
-  );
+  const message =
+    `The request body must be at most ${limitBytes} bytes; the server takes larger ones with --max-body`;
+  throw new HttpProblem("tooLarge", message, { code: "request_too_large" });
 }
 
 /** Reads no further than the limit. Reading itself fails only when the client leaves before its body has come. */
