@@ -12,7 +12,7 @@ import type { GrammarThreadView } from "./grammar_thread.ts";
 import type { TokenConstraint } from "./token_constraint.ts";
 
 /** For the library, which may have to be downloaded. */
-const LOAD_TIMEOUT_MS = 30_000;
+const LOAD_TIMEOUT_MS = 20_000;
 /** For compiling, and for a mask: as a rule they take a tenth of a second, and a fraction of a millisecond. */
 const COMPILE_TIMEOUT_MS = 10_000, MASK_TIMEOUT_MS = 2_000;
 /** For reading what has come by then. */

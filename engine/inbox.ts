@@ -3,6 +3,9 @@
 // once in three quarters of a second. So who is busy looks for them itself, between two steps.
 import { type MessagePort as NodePort, receiveMessageOnPort } from "node:worker_threads";
 
+/** Between two steps at least one message is received, and no more once they have taken so long. */
+const MOST_MS = 10;
+
 export class Inbox<Message> {
   readonly #port: MessagePort;
   readonly #receive: (message: Message) => void;
@@ -15,14 +18,15 @@ export class Inbox<Message> {
   }
 
   /**
-   * Receives all that has come. To be called in a turn of the event loop of its own (after `setImmediate`): then no
+   * Receives what has come, or as much as is done soon. To be called in a turn of the event loop of its own (after `setImmediate`): then no
    * message is on its way to `onmessage` that these would overtake.
    */
   drain(): void {
     // The same object; only the types of the two libraries differ.
-    const port = this.#port as unknown as NodePort;
+    const port = this.#port as unknown as NodePort, until = performance.now() + MOST_MS;
     for (let received; (received = receiveMessageOnPort(port)) !== undefined;) {
       this.#receive(received.message as Message);
+      if (performance.now() > until) return;
     }
   }
 }

@@ -79,7 +79,7 @@ function checkKeywords(schema: Schema, path: string): string | undefined {
   const { type } = schema;
   const isValueList = alone === "enum" || alone === "const";
   const beside = alone === undefined
-    ? ["type", ...typeof type === "string" ? KEYWORDS[type] ?? [] : []]
+    ? ["type", ...typeof type === "string" && Object.hasOwn(KEYWORDS, type) ? KEYWORDS[type] : []]
     : [alone, ...isValueList ? ["type"] : []];
   const extra = keywords.find((name) => !beside.includes(name));
   if (extra !== undefined) {
@@ -97,6 +97,8 @@ function checkKeywords(schema: Schema, path: string): string | undefined {
       ? checkString(schema, path)
       : type === "object"
       ? checkObject(schema, path)
+      : type === "array" && schema.prefixItems !== undefined && !Array.isArray(schema.prefixItems)
+      ? `${path} must have an array of schemas in "prefixItems"`
       : undefined);
 }
 
@@ -149,7 +151,10 @@ function checkObject(
   { properties, required, additionalProperties }: Schema,
   path: string,
 ): string | undefined {
-  const names = isObject(properties) ? Object.keys(properties) : [];
+  if (properties !== undefined && !isObject(properties)) {
+    return `${path} must have an object of schemas in "properties"`;
+  }
+  const names = Object.keys(properties ?? {});
   const odd = names.find((name) => JSON.stringify(name) !== `"${name}"`);
   if (odd !== undefined) {
     return `${path} has the property ${shown(odd)}: quotes and backslashes are not supported`;

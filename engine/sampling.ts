@@ -28,7 +28,9 @@ export function randomSeed(): bigint {
   return crypto.getRandomValues(new BigUint64Array(1))[0];
 }
 
-const NONE: readonly LogitAdjustment[] = [];
+function asAdjustments(deltas: ReadonlyMap<number, number>): LogitAdjustment[] {
+  return Array.from(deltas, ([id, delta]) => ({ id, delta }));
+}
 
 /**
  * Adjusts the logits of one sample: the request's biases, and penalties for the tokens generated so far
@@ -36,6 +38,8 @@ const NONE: readonly LogitAdjustment[] = [];
  */
 export class LogitAdjuster {
   readonly #fixed: ReadonlyMap<number, number>;
+  /** The same, while nothing is counted. */
+  readonly #fixedAlone: readonly LogitAdjustment[];
   readonly #presence: number;
   readonly #frequency: number;
   readonly #counts = new Map<number, number>();
@@ -46,6 +50,7 @@ export class LogitAdjuster {
       fixed.set(id, Math.max(BAN, (fixed.get(id) ?? 0) + delta));
     }
     this.#fixed = fixed;
+    this.#fixedAlone = asAdjustments(fixed);
     this.#presence = request.presencePenalty ?? 0;
     this.#frequency = request.frequencyPenalty ?? 0;
   }
@@ -61,14 +66,18 @@ export class LogitAdjuster {
    * @param drafted tokens that are supposed to follow those counted
    */
   adjustments(most: number, drafted: readonly number[] = []): readonly LogitAdjustment[] {
-    if (this.#fixed.size === 0 && this.#presence === 0 && this.#frequency === 0) return NONE;
+    const all = this.#all(drafted);
+    if (all.length <= most) return all;
+    return all.toSorted((a, b) => Math.abs(b.delta) - Math.abs(a.delta)).slice(0, most);
+  }
+
+  #all(drafted: readonly number[]): readonly LogitAdjustment[] {
+    if (this.#presence === 0 && this.#frequency === 0) return this.#fixedAlone;
     const deltas = new Map(this.#fixed);
     for (const [id, count] of this.#countsWith(drafted)) {
       deltas.set(id, (deltas.get(id) ?? 0) - this.#presence - count * this.#frequency);
     }
-    const all = Array.from(deltas, ([id, delta]) => ({ id, delta }));
-    if (all.length <= most) return all;
-    return all.sort((a, b) => Math.abs(b.delta) - Math.abs(a.delta)).slice(0, most);
+    return asAdjustments(deltas);
   }
 
   #countsWith(drafted: readonly number[]): ReadonlyMap<number, number> {

@@ -1,10 +1,14 @@
 // Refuses requests that cannot be served whatever the engine's load, naming the field at fault. Pure.
+import { MAX_ADJUSTMENTS } from "../kernels/control.ts";
 import { MAX_TOP_LOGPROBS } from "../kernels/step.ts";
 import { InvalidRequestError } from "./errors.ts";
 import type { Grammar } from "./grammar.ts";
 import { unsupportedInSchema } from "./json_schema_support.ts";
 import { type OutputRules, SCOPES } from "./output_rules.ts";
 import type { GenerationRequest, Prompt } from "./request.ts";
+
+/** A step has room for a quarter of these: samples that wait for their turn keep others from theirs. */
+const MOST_BIASES = 4 * MAX_ADJUSTMENTS;
 
 /** @throws {InvalidRequestError} */
 export function validateRequest(
@@ -31,6 +35,10 @@ export function validateRequest(
   for (const { id, delta } of request.logitBias ?? []) {
     if (!isTokenId(id, vocabSize)) throw invalid("logitBias", `token ids from 0 to ${vocabSize - 1}`, id);
     if (!(delta < Infinity)) throw invalid("logitBias", "numbers", delta);
+  }
+  const numBiases = (request.n ?? 1) * (request.logitBias?.length ?? 0);
+  if (numBiases > MOST_BIASES) {
+    throw invalid("logitBias", `at most ${MOST_BIASES} biases over all n samples`, numBiases);
   }
   if (request.cacheSalt !== undefined && typeof request.cacheSalt !== "string") {
     throw invalid("cacheSalt", "a string", request.cacheSalt);

@@ -3,8 +3,8 @@
 import type { Engine } from "../engine/engine.ts";
 import { HttpProblem } from "./http_problem.ts";
 
-/** About a second's work on a slow core. */
-export const MAX_ENCODED_CHARACTERS = 262_144;
+/** A second's work on a slow core where the text is one character over and over, a tenth of that for code. */
+export const MAX_ENCODED_CHARACTERS = 131_072;
 
 /**
  * Control tokens that a text spells are parsed unless `parseSpecial` is false.
@@ -17,7 +17,7 @@ export async function encodeText(
   field: string,
   { parseSpecial = true } = {},
 ): Promise<number[]> {
-  requireEncodable(text.length, field);
+  requireEncodable([text], field);
   return await engine.tokenize(text, { parseSpecial });
 }
 
@@ -28,10 +28,7 @@ export async function encodeParts(
   field: string,
   options: { parseSpecial?: boolean } = {},
 ): Promise<number[]> {
-  requireEncodable(
-    parts.reduce<number>((sum, part) => sum + (typeof part === "string" ? part.length : 0), 0),
-    field,
-  );
+  requireEncodable(parts, field);
   const ids: number[] = [];
   for (const part of parts) {
     if (typeof part === "number") ids.push(part);
@@ -40,7 +37,12 @@ export async function encodeParts(
   return ids;
 }
 
-function requireEncodable(characters: number, field: string): void {
+/** @throws {HttpProblem} the texts among the parts are too long together */
+export function requireEncodable(parts: readonly (string | number)[], field: string): void {
+  const characters = parts.reduce<number>(
+    (sum, part) => sum + (typeof part === "string" ? part.length : 0),
+    0,
+  );
   if (characters <= MAX_ENCODED_CHARACTERS) return;
   throw new HttpProblem(
     "invalid",

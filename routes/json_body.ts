@@ -11,8 +11,12 @@ import { beginningOf } from "../engine/shown_text.ts";
  * unbounded list would let a small body cost gigabytes of error reports.
  */
 const MAX_ITEMS = 4096;
+/** The same, of all of them together: 4096 files with a name and a text have 12,288. */
+const MAX_ALL_ITEMS = 16_384;
 /** Checked item by item by a check of our own, which reports once. */
 const LONG_LISTS: ReadonlySet<string> = new Set(["prompt", "tokens", "content", "context"]);
+/** JSON schemas, in which null is a value. */
+const SCHEMAS: ReadonlySet<string> = new Set(["guided_json", "json_schema", "format"]);
 /** Levels of a body that schemas look into. */
 const MAX_BOUNDED_DEPTH = 4;
 
@@ -164,27 +168,40 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function requireBoundedLists(value: object, path: readonly PropertyKey[] = []): void {
+/**
+ * @param before items of the lists before
+ * @returns the same, with those of the lists in `value`
+ */
+function requireBoundedLists(value: object, path: readonly PropertyKey[] = [], before = 0): number {
+  let all = before;
   for (const [key, inner] of Object.entries(value)) {
     if (typeof inner !== "object" || inner === null || (path.length === 0 && LONG_LISTS.has(key))) continue;
     const innerPath = [...path, Array.isArray(value) ? Number(key) : key];
     const count = Array.isArray(inner) ? inner.length : Object.keys(inner).length;
-    if (count > MAX_ITEMS) {
+    const refuse = (fault: string): never => {
       const name = fieldName(innerPath);
-      throw new HttpProblem("invalid", `"${name}" must have at most ${MAX_ITEMS} items, received ${count}`, {
-        param: name,
-      });
+      throw new HttpProblem("invalid", `"${name}" ${fault}`, { param: name });
+    };
+    if (count > MAX_ITEMS) refuse(`must have at most ${MAX_ITEMS} items, received ${count}`);
+    all += count;
+    if (all > MAX_ALL_ITEMS) {
+      refuse(`and what is before it must have at most ${MAX_ALL_ITEMS} items together`);
     }
-    if (innerPath.length < MAX_BOUNDED_DEPTH) requireBoundedLists(inner, innerPath);
+    if (innerPath.length < MAX_BOUNDED_DEPTH) all = requireBoundedLists(inner, innerPath, all);
   }
+  return all;
 }
 
 /** Drops null fields, also those of objects one level down (`stream_options`, `logit_bias`); lists stay as they are. */
 function withoutNulls(body: JsonObject, depth = 1): JsonObject {
   const fields = Object.entries(body).filter(([, value]) => value !== null);
   if (depth === 0) return Object.fromEntries(fields);
+  const within = (name: string, value: unknown) => isObject(value) && !SCHEMAS.has(name);
   return Object.fromEntries(
-    fields.map(([name, value]) => [name, isObject(value) ? withoutNulls(value, depth - 1) : value]),
+    fields.map(([name, value]) => [
+      name,
+      within(name, value) ? withoutNulls(value as JsonObject, depth - 1) : value,
+    ]),
   );
 }
 

@@ -4,7 +4,7 @@ import type { Engine } from "../../engine/engine.ts";
 import type { Deadlines } from "../../engine/deadlines.ts";
 import type { GenerationRequest } from "../../engine/request.ts";
 import { defined } from "../defined.ts";
-import { encodeText } from "../encode_text.ts";
+import { encodeText, requireEncodable } from "../encode_text.ts";
 import { toGrammar } from "../grammar_fields.ts";
 import { toOutputRules } from "../output_rule_fields.ts";
 import { engineSeed } from "../seed.ts";
@@ -118,6 +118,7 @@ async function toLogitBias(
   bias: NonNullable<GenerationBody["logit_bias"]>,
 ): Promise<{ id: number; delta: number }[]> {
   const entries: [string | number, number | false][] = Array.isArray(bias) ? bias : Object.entries(bias);
+  requireEncodable(entries.map(([token]) => token), "logit_bias");
   const resolved = await Promise.all(entries.map(async ([token, value]) => {
     const delta = value === false ? -Infinity : value;
     return (await tokenIds(engine, token)).map((id) => ({ id, delta }));

@@ -3,9 +3,10 @@ import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Engine } from "../../engine/engine.ts";
 import type { ModelChoice } from "../../engine/model_choice.ts";
 import { encodeParts } from "../encode_text.ts";
-import { describeValue, readJson } from "../json_body.ts";
+import { readJson } from "../json_body.ts";
 import { namedModel } from "../named_model.ts";
 import { documentRoute } from "../openapi.ts";
+import { describePrompt, isTokenId } from "../prompt_items.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { modelField } from "./model_field.ts";
 
@@ -14,14 +15,21 @@ const content = z.custom<string | (string | number)[]>(isContent, {
   error: ({ input }) =>
     input === undefined
       ? '"content" is required'
-      : `"content" must be a string, or an array of strings and token ids, received ${describeValue(input)}`,
+      : `"content" must be a string, or an array of strings and token ids, received ${
+        describePrompt(input, isPart)
+      }`,
 }).openapi({ type: ["string", "array"], description: "A text; token ids may stand among parts of one." });
 
-const tokens = z.custom<number[]>((value) => Array.isArray(value) && value.every(isTokenId), {
+/** A tenth of a second's work, which holds up everybody else's steps. */
+const MOST_TOKENS = 131_072;
+
+const tokens = z.custom<number[]>(isTokens, {
   error: ({ input }) =>
     input === undefined
       ? '"tokens" is required'
-      : `"tokens" must be an array of token ids, received ${describeValue(input)}`,
+      : `"tokens" must be an array of at most ${MOST_TOKENS} token ids, received ${
+        describePrompt(input, isTokenId)
+      }`,
 }).openapi({ type: "array", items: { type: "integer", minimum: 0 }, description: "Token ids." });
 
 const tokenizeRequest = z.object({
@@ -95,9 +103,13 @@ function textOrBytes(bytes: Uint8Array): string | number[] {
 
 function isContent(value: unknown): boolean {
   if (typeof value === "string") return true;
-  return Array.isArray(value) && value.every((item) => typeof item === "string" || isTokenId(item));
+  return Array.isArray(value) && value.every(isPart);
 }
 
-function isTokenId(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+function isPart(item: unknown): boolean {
+  return typeof item === "string" || isTokenId(item);
+}
+
+function isTokens(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= MOST_TOKENS && value.every(isTokenId);
 }

@@ -1,7 +1,7 @@
 // The wire form of Ollama's POST /api/generate. Options that only steer Ollama's runner, and samplers that we do not
 // have, are accepted and ignored.
 import { z } from "@hono/zod-openapi";
-import { describeValue } from "../json_body.ts";
+import { describePrompt, isTokenId } from "../prompt_items.ts";
 import { outputRuleFields } from "../output_rule_fields.ts";
 import { standingFields } from "../standing.ts";
 import { stopField } from "../stop_field.ts";
@@ -30,8 +30,11 @@ export type OllamaOptions = z.output<typeof options>;
 
 /** A check of our own in place of an array of integers, which would report every wrong item. */
 const context = z.custom<number[]>(
-  (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id >= 0),
-  { error: ({ input }) => `"context" must be an array of token ids, received ${describeValue(input)}` },
+  (value) => Array.isArray(value) && value.every(isTokenId),
+  {
+    error: ({ input }) =>
+      `"context" must be an array of token ids, received ${describePrompt(input, isTokenId)}`,
+  },
 ).optional().openapi({
   type: "array",
   items: { type: "integer", minimum: 0 },

@@ -55,6 +55,14 @@ function isPrompt(value: unknown): value is CompletionPrompt {
   return Array.isArray(value) && value.length > 0 && value.every(itemLike(value));
 }
 
+/** Every prompt takes its own copy of what all share. */
+const MOST_SHARED_CHARACTERS = 2 ** 23;
+
+function sharedCharacters({ suffix = "", extra = [], stop = [] }: Combination): number {
+  const texts = [suffix, ...extra.map(({ text }) => text), ...[stop].flat()];
+  return texts.reduce((sum, text) => sum + text.length, 0);
+}
+
 /** What the items of a prompt have to be, by the first of them. */
 function itemLike(value: unknown): (item: unknown) => boolean {
   const first = Array.isArray(value) ? value[0] : undefined;
@@ -148,7 +156,8 @@ interface Combination extends OutputRuleFields {
   readonly echo: boolean;
   readonly logprobs?: number | undefined;
   readonly suffix?: string | undefined;
-  readonly extra?: readonly object[] | undefined;
+  readonly extra?: readonly { readonly text: string }[] | undefined;
+  readonly stop?: string | readonly string[] | undefined;
   readonly filename?: string | undefined;
   readonly prompt: CompletionPrompt;
   readonly token_healing?: boolean | undefined;
@@ -176,6 +185,16 @@ function checkTogether(body: Combination, context: z.RefinementCtx): void {
       "prompt",
       `"prompt" and "n" must ask for at most ${DEFAULT_MAX_WAITING} completions together, received ${completions}: ` +
         "send several requests",
+    );
+  }
+  const shared = sharedCharacters(body), mostPrompts = Math.floor(MOST_SHARED_CHARACTERS / shared);
+  if (numPrompts(body.prompt) > Math.max(1, mostPrompts)) {
+    reject(
+      "prompt",
+      `"prompt" must have at most ${
+        Math.max(1, mostPrompts)
+      } items beside ${shared} characters in "suffix", "extra" ` +
+        `and "stop", received ${numPrompts(body.prompt)}: send several requests`,
     );
   }
   if (body.token_healing && body.logprobs !== undefined) {

@@ -80,6 +80,7 @@ Deno.test("LocalEngine.submit() names the field of a request that cannot be serv
     ["stop", { stop: [""] }],
     ["logitBias", { logitBias: [{ id: VOCAB_SIZE, delta: 1 }] }],
     ["logitBias", { logitBias: [{ id: 1, delta: NaN }] }],
+    ["logitBias", { n: 4, logitBias: Array(4097).fill({ id: 1, delta: 1 }) }],
     ["prompt", { prompt: ids() }],
     ["prompt", { prompt: ids(VOCAB_SIZE) }],
     ["prompt", { prompt: ids(-1) }],

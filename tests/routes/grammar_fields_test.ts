@@ -75,6 +75,9 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
     ...body,
     response_format: { type: "json_schema", json_schema: { schema: {} } },
   });
+  // In a schema null is a value.
+  await post(app, "/v1/completions", { prompt: "a", guided_json: { const: null } });
+  await post(app, "/infill", { ...body, json_schema: { enum: [null], default: null } });
   assert.deepEqual(engine.requests.map(({ grammar }) => grammar), [
     { field: "structured_outputs.regex", kind: "regex", pattern: "b" },
     { field: "grammar", kind: "ebnf", text: "root ::= x" },
@@ -83,6 +86,8 @@ Deno.test("Grammars reach the engine from both dialects; what is wrong with one 
     { field: "grammar", kind: "ebnf", text: "root ::= x" },
     { field: "guided_regex", kind: "regex", pattern: "b" },
     { field: "response_format", kind: "jsonSchema", schema: "{}" },
+    { field: "guided_json", kind: "jsonSchema", schema: '{"const":null}' },
+    { field: "json_schema", kind: "jsonSchema", schema: '{"enum":[null],"default":null}' },
   ]);
   const wrong = [
     ["/v1/completions", { prompt: "a", guided_regex: "b", guided_choice: ["c"] }, "guided_choice"],

@@ -66,7 +66,7 @@ const REJECTED: [body: Record<string, unknown>, param: string, message: RegExp][
   [{ prompt: ["a", [1, null]] }, "prompt", /received an array of 2 with null at \[1\]\[1\]$/],
   [{ prompt: { a: 1 } }, "prompt", /received an object$/],
   [{ prompt: Array(100).fill("a"), n_cmpl: 3 }, "prompt", /at most 256 completions together, received 300/],
-  [{ prompt: [1, "x".repeat(300_000)] }, "prompt", /at most 262144 characters long, received 300000/],
+  [{ prompt: [1, "x".repeat(300_000)] }, "prompt", /at most 131072 characters long, received 300000/],
   [{ temperature: "x" }, "temperature", /must be a number/],
   [{ post_sampling_probs: true }, "post_sampling_probs", /must be false/],
   [{ token_healing: true, n_probs: 1 }, "token_healing", /cannot be combined with "n_probs"/],

@@ -162,7 +162,7 @@ const REJECTED: [body: Record<string, unknown>, param: string, message: string |
   [{ samplers: "kpt" }, "samplers", /must be an array/],
   [{ n_cmpl: 0 }, "n_cmpl", /at least 1/],
   [{ n_probs: -1 }, "n_probs", /at least 0/],
-  [{ stop: 5 }, "stop", /must be a string or an array of strings/],
+  [{ stop: 5 }, "stop", /must be a string or an array of at most 128 strings/],
   [{ logit_bias: [["word", "1"]] }, "logit_bias", /must map token ids or texts/],
   [{ post_sampling_probs: true }, "post_sampling_probs", /must be false/],
   [{ filename: 5 }, "filename", /must be a string/],

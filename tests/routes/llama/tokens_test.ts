@@ -46,17 +46,21 @@ const REJECTED: [path: string, body: Record<string, unknown>, message: string][]
   [
     "/tokenize",
     { content: ["a", {}] },
-    '"content" must be a string, or an array of strings and token ids, received an array of 2',
+    '"content" must be a string, or an array of strings and token ids, received an array of 2 with an object at [1]',
   ],
   [
     "/tokenize",
-    { content: "a".repeat(262_145) },
-    '"content" must be at most 262144 characters long, received 262145',
+    { content: "a".repeat(131_073) },
+    '"content" must be at most 131072 characters long, received 131073',
   ],
   ["/tokenize", { content: "a", with_pieces: 1 }, '"with_pieces" must be true or false, received 1'],
   ["/detokenize", {}, '"tokens" is required'],
-  ["/detokenize", { tokens: [1, "a"] }, '"tokens" must be an array of token ids, received an array of 2'],
-  ["/detokenize", { tokens: "a" }, '"tokens" must be an array of token ids, received "a"'],
+  [
+    "/detokenize",
+    { tokens: [1, "a"] },
+    '"tokens" must be an array of at most 131072 token ids, received an array of 2 with "a" at [1]',
+  ],
+  ["/detokenize", { tokens: "a" }, '"tokens" must be an array of at most 131072 token ids, received "a"'],
 ];
 
 for (const [path, body, message] of REJECTED) {

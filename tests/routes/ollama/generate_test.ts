@@ -130,7 +130,11 @@ const REJECTED: [body: Record<string, unknown>, status: number, message: string 
   [{ stream: "yes" }, 400, /^"stream" must be true or false/],
   [{ raw: true, context: [1] }, 400, "raw mode does not support template, system, or context"],
   [{ raw: true, system: "s" }, 400, "raw mode does not support template, system, or context"],
-  [{ context: ["a"] }, 400, '"context" must be an array of token ids, received an array of 1'],
+  [
+    { context: ["a"] },
+    400,
+    '"context" must be an array of token ids, received an array of 1 with "a" at [0]',
+  ],
   [{ context: [1], suffix: "s" }, 400, '"context" cannot be combined with "suffix"'],
   [
     { template: "<s>{{ .Prompt }}" },

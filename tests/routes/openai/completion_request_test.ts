@@ -148,6 +148,16 @@ const REJECTED: [body: unknown, param: string | null, message: RegExp][] = [
   [{ best_of: 3, stream: true }, "best_of", /above "n" cannot be combined with "stream"/],
   [{ best_of: 21 }, "best_of", /at most 20/],
   [{ prompt: Array(100).fill("a"), best_of: 3 }, "prompt", /at most 256 completions together, received 300/],
+  [
+    {
+      prompt: Array(128).fill("a"),
+      suffix: "s".repeat(60_000),
+      extra: [{ text: "e".repeat(6000) }],
+      stop: ["e"],
+    },
+    "prompt",
+    /^"prompt" must have at most 127 items beside 66001 characters in "suffix", "extra" and "stop", received 128/,
+  ],
   [{ extra: [{ text: "a" }] }, "extra", /^"extra" needs "suffix": send "" where nothing follows/],
   [{ filename: "a.py" }, "filename", /^"filename" needs "suffix"/],
   [{ suffix: "", extra: [{ filename: "a" }] }, "extra[0].text", /must hold objects with a "text"/],
