@@ -7,6 +7,7 @@ import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { SequenceInfo } from "./sequence_info.ts";
+import { contextLengthError } from "./validate_request.ts";
 import {
   type EngineAnswer,
   type EngineCall,
@@ -67,6 +68,7 @@ export class WorkerEngine implements Engine {
     try {
       signal?.throwIfAborted();
       this.#requireUsable();
+      requireFitting(request, this.#model!);
       this.#post({ kind: "submit", id, request: packRequest(request) });
     } catch (error) {
       queue.fail(error);
@@ -200,6 +202,12 @@ export class WorkerEngine implements Engine {
   #post(message: ToWorker) {
     this.#outbox.postMessage(message);
   }
+}
+
+/** Token ids beyond all contexts are not sent: millions of them would hold the worker up. */
+function requireFitting({ prompt, maxTokens }: GenerationRequest, { contextLength }: ModelInfo): void {
+  if (prompt.kind !== "tokens" || prompt.ids.length <= contextLength) return;
+  throw contextLengthError(prompt.ids.length, contextLength, { numNew: maxTokens === 0 ? 0 : 1 });
 }
 
 function closedError(): EngineUnavailableError {

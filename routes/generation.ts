@@ -27,7 +27,7 @@ export interface GenerateOptions {
  * Requests that have been handed to the engine and have not come back with their first event. The engine takes requests in
  * between two steps and in order: others would wait behind hundreds, and so would word that the client has left.
  */
-const MOST_AT_THE_DOOR = 16;
+export const MOST_AT_THE_DOOR = 4;
 
 /**
  * Submits the requests, a few at a time, and yields their events as they come. Whatever ends it (the last event, an error

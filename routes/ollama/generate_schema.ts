@@ -70,7 +70,9 @@ export const generateRequest = z.object({
   top_logprobs: z.int().min(0).max(20).default(0).describe(
     "With `logprobs`: this many likely tokens for each.",
   ),
-  keep_alive: z.union([z.string(), z.number()]).optional().describe("Accepted and ignored: the model stays."),
+  keep_alive: z.union([z.string(), z.number()], {
+    error: '"keep_alive" must be a string or a number',
+  }).optional().describe("Accepted and ignored: the model stays."),
   token_healing: tokenHealingField,
   ...outputRuleFields,
   ...standingFields,

@@ -94,5 +94,14 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isSchema(value: unknown): value is string | boolean | Record<string, unknown> {
-  return typeof value === "string" || typeof value === "boolean" || isObject(value);
+  return (typeof value === "string" && isJson(value)) || typeof value === "boolean" || isObject(value);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -53,6 +53,13 @@ Deno.test("WorkerEngine gives what the engine in its worker gives", async () => 
 
 Deno.test("WorkerEngine carries errors across as what they were", async () => {
   await using engine = await open("throw");
+  await using fake = await openFakeEngine();
+  const long = request({ kind: "tokens", ids: Array(1000).fill(1) });
+  const [there, here] = await Promise.all(
+    [engine, fake.engine].map((one) => rejection(collect(one.submit(long)))),
+  );
+  assert.ok(there instanceof InvalidRequestError);
+  assert.deepEqual({ ...there, message: there.message }, { ...here, message: here.message });
   const invalid = await rejection(collect(engine.submit(request(textPrompt("p".repeat(200))))));
   assert.ok(invalid instanceof InvalidRequestError);
   assert.deepEqual([invalid.field, invalid.reason, invalid.tokens], [

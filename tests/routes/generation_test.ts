@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { GenerationEvent, GenerationRequest } from "../../engine/request.ts";
 import { Exchange } from "../../routes/exchange.ts";
-import { generate } from "../../routes/generation.ts";
+import { generate, MOST_AT_THE_DOOR } from "../../routes/generation.ts";
 import { until } from "./delay.ts";
 import { FakeEngine } from "./fake_engine.ts";
 
@@ -40,14 +40,17 @@ function start(engine: SlowDoor) {
   return { left, done: Array.fromAsync(events) };
 }
 
-Deno.test("generate() hands the engine sixteen prompts, and another for each that it has taken in", async () => {
+Deno.test("generate() hands the engine a few prompts, and another for each that it has taken in", async () => {
   const engine = new SlowDoor();
   const { done } = start(engine);
-  await until(() => engine.doors.length === 16, "the first are there");
+  await until(() => engine.doors.length === MOST_AT_THE_DOOR, "the first are there");
   for (let taken = 0; taken < NUM_PROMPTS; taken++) {
-    assert.equal(engine.doors.length, Math.min(NUM_PROMPTS, 16 + taken));
+    assert.equal(engine.doors.length, Math.min(NUM_PROMPTS, MOST_AT_THE_DOOR + taken));
     engine.doors[taken].resolve();
-    await until(() => engine.doors.length === Math.min(NUM_PROMPTS, 17 + taken), "the next has come");
+    await until(
+      () => engine.doors.length === Math.min(NUM_PROMPTS, MOST_AT_THE_DOOR + taken + 1),
+      "the next has come",
+    );
   }
   const events = await done;
   const finished = events.filter(({ event }) => event.kind === "finish").map(({ prompt }) => prompt);
@@ -57,10 +60,10 @@ Deno.test("generate() hands the engine sixteen prompts, and another for each tha
 Deno.test("generate() hands over nothing more once the client has left", async () => {
   const engine = new SlowDoor();
   const { left, done } = start(engine);
-  await until(() => engine.doors.length === 16, "the first are there");
+  await until(() => engine.doors.length === MOST_AT_THE_DOOR, "the first are there");
   left.abort();
   await assert.rejects(done, /closed the request/);
   for (const door of engine.doors) door.resolve();
   await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.equal(engine.doors.length, 16);
+  assert.equal(engine.doors.length, MOST_AT_THE_DOOR);
 });

@@ -116,6 +116,10 @@ const REJECTED: [body: Record<string, unknown>, message: RegExp][] = [
   ],
   [{ parameters: { grammar: { type: "json", value: 5 } } }, /must be a JSON schema/],
   [
+    { parameters: { grammar: { type: "json", value: "{" } } },
+    /^"parameters.grammar.value" must be a JSON schema/,
+  ],
+  [
     { parameters: { grammar: { type: "json_schema", value: "x" } } },
     /must be an object with a JSON schema in its "schema"/,
   ],
