@@ -18,8 +18,8 @@ export class Inbox<Message> {
   }
 
   /**
-   * Receives what has come, or as much as is done soon. To be called in a turn of the event loop of its own (after `setImmediate`): then no
-   * message is on its way to `onmessage` that these would overtake.
+   * Receives what has come, or as much as is done soon. To be called in a turn of the event loop of its own (after
+   * `setImmediate`): then no message is on its way to `onmessage` that these would overtake.
    */
   drain(): void {
     // The same object; only the types of the two libraries differ.

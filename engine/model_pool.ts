@@ -247,14 +247,12 @@ function requireDistinct(models: readonly PoolModel[]): void {
 
 function requireRoom({ listed, bytes }: PoolModel, budgetBytes: number): void {
   const least = Math.min(bytes("cpu"), bytes("dawn"));
-  if (least > budgetBytes) {
-    throw new RangeError(
-      `Cannot serve "${listed.id}": --models-memory must be at least ${
-        Math.ceil(least / MEGABYTE)
-      }MB for it, ` +
-        `received ${Math.floor(budgetBytes / MEGABYTE)}MB; raise it, or lower --kv-memory`,
-    );
-  }
+  if (least <= budgetBytes) return;
+  const wanted = `${Math.ceil(least / MEGABYTE)}MB`, given = `${Math.floor(budgetBytes / MEGABYTE)}MB`;
+  throw new RangeError(
+    `Cannot serve "${listed.id}": --models-memory must be at least ${wanted} for it, received ${given}; raise it, or ` +
+      "lower --kv-memory",
+  );
 }
 
 /** The load itself goes on: others may wait for it, too. */
