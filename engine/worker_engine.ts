@@ -7,6 +7,7 @@ import { EngineUnavailableError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { GenerationEvent, GenerationRequest } from "./request.ts";
 import type { SequenceInfo } from "./sequence_info.ts";
+import { SubmissionLine } from "./submission_line.ts";
 import { contextLengthError } from "./validate_request.ts";
 import {
   type EngineAnswer,
@@ -26,6 +27,9 @@ export class WorkerEngine implements Engine {
   readonly #worker: Worker;
   readonly #outbox: MessagePort;
   readonly #requests = new Map<number, EventQueue<GenerationEvent>>();
+  readonly #line = new SubmissionLine((id) => this.#send(id));
+  /** Those in the line. */
+  readonly #unsent = new Map<number, GenerationRequest>();
   readonly #calls = new Map<number, PromiseWithResolvers<EngineAnswer>>();
   readonly #closed = Promise.withResolvers<void>();
   #state: EngineState = { phase: "loading", progress: 0 };
@@ -69,12 +73,13 @@ export class WorkerEngine implements Engine {
       signal?.throwIfAborted();
       this.#requireUsable();
       requireFitting(request, this.#model!);
-      this.#post({ kind: "submit", id, request: packRequest(request) });
     } catch (error) {
       queue.fail(error);
       return queue;
     }
     this.#requests.set(id, queue);
+    this.#unsent.set(id, request);
+    this.#line.add(id, request.requestId ?? `submission ${id}`);
     signal?.addEventListener("abort", () => {
       this.#cancel(id);
       queue.abort(signal.reason);
@@ -132,6 +137,9 @@ export class WorkerEngine implements Engine {
         this.#state = message.state;
         if (message.model) this.#model = message.model;
         break;
+      case "taken":
+        this.#line.taken();
+        break;
       case "event":
         this.#requests.get(message.id)?.push(message.event);
         break;
@@ -165,8 +173,21 @@ export class WorkerEngine implements Engine {
     return answer.promise;
   }
 
+  #send(id: number) {
+    const request = this.#unsent.get(id)!;
+    this.#unsent.delete(id);
+    try {
+      this.#post({ kind: "submit", id, request: packRequest(request) });
+    } catch (error) {
+      this.#reject(id, error as Error);
+      this.#line.taken();
+    }
+  }
+
   #cancel(id: number) {
-    if (this.#requests.delete(id)) this.#post({ kind: "cancel", id });
+    if (!this.#requests.delete(id)) return;
+    if (this.#line.remove(id)) this.#unsent.delete(id);
+    else this.#post({ kind: "cancel", id });
   }
 
   #reject(id: number, error: Error) {
@@ -187,6 +208,8 @@ export class WorkerEngine implements Engine {
   }
 
   #failAll(error: Error) {
+    for (const id of this.#unsent.keys()) this.#line.remove(id);
+    this.#unsent.clear();
     for (const id of [...this.#requests.keys(), ...this.#calls.keys()]) this.#reject(id, error);
   }
 

@@ -38,6 +38,8 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly kind: "state"; readonly state: EngineState; readonly model?: ModelInfo }
+  /** A submitted request was taken in, or refused. */
+  | { readonly kind: "taken" }
   | { readonly kind: "event"; readonly id: number; readonly event: GenerationEvent }
   | { readonly kind: "end"; readonly id: number }
   | { readonly kind: "answer"; readonly id: number; readonly value: EngineAnswer }

@@ -82,6 +82,7 @@ export function serveEngine(scope: WorkerScope, makeEngine: MakeEngine) {
     switch (data.kind) {
       case "submit":
         relay(data.id, (signal) => engine!.submit(unpackRequest(data.request), signal));
+        post({ kind: "taken" });
         break;
       case "cancel":
         requests.get(data.id)?.abort();

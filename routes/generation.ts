@@ -24,14 +24,8 @@ export interface GenerateOptions {
 }
 
 /**
- * Requests that have been handed to the engine and have not come back with their first event. The engine takes requests in
- * between two steps and in order: others would wait behind hundreds, and so would word that the client has left.
- */
-export const MOST_AT_THE_DOOR = 4;
-
-/**
- * Submits the requests, a few at a time, and yields their events as they come. Whatever ends it (the last event, an error
- * of one of them, the signal, a consumer that stops) cancels what still runs.
+ * Submits all requests at once and yields their events as they come. Whatever ends it (the last event, an error of one
+ * of them, the signal, a consumer that stops) cancels what still runs.
  * @throws {HttpProblem} "cancelled" when the signal was aborted
  */
 export async function* generate(
@@ -45,7 +39,7 @@ export async function* generate(
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
-    yield* merge(requests.map((request) => () => {
+    yield* merge(requests.map((request) => {
       const bound = { ...withinDeadlines(request, deadlines), ...standing, requestId: exchange.id };
       return exchange.watch(engine.submit(bound, either), either);
     }));
@@ -67,19 +61,11 @@ function withinDeadlines(request: GenerationRequest, server: Deadlines): Generat
   return { ...request, deadlines: Object.fromEntries(earlier) };
 }
 
-type Source = () => AsyncIterable<GenerationEvent>;
-
 /** A stream serves as the queue between the sources: each writes when it can, the reader takes in order of arrival. */
-function merge(sources: readonly Source[]): ReadableStream<PromptEvent> {
+function merge(sources: readonly AsyncIterable<GenerationEvent>[]): ReadableStream<PromptEvent> {
   return new ReadableStream({
     start(controller) {
-      const waiting = [...sources.entries()];
-      /** One after the other, each from when the one before it has told something. */
-      const enter = async (): Promise<void> => {
-        const next = waiting.shift();
-        if (next) await pump(next[1](), next[0], controller, enter);
-      };
-      Promise.all(Array.from({ length: MOST_AT_THE_DOOR }, enter)).then(
+      Promise.all(sources.map((source, prompt) => pump(source, prompt, controller))).then(
         () => controller.close(),
         (error) => controller.error(error),
       ).catch(() => {}); // The reader has cancelled: there is nobody left to tell.
@@ -87,22 +73,12 @@ function merge(sources: readonly Source[]): ReadableStream<PromptEvent> {
   });
 }
 
-/** @param onFirst called once, at the first event or where there is none; what it starts ends before this does */
 async function pump(
   source: AsyncIterable<GenerationEvent>,
   prompt: number,
   controller: ReadableStreamDefaultController<PromptEvent>,
-  onFirst: () => Promise<void>,
 ): Promise<void> {
-  let others: Promise<void> | undefined;
-  for await (const event of source) {
-    if (!others) {
-      others = onFirst();
-      others.catch(() => {}); // The first failure is told, also where it is this one's.
-    }
-    controller.enqueue({ prompt, event });
-  }
-  await (others ?? onFirst());
+  for await (const event of source) controller.enqueue({ prompt, event });
 }
 
 /**
