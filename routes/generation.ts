@@ -39,8 +39,11 @@ export async function* generate(
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
   try {
-    yield* merge(requests.map((request) => {
-      const bound = { ...withinDeadlines(request, deadlines), ...standing, requestId: exchange.id };
+    const { queueMs: _, ...others } = deadlines;
+    yield* merge(requests.map((request, i) => {
+      // Those after the first wait for their own kind: how busy the server is, the first has found out.
+      const within = withinDeadlines(request, i === 0 ? deadlines : others);
+      const bound = { ...within, ...standing, requestId: exchange.id };
       return exchange.watch(engine.submit(bound, either), either);
     }));
     signal.throwIfAborted();

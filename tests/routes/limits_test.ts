@@ -41,4 +41,11 @@ Deno.test("createApp() binds every request by the server's deadlines, where its 
     { ...server, promptMs: 500, predictMs: 250 },
     server,
   ]);
+  await post(app, "/v1/completions", { prompt: ["x", "y", "z"] });
+  const { queueMs: _, ...afterwards } = server;
+  assert.deepEqual(engine.requests.slice(3).map(({ deadlines }) => deadlines), [
+    server,
+    afterwards,
+    afterwards,
+  ]);
 });
