@@ -151,7 +151,7 @@ async function checkReuse(
   ok(stats.cachedTokens > stats.promptTokens / 3, "too little was reused");
   const wrong = stats.draftedTokens - stats.acceptedTokens;
   ok(
-    stats.acceptedTokens > 3 * count && (count < MANY || wrong > 10),
+    stats.acceptedTokens > 3 * count && (count < MANY || wrong > 0),
     "too few drafts, or all of them right",
   );
   deepStrictEqual([stats.freeBlocks, stats.freeStateSlots], [stats.totalBlocks, stats.totalStateSlots]);
