@@ -19,13 +19,20 @@ export function firstStopSignal(): Promise<Deno.Signal> {
   let firstAt: number | undefined;
   for (const signal of STOP_SIGNALS) {
     Deno.addSignalListener(signal, () => {
-      const isRepeated = signal === "SIGINT" && performance.now() - (firstAt ?? 0) < SAME_PRESS_MS;
-      if (firstAt !== undefined && !isRepeated) Deno.exit(signal === "SIGTERM" ? 143 : 130);
-      firstAt ??= performance.now();
+      const now = performance.now();
+      if (firstAt !== undefined && isSecond(signal, now - firstAt)) {
+        Deno.exit(signal === "SIGTERM" ? 143 : 130);
+      }
+      firstAt ??= now;
       first.resolve(signal);
     });
   }
   return first.promise;
+}
+
+/** Whether a signal so long after the first is another one. */
+export function isSecond(signal: Deno.Signal, msSinceFirst: number): boolean {
+  return signal !== "SIGINT" || msSinceFirst >= SAME_PRESS_MS;
 }
 
 export interface ShutdownOptions {

@@ -1,6 +1,6 @@
 // How the server stops: its order with everything given, then the real server as a process of its own.
 import assert from "node:assert/strict";
-import { shutDown } from "../../cli/shutdown.ts";
+import { isSecond, shutDown } from "../../cli/shutdown.ts";
 import { Drain } from "../../routes/drain.ts";
 import { Exchange } from "../../routes/exchange.ts";
 import { Log } from "../../routes/log.ts";
@@ -134,21 +134,30 @@ Deno.test("serve ends at once at the second signal", async () => {
   running.close();
 });
 
-Deno.test("serve takes a Ctrl-C that comes twice at once, as under deno task, for one, and a later one for a second", async () => {
+Deno.test("serve says what it waits for after Ctrl-C, and ends at once at another", async () => {
   await using server = await startServer([]);
   const running = await sendHalf(server.port);
-  for (let i = 0; i < 2; i++) {
-    server.process.kill("SIGINT");
-    await until(
-      () => server.printed().includes("Stopping: 1 request has up to 30 s"),
-      "the signal has arrived",
-    );
-  }
+  server.process.kill("SIGINT");
+  await until(
+    () => server.printed().includes("Stopping: 1 request has up to 30 s"),
+    "the signal has arrived",
+  );
   await new Promise((resolve) => setTimeout(resolve, 700));
   assert.equal((await fetch(server.url("/readyz"))).status, 503);
   server.process.kill("SIGINT");
   assert.equal((await server.process.status).code, 130);
   running.close();
+});
+
+Deno.test("isSecond() takes a Ctrl-C that comes twice at once, as under deno task, for one", () => {
+  const cases = [["SIGINT", 0, false], ["SIGINT", 400, false], ["SIGINT", 600, true], [
+    "SIGTERM",
+    0,
+    true,
+  ]] as const;
+  for (const [signal, ms, second] of cases) {
+    assert.equal(isSecond(signal, ms), second, `${signal} after ${ms} ms`);
+  }
 });
 
 Deno.test("serve reads keys and their limits from a file", async () => {
