@@ -4,35 +4,45 @@
 /** Requests that were sent and are not taken. */
 const MOST_UNTAKEN = 4;
 
-export class SubmissionLine {
-  readonly #send: (id: number) => void;
+interface Waiting<Request> {
+  readonly id: number;
+  readonly request: Request;
+}
+
+export class SubmissionLine<Request> {
+  readonly #send: (id: number, request: Request) => void;
   /** By group, the next one first. */
-  readonly #waiting = new Map<string, number[]>();
+  readonly #waiting = new Map<string, Waiting<Request>[]>();
   #untaken = 0;
 
   /** @param send is called with each request in its turn */
-  constructor(send: (id: number) => void) {
+  constructor(send: (id: number, request: Request) => void) {
     this.#send = send;
   }
 
   /** @param group requests of one take turns with those of others: the prompts of one HTTP request, say */
-  add(id: number, group: string): void {
-    const ids = this.#waiting.get(group);
-    if (ids) ids.push(id);
-    else this.#waiting.set(group, [id]);
+  add(id: number, request: Request, group: string): void {
+    const waiting = this.#waiting.get(group);
+    if (waiting) waiting.push({ id, request });
+    else this.#waiting.set(group, [{ id, request }]);
     this.#advance();
   }
 
   /** @returns whether it was still waiting, and now never will be sent */
   remove(id: number): boolean {
-    for (const [group, ids] of this.#waiting) {
-      const at = ids.indexOf(id);
+    for (const [group, waiting] of this.#waiting) {
+      const at = waiting.findIndex((one) => one.id === id);
       if (at < 0) continue;
-      ids.splice(at, 1);
-      if (ids.length === 0) this.#waiting.delete(group);
+      waiting.splice(at, 1);
+      if (waiting.length === 0) this.#waiting.delete(group);
       return true;
     }
     return false;
+  }
+
+  /** None that waits will be sent. */
+  clear(): void {
+    this.#waiting.clear();
   }
 
   /** One that was sent has been taken. */
@@ -45,11 +55,11 @@ export class SubmissionLine {
     while (this.#untaken < MOST_UNTAKEN) {
       const [next] = this.#waiting;
       if (!next) return;
-      const [group, [id, ...others]] = next;
+      const [group, waiting] = next, { id, request } = waiting.shift()!;
       this.#waiting.delete(group);
-      if (others.length > 0) this.#waiting.set(group, others); // Behind all others.
+      if (waiting.length > 0) this.#waiting.set(group, waiting); // Behind all others.
       this.#untaken++;
-      this.#send(id);
+      this.#send(id, request);
     }
   }
 }

@@ -27,9 +27,7 @@ export class WorkerEngine implements Engine {
   readonly #worker: Worker;
   readonly #outbox: MessagePort;
   readonly #requests = new Map<number, EventQueue<GenerationEvent>>();
-  readonly #line = new SubmissionLine((id) => this.#send(id));
-  /** Those in the line. */
-  readonly #unsent = new Map<number, GenerationRequest>();
+  readonly #line = new SubmissionLine<GenerationRequest>((id, request) => this.#send(id, request));
   readonly #calls = new Map<number, PromiseWithResolvers<EngineAnswer>>();
   readonly #closed = Promise.withResolvers<void>();
   #state: EngineState = { phase: "loading", progress: 0 };
@@ -78,8 +76,7 @@ export class WorkerEngine implements Engine {
       return queue;
     }
     this.#requests.set(id, queue);
-    this.#unsent.set(id, request);
-    this.#line.add(id, request.requestId ?? `submission ${id}`);
+    this.#line.add(id, request, request.requestId ?? `submission ${id}`);
     signal?.addEventListener("abort", () => {
       this.#cancel(id);
       queue.abort(signal.reason);
@@ -173,9 +170,7 @@ export class WorkerEngine implements Engine {
     return answer.promise;
   }
 
-  #send(id: number) {
-    const request = this.#unsent.get(id)!;
-    this.#unsent.delete(id);
+  #send(id: number, request: GenerationRequest) {
     try {
       this.#post({ kind: "submit", id, request: packRequest(request) });
     } catch (error) {
@@ -186,8 +181,7 @@ export class WorkerEngine implements Engine {
 
   #cancel(id: number) {
     if (!this.#requests.delete(id)) return;
-    if (this.#line.remove(id)) this.#unsent.delete(id);
-    else this.#post({ kind: "cancel", id });
+    if (!this.#line.remove(id)) this.#post({ kind: "cancel", id });
   }
 
   #reject(id: number, error: Error) {
@@ -208,8 +202,7 @@ export class WorkerEngine implements Engine {
   }
 
   #failAll(error: Error) {
-    for (const id of this.#unsent.keys()) this.#line.remove(id);
-    this.#unsent.clear();
+    this.#line.clear();
     for (const id of [...this.#requests.keys(), ...this.#calls.keys()]) this.#reject(id, error);
   }
 

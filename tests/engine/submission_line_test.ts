@@ -8,15 +8,19 @@ const AHEAD = 4;
 
 function open() {
   const sent: number[] = [];
-  return { sent, line: new SubmissionLine((id) => sent.push(id)) };
+  const line = new SubmissionLine<string>((id, request) => {
+    equal(request, `request ${id}`);
+    sent.push(id);
+  });
+  return { sent, line, add: (id: number, group: string) => line.add(id, `request ${id}`, group) };
 }
 
 Deno.test("SubmissionLine sends four ahead of what was taken, groups in turn, each in its order", () => {
-  const { sent, line } = open();
-  for (let id = 0; id < 20; id++) line.add(id, "many");
-  line.add(100, "one");
-  line.add(200, "two");
-  line.add(201, "two");
+  const { sent, line, add } = open();
+  for (let id = 0; id < 20; id++) add(id, "many");
+  add(100, "one");
+  add(200, "two");
+  add(201, "two");
   deepStrictEqual(sent, [0, 1, 2, 3]);
   for (let i = 0; i < 6; i++) line.taken();
   deepStrictEqual(sent.slice(AHEAD), [4, 100, 200, 5, 201, 6]);
@@ -25,8 +29,8 @@ Deno.test("SubmissionLine sends four ahead of what was taken, groups in turn, ea
 });
 
 Deno.test("SubmissionLine never sends what was removed in time", () => {
-  const { sent, line } = open();
-  for (let id = 0; id < 12; id++) line.add(id, id < 10 ? "a" : "b");
+  const { sent, line, add } = open();
+  for (let id = 0; id < 12; id++) add(id, id < 10 ? "a" : "b");
   ok(!line.remove(3), "it was sent");
   ok(line.remove(9) && line.remove(11));
   ok(!line.remove(9));
