@@ -165,11 +165,24 @@ function divisionsOfFewRows(product: Product, caps: GpuCaps): Division[] {
       subgroupsAcross,
       fragmentsAcross: 2,
     });
-    const slim: MatrixForm = { ...shared, subgroupsAcross: 1, fragmentsAcross: fragments === 1 ? 1 : 2 };
-    const forms = [wide(narrow ? 1 : 2), wide(1), slim].filter((form) => canBeWritten(form, caps));
-    if (!wholeDepths(8) || !forms.includes(slim)) return [];
-    return [divideFewRows(forms[0], slim, product)];
+    const slim: MatrixForm = narrow ? { ...wide(1), fragmentsAcross: 1 } : wide(1);
+    if (!wholeDepths(8) || !canBeWritten(slim, caps)) return [];
+    const widest = wide(narrow ? 1 : 2);
+    return [
+      divideFewRows(
+        canBeWritten(widest, caps) ? widest : slim,
+        narrow ? slim : deepened(slim, product, caps),
+        product,
+      ),
+    ];
   });
+}
+
+/** The form with sixteen subgroups that share the depth, where they can: of slim tiles there are too few workgroups. */
+function deepened(form: MatrixForm, { xWords }: Product, caps: GpuCaps): MatrixForm {
+  const depth = 16 * form.fragment.k;
+  const deep: MatrixForm = { ...form, subgroupsDeep: 16 / form.subgroupsDown, depth };
+  return xWords * 8 % depth === 0 && canBeWritten(deep, caps) ? deep : form;
 }
 
 /** Tiles as they are if they are enough; else in parts where that pays, or slimmer ones. */
