@@ -81,6 +81,7 @@ const MATRIX_SHAPES: readonly LinearShape[] = [
   { rows: [5], inWidth: 32, outWidth: 16, bias: true, samples: true },
   { rows: [16], inWidth: 515, outWidth: 64, bias: true, activation: "gelu_tanh" },
   { rows: [17], inWidth: 131, outWidth: 48, residual: true },
+  { rows: [16, 32], inWidth: 250, outWidth: 40, bias: true },
   { rows: [9, 1], inWidth: 40, outWidth: 16_384, bias: true },
   { rows: [33], inWidth: 32, outWidth: 8192, bias: true, residual: true },
 ];
