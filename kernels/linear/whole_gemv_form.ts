@@ -9,7 +9,7 @@ import { BESIDE_BYTES, type GemvForm, type GemvRows } from "./gemv_form.ts";
 
 /** Of whole numbers: threads that share a row at most, threads of a workgroup that are enough, rows that a team has at once. */
 const MOST_ROW_THREADS = 768;
-const ENOUGH_THREADS = 384;
+const ENOUGH_THREADS = 512;
 const WHOLE_NUMBER_ROWS = 4;
 /** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
 const ENOUGH_WORKGROUPS = 256;
