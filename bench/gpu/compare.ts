@@ -11,6 +11,7 @@ import type { LoadedModel } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { measure, measurePrefill } from "../measure.ts";
 import { RunnerSequences } from "../runner_sequences.ts";
+import { appendJson } from "./json_lines.ts";
 import { weightBytesOfStep } from "./step_bytes.ts";
 
 /** A choice whose two best logits are nearer than this share of max|logit| may fall either way. */
@@ -56,7 +57,11 @@ async function main(): Promise<boolean> {
   let equal = true;
   {
     await using runner = loaded.runner;
-    if (flags.reference) equal = await compareTokens(runner, await readReference(flags.reference));
+    if (flags.reference) {
+      const reference = await readReference(flags.reference);
+      equal = await compareTokens(runner, reference);
+      await appendJson(flags.json, { label, tokens: reference.ids.length, equal });
+    }
     await printTimings(runner, loaded.contextLength, label);
   }
   return equal;
@@ -126,17 +131,13 @@ async function printTimings(runner: ModelRunner, contextLength: number, label: s
           prefillMs.toFixed(1)
         } |`,
       );
-      await appendJson({ label, ...timing, weightBytes });
+      await appendJson(flags.json, { label, ...timing, weightBytes });
     }
   }
   for (const context of numbers(flags.prefill)) {
     if (context > contextLength) continue;
     const prefillMs = await measurePrefill(runner, { batch: 1, context });
     console.log(`| 1 | ${context} | - | - | - | ${prefillMs.toFixed(1)} |`);
-    await appendJson({ label, batch: 1, context, prefillMs });
+    await appendJson(flags.json, { label, batch: 1, context, prefillMs });
   }
-}
-
-async function appendJson(line: Record<string, unknown>): Promise<void> {
-  if (flags.json) await Deno.writeTextFile(flags.json, JSON.stringify(line) + "\n", { append: true });
 }

@@ -11,6 +11,7 @@ import { GpuPlan } from "../../kernels/gpu_plan.ts";
 import { BLOCK_SIZE, type StepBatch } from "../../kernels/step.ts";
 import type { StepProfile } from "../../kernels/step_profile.ts";
 import { median } from "../median.ts";
+import { appendJson } from "./json_lines.ts";
 import { RandomWeight, type WeightShape, type WeightType } from "./random_weight.ts";
 
 const USAGE = `Time single matrix products on a GPU.
@@ -20,7 +21,8 @@ const USAGE = `Time single matrix products on a GPU.
   --device D       provider (default: dawn)
   --shapes LIST    rows x outputs x inputs (default: 2048x8192x2048)
   --types LIST     storage of the weight: f16, i8 (default: f16,i8)
-  --profiles LIST  fast, safe (default: fast,safe)`;
+  --profiles LIST  fast, safe (default: fast,safe)
+  --json FILE      append the figures to FILE, a line each`;
 
 /** A GPU that idles, if only between two dispatches, lowers its clock: so several profiles are in flight at once. */
 const IN_FLIGHT = 8;
@@ -42,6 +44,7 @@ const { values: flags } = parseArgs({
     shapes: { ...text, default: "2048x8192x2048" },
     types: { ...text, default: "f16,i8" },
     profiles: { ...text, default: "fast,safe" },
+    json: text,
     help: { type: "boolean", short: "h" },
   },
 });
@@ -63,14 +66,15 @@ async function main(): Promise<boolean> {
         const { times, error } = await measureProduct(gpu, { rows, outputs, inputs }, type);
         right &&= error <= TOLERANCE;
         for (const [kernel, us] of times) {
-          const rate = !kernel.includes("matrix") && times.length > 1
-            ? ""
-            : (2 * rows * outputs * inputs / us / 1e6).toFixed(1);
+          const teraflops = !kernel.includes("matrix") && times.length > 1
+            ? undefined
+            : 2 * rows * outputs * inputs / us / 1e6;
           console.log(
-            `| ${profile} | ${name} | ${type} | ${kernel} | ${us.toFixed(1)} | ${rate} | ${
-              error.toExponential(1)
-            } |`,
+            `| ${profile} | ${name} | ${type} | ${kernel} | ${us.toFixed(1)} | ${
+              teraflops?.toFixed(1) ?? ""
+            } | ${error.toExponential(1)} |`,
           );
+          await appendJson(flags.json, { profile, shape: name, type, kernel, us, teraflops, error });
         }
       }
     }

@@ -11,6 +11,7 @@ import { ServerProcess } from "../load/server_process.ts";
 import { describeMachine } from "../machine.ts";
 import { median } from "../median.ts";
 import { RunnerSequences } from "../runner_sequences.ts";
+import { appendJson } from "./json_lines.ts";
 import { busiest, threadTimes } from "./process_threads.ts";
 import { Clients, randomPrompt } from "./server_clients.ts";
 
@@ -104,11 +105,8 @@ async function bench(): Promise<void> {
     );
   }
   if (server) printServer(server);
-  if (!flags.json) return;
   const line = { ...machine, model: flags.model, device: flags.device, clients, promptTokens, newTokens };
-  await Deno.writeTextFile(flags.json, JSON.stringify({ ...line, loop, engine, server }) + "\n", {
-    append: true,
-  });
+  await appendJson(flags.json, { ...line, loop, engine, server });
 }
 
 function printRate(name: string, rate: number | undefined, loop: number | undefined): void {
