@@ -86,7 +86,8 @@ interface Block {
 
 /**
  * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
- * Where the output is left as whole numbers, workgroups have whole words of it.
+ * Where the output is left as whole numbers, workgroups have whole words of it, and
+ * all of them as many.
  */
 function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory }: Block): number {
   const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
@@ -94,9 +95,13 @@ function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory 
   const most = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
   const workgroups = (blocks: number) => Math.ceil(weightRows / (columns * blocks));
   const turns = (blocks: number) => Math.ceil(workgroups(blocks) / atOnce) * blocks;
-  const candidates = Array.from({ length: Math.max(1, most) }, (_, i) => i + 1).filter((blocks) =>
-    workgroups(blocks) <= MOST_WORKGROUPS && (!leaves || blocks * columns % WORD_COLUMNS[leaves] === 0)
-  );
+  const leavesWords = (outputs: number) =>
+    !leaves || (outputs % WORD_COLUMNS[leaves] === 0 && weightRows % outputs === 0);
+  const fitting = Array.from({ length: Math.max(1, most) }, (_, i) => i + 1)
+    .filter((blocks) => workgroups(blocks) <= MOST_WORKGROUPS);
+  const leaving = fitting.filter((blocks) => leavesWords(blocks * columns));
+  // Where none can leave its output so, whoever asks will find that out from the form.
+  const candidates = leaving.length > 0 ? leaving : fitting;
   return candidates.reduce(
     (best, blocks) => turns(blocks) <= turns(best) ? blocks : best,
     candidates[0] ?? 1,

@@ -6,6 +6,7 @@ import type { GpuMatrix } from "../../kernels/gpu_op.ts";
 import { bytesPerWord, WORD_COLUMNS } from "../../kernels/linear/fixed_point.ts";
 import { gemvWorkgroups, outputColumns } from "../../kernels/linear/gemv_form.ts";
 import { wholeGemvForm } from "../../kernels/linear/whole_gemv_form.ts";
+import { leavesWholeNumbers } from "../../kernels/linear/whole_numbers.ts";
 
 const KIB = 1024;
 const TYPES = ["i4", "i8"] as const;
@@ -54,6 +55,17 @@ Deno.test("Forms in whole numbers fit workgroup memory and the grid on every kin
     }
   }
   deepEqual(misfits, []);
+});
+
+Deno.test("Products as wide as models have them leave whole numbers, however many rows a workgroup would take", () => {
+  const widths = [2816, 4096, 5120, 6144, 8192, 8960, 11_008, 12_288, 18_432, 24_576];
+  const not = TYPES.flatMap((type) =>
+    widths.filter((rows) => {
+      const weight = { type, rows, columns: rows / 4, shards: [{ firstRow: 0, numRows: rows }] };
+      return !leavesWholeNumbers(weight as unknown as GpuMatrix, type, capsOf(32, 48, 1024));
+    })
+  );
+  deepEqual(not, []);
 });
 
 function capsOf(lanes: number, kib: number, maxInvocations: number): GpuCaps {
