@@ -65,7 +65,11 @@ export function lowerSampling(buffers: SamplingBuffers, context: GpuContext): Ke
     code: specialise(
       greedyCode,
       { ...constants, THREADS: greedyThreads(context), PER_TURN: CANDIDATES_PER_TURN },
-      { ...snippets, candidate: CANDIDATES },
+      {
+        ...snippets,
+        logit: turnOf((id) => `orderOf(logits[sample * ROW_STRIDE + ${id}])`),
+        candidate: turnOf((id) => `candidateKey(sample, ${id})`),
+      },
     ),
     bindings: [control, logits, tokens, ...masks],
     work,
@@ -102,19 +106,22 @@ function greedyThreads({ caps }: GpuContext): number {
 }
 
 const CANDIDATES_PER_TURN = 16;
-/** Logits that do not wait for one another; past the last, the last again. */
-const CANDIDATES = `${
-  unroll(CANDIDATES_PER_TURN, (i) =>
-    `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
-let key${i} = candidateKey(sample, other${i});`)
-}
+
+/** Logits that do not wait for one another, each with what `keyOf(id)` says of it; past the last, the last again. */
+function turnOf(keyOf: (id: string) => string): string {
+  return `${
+    unroll(CANDIDATES_PER_TURN, (i) =>
+      `let other${i} = min(first + ${i}u * THREADS, VOCAB - 1u);
+let key${i} = ${keyOf(`other${i}`)};`)
+  }
 ${
-  unroll(CANDIDATES_PER_TURN, (i) =>
-    `if (key${i} > key) {
+    unroll(CANDIDATES_PER_TURN, (i) =>
+      `if (key${i} > key) {
     key = key${i};
     id = other${i};
 }`)
-}`;
+  }`;
+}
 
 /** Uploads the step's masks, each at the place that the control buffer names. */
 export function writeMasks(queue: GPUQueue, masks: GPUBuffer, samples: readonly SampleRequest[]) {

@@ -1,5 +1,8 @@
 // The token of every sample that needs no random number: its target where it has one, else (temperature 0) the id of the
 // largest logit, the lowest of equals. 0 when nothing may be chosen.
+// One core has to look at every logit, and integer arithmetic is what that takes longest with. So the largest of all is
+// found first, by no more than the order of their bits; only where it may not be chosen, or could equal a logit of other
+// bits, are all of them looked at with care.
 // logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; THREADS threads. Reference: sampleLogits.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
@@ -7,8 +10,13 @@
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 //#candidates
 
+/** The keys of 0, which -0 has, too, and of the least finite number, which minus infinity has. */
+const KEY_OF_ZERO = 0x80000000u;
+const LEAST_KEY = 0x00800000u;
+
 var<workgroup> keys: array<u32, THREADS>;
 var<workgroup> ids: array<u32, THREADS>;
+var<workgroup> isChosen: u32;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -22,11 +30,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if (temperature > 0.0) { return; }
     useMaskOf(sample);
+    if (control[record + 10u] == NO_MASK) {
+        var key = 0u;
+        var id = thread;
+        for (var first = thread; first < VOCAB; first += PER_TURN * THREADS) {
+            //#logit
+        }
+        findFirst(thread, key, id);
+        if (thread == 0u) {
+            isChosen = u32(isUnlikeOthers(keys[0]) && candidateKey(sample, ids[0]) == keys[0]);
+            if (isChosen == 1u) { tokens[sample] = ids[0]; }
+        }
+        if (workgroupUniformLoad(&isChosen) == 1u) { return; }
+    }
     var key = 0u;
     var id = thread;
     for (var first = thread; first < VOCAB; first += PER_TURN * THREADS) {
         //#candidate
     }
+    findFirst(thread, key, id);
+    if (thread == 0u) { tokens[sample] = ids[0]; }
+}
+
+/** Leaves the first of all threads' (key, id) in keys[0] and ids[0], for thread 0. */
+fn findFirst(thread: u32, key: u32, id: u32) {
     keys[thread] = key;
     ids[thread] = id;
     for (var width = THREADS / 2u; width > 0u; width /= 2u) {
@@ -36,5 +63,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             ids[thread] = ids[thread + width];
         }
     }
-    if (thread == 0u) { tokens[sample] = ids[0]; }
+}
+
+/**
+ * The key of a number that is neither NaN nor infinite nor -0. Of any others, those that count for less than they should
+ * (-0, minus infinity) still have the next lower key, and the rest a higher one than any number.
+ */
+fn orderOf(bits: u32) -> u32 {
+    return bits ^ (u32(i32(bits) >> 31u) | 0x80000000u);
+}
+
+/** Whether no logit of another order has this key: no infinity and no NaN, which keyOf knows, and neither of these two. */
+fn isUnlikeOthers(key: u32) -> bool {
+    return key != KEY_OF_ZERO && key > LEAST_KEY;
 }

@@ -164,6 +164,48 @@ gpuTest(
   },
 );
 
+/** Of equal keys but other bits, next to one another, no numbers at all, and the plainest. */
+const PECULIAR = [
+  -0,
+  0,
+  -Infinity,
+  -3.4028234663852886e38,
+  3.4028234663852886e38,
+  Infinity,
+  NaN,
+  1e-45,
+  -1e-45,
+  1,
+  -1,
+];
+/** NaN with a sign, which no arithmetic makes on every machine. */
+const NEGATIVE_NAN = 0xffc00001;
+
+gpuTest("Greedy choices among equal logits of other bits are the host's", {}, async (gpu) => {
+  const random = seededRandom();
+  for (const vocabSize of [11, 1100]) {
+    using plan = await samplingPlan(gpu, vocabSize, SUPPRESSED);
+    for (let turn = 0; turn < 8; turn++) {
+      const rows = Array.from({ length: MOST_SAMPLES }, () => peculiarRow(random, vocabSize));
+      const { tokenIds } = await runSamples(plan, rows.map(() => request({})), rows);
+      const expected = rows.map((row) => sampleLogits(row.slice(), request({}), new Set(SUPPRESSED)).id);
+      deepStrictEqual([...tokenIds], expected);
+    }
+  }
+});
+
+/** Few kinds of numbers a row, so that any of them is the largest in some. */
+function peculiarRow(random: Random, vocabSize: number): Float32Array<ArrayBuffer> {
+  const kinds = Array.from({ length: 1 + random.below(4) }, () => random.below(PECULIAR.length + 1));
+  const row = new Float32Array(vocabSize), bits = new Uint32Array(row.buffer);
+  for (let id = 0; id < vocabSize; id++) {
+    const kind = kinds[random.below(kinds.length)];
+    if (kind < PECULIAR.length) row[id] = PECULIAR[kind];
+    else bits[id] = NEGATIVE_NAN;
+  }
+  return row;
+}
+
 gpuTest("A step refuses more masks than its buffer has room for", {}, async (gpu) => {
   const most = MAX_MASKS + 1;
   using plan = await samplingPlan(gpu, 3, [], most);
