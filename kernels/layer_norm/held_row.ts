@@ -53,7 +53,8 @@ export function heldRow(
       vectorCode("normScale", firstBinding, width),
       ...(norm.bias ? [vectorCode("normShift", firstBinding + 1, width)] : []),
       insideCode(width),
-      rowSumCode(teams),
+      rowSumCode("rowSum", "f32", teams),
+      rowSumCode("rowSums", "vec2<f32>", teams),
     ].join("\n"),
     bindings: [norm.scale, norm.bias].flatMap((ref) =>
       ref ? [{ buffer: context.vector(ref), access: "read" }] : []
@@ -74,10 +75,10 @@ export function heldRow(
     // Without bias the mean counts as zero. A mean in f32 is off by its rounding, which a large mean makes large beside the spread. So the differences from it
     // are summed too: their mean is that error, and is taken out of mean and variance.
     normalise: `    let rough = ${
-      norm.bias ? `rowSum(vec2<f32>(${sum((i) => `x${i}`)}, 0.0), thread, team, lane).x / ${width}.0` : "0.0"
+      norm.bias ? `rowSum(${sum((i) => `x${i}`)}, thread, team, lane) / ${width}.0` : "0.0"
     };
 ${each((i) => `    let d${i} = (x${i} - rough) * inside${i};`)}
-    let moments = rowSum(vec2<f32>(${norm.bias ? sum((i) => `d${i}`) : "0.0"}, ${
+    let moments = rowSums(vec2<f32>(${norm.bias ? sum((i) => `d${i}`) : "0.0"}, ${
       sum((i) => `d${i} * d${i}`)
     }), thread, team, lane)
         / ${width}.0;
@@ -104,29 +105,31 @@ fn inside(quad: u32) -> vec4<f32> {
 }`;
 }
 
-/** rowSum(value): the sum over all threads, in each of them. */
-function rowSumCode({ threads, lanes, subgroups }: Teams): string {
-  const head = "fn rowSum(value: vec2<f32>, thread: u32, team: u32, lane: u32) -> vec2<f32> {";
+/**
+ * `name(value, ...)`: the sum over all threads, in each of them. To be called once: with memory of its own it need not wait
+ * until others have read what was in it.
+ */
+function rowSumCode(name: string, type: "f32" | "vec2<f32>", { threads, lanes, subgroups }: Teams): string {
+  const head = `fn ${name}(value: ${type}, thread: u32, team: u32, lane: u32) -> ${type} {`;
+  const parts = `${name}Parts`;
   if (subgroups) {
     const teams = threads / lanes;
-    return `var<workgroup> teamParts: array<vec2<f32>, ${teams}>;
+    return `var<workgroup> ${parts}: array<${type}, ${teams}>;
 ${head}
     let added = subgroupAdd(value);
+    if (lane == 0u) { ${parts}[team] = added; }
     workgroupBarrier();
-    if (lane == 0u) { teamParts[team] = added; }
-    workgroupBarrier();
-    return ${Array.from({ length: teams }, (_, i) => `teamParts[${i}]`).join(" + ")};
+    return ${Array.from({ length: teams }, (_, i) => `${parts}[${i}]`).join(" + ")};
 }`;
   }
-  return `var<workgroup> threadParts: array<vec2<f32>, ${threads}>;
+  return `var<workgroup> ${parts}: array<${type}, ${threads}>;
 ${head}
-    workgroupBarrier();
-    threadParts[thread] = value;
+    ${parts}[thread] = value;
     workgroupBarrier();
     for (var half = ${threads / 2}u; half > 0u; half /= 2u) {
-        if (thread < half) { threadParts[thread] += threadParts[thread + half]; }
+        if (thread < half) { ${parts}[thread] += ${parts}[thread + half]; }
         workgroupBarrier();
     }
-    return threadParts[0];
+    return ${parts}[0];
 }`;
 }
