@@ -11,7 +11,7 @@ import { attentionConstants, type DivisionContext, headQuads, writeSnippet } fro
 import mergeCode from "./merge.wgsl" with { type: "text" };
 import { attendsInSplits, splitCount, splitResults, type Splitting } from "./split.ts";
 
-/** Splits whose results are asked for at once: those of 640 keys. */
+/** Splits whose results are asked for at once: those of 640 keys, or of 576 and the token's own. */
 const AT_ONCE = 10;
 
 /**

@@ -38,8 +38,8 @@ export interface Splitting {
   readonly headGroups: number;
   readonly quads: number;
   /**
-   * Whether a token's own key and value are a split of their own, the first, which is not read from the cache: other
-   * workgroups of the KV head could not know whether they are there yet.
+   * Whether a token's own key and value are a split of their own, the first, which is not read from the cache: workgroups
+   * of other heads could not know whether they are there yet, and that of the last keys need not wait for them.
    */
   readonly ownSplit: boolean;
 }
@@ -75,7 +75,7 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
   const cache = context.kvCache(node.layer);
   const cacheAccess = storesOwn(node, context, splitting) ? "readWrite" : "read";
   const decodes = (shape: StepShape) => shape.maxQueryLength === 1 && shape.numTokens > 0;
-  const matrix = matrixSplit(node, context, splitting, storesOwn(node, context, splitting));
+  const matrix = matrixSplit(node, context, splitting);
   const constants = { ...attentionConstants(node, context), KEYS: keys, SPLITS: splitting.splits };
   const splitBindings: Binding[] = [
     { buffer: context.control, access: "read" },
@@ -85,18 +85,16 @@ export function splitCalls(node: AttentionNode, context: GpuContext): KernelCall
     { buffer: partials, access: "readWrite" },
     { buffer: sums, access: "readWrite" },
   ];
+  const splitsIn = (length: number) =>
+    splitting.ownSplit ? 1 + splitsOf(node, length - 1, keys) : splitsOf(node, length, keys);
   const splitGrid = ({ numTokens, maxContextLength }: StepShape): Grid => [
     numTokens,
     node.numKvHeads * headGroups,
-    splitsOf(node, maxContextLength, keys),
+    splitsIn(maxContextLength),
   ];
   const partialBytes: BytesOf = ({ contextLengths }) =>
-    contextLengths.reduce(
-      (sum, length) =>
-        sum + (splitting.ownSplit ? splitsOf(node, length - 1, keys) + 1 : splitsOf(node, length, keys)),
-      0,
-    ) *
-    node.numHeads * (splitting.quads * 16 + 8);
+    contextLengths.reduce((sum, length) => sum + splitsIn(length), 0) * node.numHeads *
+    (splitting.quads * 16 + 8);
   return [
     {
       label: `attention ${node.layer} split${matrix ? ", matrix units" : ""}`,
@@ -153,7 +151,7 @@ function chooseSplitting(node: AttentionNode, context: DivisionContext): Splitti
     const keys = KEY_COUNTS.find((count) => fitsWorkgroup(node, context, heads, count));
     if (!keys) continue;
     const division = { keys, heads, headGroups, quads };
-    const ownSplit = headGroups > 1 && servesMatrixSplit(node, context, division);
+    const ownSplit = servesMatrixSplit(node, context, division);
     const splits = splitsOf(node, maxBlocksPerSequence * BLOCK_SIZE, keys) + (ownSplit ? 1 : 0);
     const bytes = maxSequences * node.numHeads * splits * quads * 16;
     return bytes > context.caps.maxBindingBytes ? undefined : { ...division, splits, ownSplit };
@@ -191,9 +189,9 @@ const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_QUADS) {
     }
     storageBarrier();`;
 
-/** WGSL for the first key of a workgroup's split. */
-export function firstKeyLine(node: AttentionNode, keys: number): string {
-  return `let firstKey = (group.z + ${firstSplit(node, "context", keys)}) * KEYS;`;
+/** WGSL for the first key of a workgroup's split, of those in the cache the `split`th that the token sees. */
+export function firstKeyLine(node: AttentionNode, keys: number, split = "group.z"): string {
+  return `let firstKey = (${split} + ${firstSplit(node, "context", keys)}) * KEYS;`;
 }
 
 function splitForm(

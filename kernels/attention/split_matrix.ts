@@ -59,18 +59,16 @@ export function matrixSplit(
   node: AttentionNode,
   context: GpuContext,
   splitting: Splitting,
-  storesOwn: boolean,
 ): ((constants: Readonly<Record<string, number>>) => string) | undefined {
   const division = divide(node, context, splitting);
   if (!division) return undefined;
-  const { keys, headGroups, ownSplit } = splitting;
+  const { keys, headGroups } = splitting;
   const { fragment, lanes, scoreThreads, deep } = division, { m } = fragment;
   return (constants) => {
     const code = specialise(splitMatrixCode, {
       ...constants,
       HEAD_GROUPS: headGroups,
       LANES: lanes,
-      OWN_SPLITS: ownSplit ? 1 : 0,
       FRAGMENT: m,
       DEEP: deep,
       DEEP_COLUMNS: node.headSize / deep,
@@ -83,10 +81,8 @@ export function matrixSplit(
       FIRST_VALUE: node.numHeads + node.numKvHeads,
       SCALE: scoreScale(node),
     }, {
-      cache: `${cacheBindings(storesOwn)}\n${cacheSnippet(node, context)}`,
-      storeOwn: storesOwn && !ownSplit ? STORE_OWN : "",
-      ownSplit: ownSplit ? OWN_SPLIT : "",
-      firstKey: firstKeyLine(node, keys),
+      cache: cacheSnippet(node, context),
+      firstKey: firstKeyLine(node, keys, "group.z - 1u"),
       seen: node.window === undefined ? "" : maskWindow(firstSeen(node, "context")),
       pack: PACK_HALVES,
       ...productSnippets(node, fragment, keys, deep),
@@ -106,43 +102,6 @@ function maskWindow(seen: string): string {
     (i) => `s${i} = select(vec4<f32>(MASKED), s${i}, key + ${4 * i}u >= vec4<u32>(${seen}));`,
   );
 }
-
-function cacheBindings(storesOwn: boolean): string {
-  const access = storesOwn ? "read_write" : "read";
-  return ["keys", "values"].map((name, i) =>
-    `@group(0) @binding(${i + 2}) var<storage, ${access}> ${name}: array<vec4<u32>>;`
-  ).join("\n");
-}
-
-const STORE_OWN = `    if (context - firstKey <= KEYS && thread < HEAD_WORDS) {
-        let at = cacheWord(control[SLOT_MAPPING + token], kvHead, thread);
-        keys[at] = activationWord(token, FIRST_KEY + kvHead, thread);
-        values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
-    }
-    storageBarrier();`;
-
-/** The first workgroup of all heads has them; that of the first heads stores them as well. */
-const OWN_SPLIT = `    if (group.z == 0u) {
-        if (group.y % HEAD_GROUPS == 0u && thread < HEAD_WORDS) {
-            let at = cacheWord(control[SLOT_MAPPING + token], kvHead, thread);
-            keys[at] = activationWord(token, FIRST_KEY + kvHead, thread);
-            values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
-        }
-        let firstOwn = token * SPLITS * NUM_HEADS + firstHead;
-        for (var place = thread; place < FRAGMENT * HEAD_QUADS; place += THREADS) {
-            partials[firstOwn * HEAD_QUADS + place] = activationQuad(token, FIRST_VALUE + kvHead, place % HEAD_QUADS);
-        }
-        for (var head = subgroup; head < FRAGMENT; head += THREADS / LANES) {
-            var products = vec4<f32>();
-            for (var quad = lane; quad < HEAD_QUADS; quad += LANES) {
-                products = fma(
-                    activationQuad(token, firstHead + head, quad), activationQuad(token, FIRST_KEY + kvHead, quad), products,
-                );
-            }
-            let score = SCALE * subgroupAdd(dot(products, vec4<f32>(1.0)));
-            if (lane == 0u) { sums[firstOwn + head] = vec2<f32>(score, 1.0); }
-        }
-    }`;
 
 /** Words from where a row of tiles begins to a column of it. */
 function tileWords(column: number): number {

@@ -4,14 +4,16 @@
 // share their columns; then every subgroup takes columns of the output. Fragments of keys and values come straight from the
 // cache, each used once.
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
-// split.wgsl; with OWN_SPLITS = 1 the token's own key and value are split 0, which is not read from the cache.
+// split.wgsl. The token's own key and value are split 0, of workgroups that also store them: no other has to wait for that.
 // Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
 // too: what lies there is finite, clamped as it was packed, and weighs nothing.
-// Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = splits of the longest context; THREADS threads.
+// Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = 1 + splits of what the longest context has in the cache; THREADS threads.
 // Reference: attentionReference.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> keys: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> values: array<vec4<u32>>;
 //#cache
 @group(0) @binding(4) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> sums: array<vec2<f32>>;
@@ -72,6 +74,29 @@ fn scoreQuad(at: u32) -> vec4<f32> {
     return sum;
 }
 
+/** The split that is the token's own key and value, which are put into the cache as well. */
+fn attendOwn(token: u32, kvHead: u32, firstHead: u32, stores: bool, thread: u32, subgroup: u32, lane: u32) {
+    if (stores && thread < HEAD_WORDS) {
+        let at = cacheWord(control[SLOT_MAPPING + token], kvHead, thread);
+        keys[at] = activationWord(token, FIRST_KEY + kvHead, thread);
+        values[at] = activationWord(token, FIRST_VALUE + kvHead, thread);
+    }
+    let firstOwn = token * SPLITS * NUM_HEADS + firstHead;
+    for (var place = thread; place < FRAGMENT * HEAD_QUADS; place += THREADS) {
+        partials[firstOwn * HEAD_QUADS + place] = activationQuad(token, FIRST_VALUE + kvHead, place % HEAD_QUADS);
+    }
+    for (var head = subgroup; head < FRAGMENT; head += THREADS / LANES) {
+        var products = vec4<f32>();
+        for (var quad = lane; quad < HEAD_QUADS; quad += LANES) {
+            products = fma(
+                activationQuad(token, firstHead + head, quad), activationQuad(token, FIRST_KEY + kvHead, quad), products,
+            );
+        }
+        let score = SCALE * subgroupAdd(dot(products, vec4<f32>(1.0)));
+        if (lane == 0u) { sums[firstOwn + head] = vec2<f32>(score, 1.0); }
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -84,12 +109,14 @@ fn main(
     let context = control[POSITIONS + token] + 1u;
     let kvHead = group.y / HEAD_GROUPS;
     let firstHead = kvHead * GROUP + group.y % HEAD_GROUPS * FRAGMENT;
-    //#ownSplit
+    if (group.z == 0u) {
+        attendOwn(token, kvHead, firstHead, group.y % HEAD_GROUPS == 0u, thread, subgroup, lane);
+        return;
+    }
     //#firstKey
-    let end = context - OWN_SPLITS;
+    let end = context - 1u;
     if (firstKey >= end) { return; }
 
-    //#storeOwn
     for (var place = thread; place < FRAGMENT * HEAD_WORDS; place += THREADS) {
         let head = place / HEAD_WORDS;
         let word = place % HEAD_WORDS;
@@ -101,12 +128,12 @@ fn main(
     let keyAt = cacheAt(blockTable, firstKey + keyGroup * FRAGMENT, end, kvHead) +
         deep * (DEEP_COLUMNS / BLOCK_SIZE * KV_TILE_WORDS);
     //#loadKeys
+    //#valuePlaces
+    //#loadValues
     workgroupBarrier();
     var score = Sum();
     //#scores
     subgroupMatrixStore<row_major>(&scores, deep * SCORE_WORDS + keyGroup * (FRAGMENT / 4u), score, SCORE_STRIDE);
-    //#valuePlaces
-    //#loadValues
     workgroupBarrier();
 
     if (thread < SCORE_THREADS) {
@@ -126,11 +153,11 @@ fn main(
         var sum = dot(p0 + p1, vec4<f32>(1.0));
         for (var distance = 1u; distance < HEAD_LANES; distance *= 2u) { sum += subgroupShuffleXor(sum, distance); }
         weights[head * WEIGHT_STRIDE + part] = vec4<u32>(packHalves(p0), packHalves(p1));
-        if (part == 0u) { sums[(token * SPLITS + OWN_SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
+        if (part == 0u) { sums[(token * SPLITS + group.z) * NUM_HEADS + firstHead + head] = vec2<f32>(most, sum); }
     }
     workgroupBarrier();
 
-    let firstPartial = ((token * SPLITS + OWN_SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
+    let firstPartial = ((token * SPLITS + group.z) * NUM_HEADS + firstHead) * HEAD_QUADS;
     //#loadWeights
     //#outputs
 }
