@@ -11,6 +11,13 @@ import { BESIDE_BYTES, type GemvForm, type GemvRows } from "./gemv_form.ts";
 const MOST_ROW_THREADS = 768;
 const ENOUGH_THREADS = 512;
 const WHOLE_NUMBER_ROWS = 4;
+/**
+ * Where x lies in whole numbers already and a row takes so many threads, more are enough: no other threads have to wait for
+ * them. Of as many none has registers for more than two rows.
+ */
+const LONG_ROW_THREADS = 256;
+const ENOUGH_OF_LONG_ROWS = 1024;
+const ROWS_OF_MANY_THREADS = 2;
 /** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
 const ENOUGH_WORKGROUPS = 256;
 const THREADS_AT_ONCE = 768;
@@ -50,12 +57,13 @@ export function wholeGemvForm(
   const mostParts = Math.max(1, Math.floor(Math.min(MOST_ROW_THREADS, caps.maxInvocations, fitting) / lanes));
   const wordsPerTurn = Math.ceil(wordsPerRow / (mostParts * lanes));
   const parts = Math.ceil(wordsPerRow / (wordsPerTurn * lanes));
-  const mostRowTeams = Math.min(ENOUGH_THREADS, caps.maxInvocations) / (parts * lanes);
+  const enough = isWhole && parts * lanes >= LONG_ROW_THREADS ? ENOUGH_OF_LONG_ROWS : ENOUGH_THREADS;
+  const mostRowTeams = Math.min(enough, caps.maxInvocations) / (parts * lanes);
   const rowTeams = mostRowTeams < 2 ? 1 : 2 ** Math.floor(Math.log2(mostRowTeams));
   const threads = rowTeams * parts * lanes, wordsPerSlice = Math.min(wordsPerRow, parts * lanes);
   const memory = caps.maxWorkgroupBytes - BESIDE_BLOCKS -
     (isWhole ? 0 : wordsPerSlice * bytesPerWord(wholeType));
-  let teamRows = Math.min(WHOLE_NUMBER_ROWS, lanes);
+  let teamRows = Math.min(threads > MOST_ROW_THREADS ? ROWS_OF_MANY_THREADS : WHOLE_NUMBER_ROWS, lanes);
   while (teamRows > 1 && weight.rows < rowTeams * teamRows * ENOUGH_WORKGROUPS) teamRows /= 2;
   return {
     threads,
@@ -85,25 +93,28 @@ interface Block {
 }
 
 /**
- * As many as take the cores the fewest turns, each as long as a block, and of those the most, which bring x least often.
+ * As many as take the cores the least time, and of those the most, which bring x least often. Where a core has several
+ * workgroups at once, all take turns, each as long as a block. Where it has one there is room for a second beside it, and so a
+ * few that are left over cost no turn; bringing x less often is worth a tenth more then.
  * Where the output is left as whole numbers, workgroups have whole words of it, and
  * all of them as many.
  */
 function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory }: Block): number {
-  const atOnce = CORES * Math.max(1, Math.floor(THREADS_AT_ONCE / threads));
+  const perCore = Math.max(1, Math.floor(THREADS_AT_ONCE / threads)), atOnce = CORES * perCore;
   const bytesOfBlock = 4 * columns * (parts + (leaves ? 1 : 0));
-  const most = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
+  const mostBlocks = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
   const workgroups = (blocks: number) => Math.ceil(weightRows / (columns * blocks));
-  const turns = (blocks: number) => Math.ceil(workgroups(blocks) / atOnce) * blocks;
+  const time = (blocks: number) => {
+    const turns = workgroups(blocks) / atOnce;
+    return blocks * (perCore > 1 ? Math.ceil(turns) : Math.max(1, turns));
+  };
   const leavesWords = (outputs: number) =>
     !leaves || (outputs % WORD_COLUMNS[leaves] === 0 && weightRows % outputs === 0);
-  const fitting = Array.from({ length: Math.max(1, most) }, (_, i) => i + 1)
+  const fitting = Array.from({ length: Math.max(1, mostBlocks) }, (_, i) => i + 1)
     .filter((blocks) => workgroups(blocks) <= MOST_WORKGROUPS);
   const leaving = fitting.filter((blocks) => leavesWords(blocks * columns));
   // Where none can leave its output so, whoever asks will find that out from the form.
   const candidates = leaving.length > 0 ? leaving : fitting;
-  return candidates.reduce(
-    (best, blocks) => turns(blocks) <= turns(best) ? blocks : best,
-    candidates[0] ?? 1,
-  );
+  const enough = Math.min(...candidates.map(time)) * (perCore > 1 ? 1 : 1.1);
+  return candidates.findLast((blocks) => time(blocks) <= enough) ?? 1;
 }
