@@ -38,8 +38,8 @@ export interface Splitting {
   readonly headGroups: number;
   readonly quads: number;
   /**
-   * Whether a token's own key and value are a split of their own, the first, which is not read from the cache: workgroups
-   * of other heads could not know whether they are there yet, and that of the last keys need not wait for them.
+   * Whether a token's own key and value are a split of their own, the first, which does not take them from the cache: others
+   * could not know whether they are there yet, and need not wait for them.
    */
   readonly ownSplit: boolean;
 }

@@ -6,7 +6,8 @@
 // queries f32 [tokens, INPUT_STRIDE]; keys, values f16 in tiles (kv_layout.ts), 16 bytes a word; partials, sums as in
 // split.wgsl. The token's own key and value are split 0, of workgroups that also store them: no other has to wait for that.
 // Queries and exponentials are rounded to f16, sums are f32. Slots of a block that the sequence does not have yet are read
-// too: what lies there is finite, clamped as it was packed, and weighs nothing.
+// too, and the token's own while it is stored: what lies there is finite before and after, clamped as it was packed, and weighs
+// nothing.
 // Grid: x = tokens, y = KV heads * HEAD_GROUPS, z = 1 + splits of what the longest context has in the cache; THREADS threads.
 // Reference: attentionReference.
 

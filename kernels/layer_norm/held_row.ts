@@ -106,8 +106,8 @@ fn inside(quad: u32) -> vec4<f32> {
 }
 
 /**
- * `name(value, ...)`: the sum over all threads, in each of them. To be called once: with memory of its own it need not wait
- * until others have read what was in it.
+ * `name(value, ...)`: the sum over all threads, in each of them. With memory of its own it need not wait until others have
+ * read what was in it: to be called once, or with a barrier between.
  */
 function rowSumCode(name: string, type: "f32" | "vec2<f32>", { threads, lanes, subgroups }: Teams): string {
   const head = `fn ${name}(value: ${type}, thread: u32, team: u32, lane: u32) -> ${type} {`;

@@ -21,6 +21,11 @@ const ROWS_OF_MANY_THREADS = 2;
 /** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
 const ENOUGH_WORKGROUPS = 256;
 const THREADS_AT_ONCE = 768;
+/** Threads of a workgroup beside which a core has room for as many, and workgroups for each core that are few. */
+const THREADS_BESIDE_AS_MANY = 512;
+const FEW_LEFT_OVER = 0.1;
+/** Turns that are as good as the fewest, of those. */
+const NEARLY = 1.05;
 const MOST_BLOCKS = 12;
 /** Workgroup memory that a norm on the way needs, bytes; what else is left decides the blocks. */
 const BESIDE_BLOCKS = 1024;
@@ -93,21 +98,17 @@ interface Block {
 }
 
 /**
- * As many as take the cores the least time, and of those the most, which bring x least often. Where a core has several
- * workgroups at once, all take turns, each as long as a block. Where it has one there is room for a second beside it, and so a
- * few that are left over cost no turn; bringing x less often is worth a tenth more then.
- * Where the output is left as whole numbers, workgroups have whole words of it, and
- * all of them as many.
+ * As many as take the cores the fewest turns, or nearly, each as long as a block, and of those the most, which bring x least
+ * often. A few workgroups that are left over cost no turn where they have room beside the others. Where the output is left as
+ * whole numbers, workgroups have whole words of it, and all of them as many.
  */
 function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory }: Block): number {
   const perCore = Math.max(1, Math.floor(THREADS_AT_ONCE / threads)), atOnce = CORES * perCore;
   const bytesOfBlock = 4 * columns * (parts + (leaves ? 1 : 0));
   const mostBlocks = Math.min(MOST_BLOCKS, Math.floor(threads / columns), Math.floor(memory / bytesOfBlock));
   const workgroups = (blocks: number) => Math.ceil(weightRows / (columns * blocks));
-  const time = (blocks: number) => {
-    const turns = workgroups(blocks) / atOnce;
-    return blocks * (perCore > 1 ? Math.ceil(turns) : Math.max(1, turns));
-  };
+  const few = perCore === 1 && threads <= THREADS_BESIDE_AS_MANY ? FEW_LEFT_OVER : 0;
+  const turns = (blocks: number) => Math.max(1, Math.ceil(workgroups(blocks) / atOnce - few)) * blocks;
   const leavesWords = (outputs: number) =>
     !leaves || (outputs % WORD_COLUMNS[leaves] === 0 && weightRows % outputs === 0);
   const fitting = Array.from({ length: Math.max(1, mostBlocks) }, (_, i) => i + 1)
@@ -115,6 +116,6 @@ function blocksOf(weightRows: number, { threads, parts, columns, leaves, memory 
   const leaving = fitting.filter((blocks) => leavesWords(blocks * columns));
   // Where none can leave its output so, whoever asks will find that out from the form.
   const candidates = leaving.length > 0 ? leaving : fitting;
-  const enough = Math.min(...candidates.map(time)) * (perCore > 1 ? 1 : 1.1);
-  return candidates.findLast((blocks) => time(blocks) <= enough) ?? 1;
+  const fewest = Math.min(...candidates.map(turns));
+  return candidates.findLast((blocks) => turns(blocks) <= NEARLY * fewest) ?? 1;
 }

@@ -66,14 +66,14 @@ fn findFirst(thread: u32, key: u32, id: u32) {
 }
 
 /**
- * The key of a number that is neither NaN nor infinite nor -0. Of any others, those that count for less than they should
- * (-0, minus infinity) still have the next lower key, and the rest a higher one than any number.
+ * The key of a number that is neither NaN nor infinite nor -0. -0 and minus infinity have the next lower key to that of what
+ * they are equal to, infinity and NaN a higher one than any number, NaN with a sign a lower one.
  */
 fn orderOf(bits: u32) -> u32 {
     return bits ^ (u32(i32(bits) >> 31u) | 0x80000000u);
 }
 
-/** Whether no logit of another order has this key: no infinity and no NaN, which keyOf knows, and neither of these two. */
+/** Whether no logit of another order has the key of this one, the largest: none if it is a number but these two. */
 fn isUnlikeOthers(key: u32) -> bool {
     return key != KEY_OF_ZERO && key > LEAST_KEY;
 }

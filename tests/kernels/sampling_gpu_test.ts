@@ -187,12 +187,23 @@ gpuTest("Greedy choices among equal logits of other bits are the host's", {}, as
     using plan = await samplingPlan(gpu, vocabSize, SUPPRESSED);
     for (let turn = 0; turn < 8; turn++) {
       const rows = Array.from({ length: MOST_SAMPLES }, () => peculiarRow(random, vocabSize));
+      if (turn === 0) rows.splice(0, EQUALS.length, ...EQUALS.map((equals) => equalRow(equals, vocabSize)));
       const { tokenIds } = await runSamples(plan, rows.map(() => request({})), rows);
       const expected = rows.map((row) => sampleLogits(row.slice(), request({}), new Set(SUPPRESSED)).id);
       deepStrictEqual([...tokenIds], expected);
     }
   }
 });
+
+/** Numbers that are as large, that of the lower key first. */
+const EQUALS = [[-0, 0], [-Infinity, PECULIAR[3]], [PECULIAR[4], Infinity], [Infinity, PECULIAR[4]]] as const;
+
+/** The second of the two but for the first ids, of which one is suppressed: the next is to be chosen. */
+function equalRow([first, rest]: readonly [number, number], vocabSize: number): Float32Array<ArrayBuffer> {
+  const row = new Float32Array(vocabSize).fill(rest);
+  row.fill(first, 0, 2);
+  return row;
+}
 
 /** Few kinds of numbers a row, so that any of them is the largest in some. */
 function peculiarRow(random: Random, vocabSize: number): Float32Array<ArrayBuffer> {
