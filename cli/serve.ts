@@ -32,7 +32,7 @@ Examples:
 
 Try it:
   curl http://127.0.0.1:8012/v1/completions -H 'content-type: application/json' \\
-    -d '{"prompt": "def add(a, b):\\n    ", "suffix": "\\n", "max_tokens": 48, "temperature": 0, "clean": true}'
+    -d '{"prompt": "def add(a, b):\\n    return ", "suffix": "\\n", "max_tokens": 48, "temperature": 0, "clean": true}'
 `;
 
 export function serveCommand(): Command {

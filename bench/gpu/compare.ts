@@ -29,6 +29,22 @@ interface Verdict {
   readonly text: string;
 }
 
+const USAGE =
+  `Run one model on one WebGPU provider: greedy tokens against a reference, then decode steps and a prefill.
+
+  deno run -A bench/gpu/compare.ts [--model DIR] [--device dawn|webgpu] [--reference FILE]
+
+  --model DIR       model folder (default: the embedded one)
+  --reference FILE  greedy tokens of reference.py to compare with (default: none)
+  --device D        provider (default: auto)
+  --contexts LIST   tokens of context of a decode step (default: 64,512,1900)
+  --batches LIST    sequences at once (default: 1,8)
+  --prefill LIST    tokens of a prompt that is timed (default: 2048)
+  --seconds N       for each decode (default: 2)
+  --kv-type T       of the cache: f32, f16 or i8 (default: the model's)
+  --bandwidth N     TB/s of the memory, to say what share of it weights are read at
+  --json FILE       a line for each figure is appended to it`;
+
 const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
@@ -44,10 +60,14 @@ const { values: flags } = parseArgs({
     /** What the memory can deliver, TB/s. */
     bandwidth: text,
     json: text,
+    help: { type: "boolean", short: "h" },
   },
 });
 const numbers = (list: string) => list.split(",").filter(Boolean).map(Number);
-if (import.meta.main) Deno.exit(await main() ? 0 : 1);
+if (import.meta.main) {
+  if (flags.help) console.log(USAGE);
+  else Deno.exit(await main() ? 0 : 1);
+}
 
 async function main(): Promise<boolean> {
   const started = performance.now();

@@ -6,6 +6,8 @@ export const BUFFERS = [2, 5, 8];
 
 export interface EncodeOptions {
   readonly buffers: number;
+  /** Whether a GPU gets the dispatches, not Dawn's null backend. */
+  readonly onGpu: boolean;
   /** Dawn's, separated by commas. */
   readonly toggles: string;
   readonly dispatches: number;
@@ -28,10 +30,94 @@ interface Call {
   readonly bindGroup: GPUBindGroup;
 }
 
-export async function encodeCosts({ buffers, toggles, dispatches }: EncodeOptions): Promise<EncodeCost> {
-  const { gpu } = await loadDawn("fast", "null", toggles);
-  const device = await (await gpu.requestAdapter())!.requestDevice();
-  const calls = makeCalls(device, buffers, dispatches);
+/** What the host does at one time, each on average over an interval. */
+export interface HostSpeed {
+  /** Microseconds that a dispatch takes: encoded, finished and submitted. */
+  readonly dispatch: number;
+  /** Nanoseconds of a turn of a loop that needs the core alone. */
+  readonly arithmetic: number;
+  /** Nanoseconds of a read that waits for memory. */
+  readonly memory: number;
+}
+
+export const INTERVAL_MS = 500;
+/** Of the two loops, in an interval's rounds; the bytes that the second one's reads are spread over. */
+const TURNS = 100_000, READS = 10_000, CHAIN_BYTES = 32 * 2 ** 20;
+
+/** The host's speed, interval after interval. */
+export async function* hostSpeeds(options: EncodeOptions): AsyncGenerator<HostSpeed, never> {
+  const { device, calls } = await prepare(options);
+  const chain = makeChain(CHAIN_BYTES / Uint32Array.BYTES_PER_ELEMENT);
+  let result = 0;
+  while (true) {
+    const spent = { dispatch: 0, arithmetic: 0, memory: 0 };
+    const time = (name: keyof HostSpeed, work: () => void) => {
+      const started = performance.now();
+      work();
+      spent[name] += performance.now() - started;
+    };
+    let rounds = 0;
+    for (const started = performance.now(); performance.now() - started < INTERVAL_MS; rounds++) {
+      time("dispatch", () => submitAll(device, calls));
+      time("arithmetic", () => result = arithmetic(result));
+      time("memory", () => result = follow(chain, result >>> 8));
+      await device.queue.onSubmittedWorkDone();
+    }
+    yield {
+      dispatch: spent.dispatch * 1e3 / (rounds * calls.length),
+      arithmetic: spent.arithmetic * 1e6 / (rounds * TURNS),
+      memory: spent.memory * 1e6 / (rounds * READS),
+    };
+  }
+}
+
+function arithmetic(number: number): number {
+  for (let turn = 0; turn < TURNS; turn++) number = Math.imul(number, 1664525) + 1013904223 | 0;
+  return number;
+}
+
+function follow(chain: Uint32Array, place: number): number {
+  for (let read = 0; read < READS; read++) place = chain[place];
+  return place;
+}
+
+/** Places in one random cycle through all of them (Sattolo's). */
+function makeChain(length: number): Uint32Array {
+  const chain = new Uint32Array(length);
+  for (let i = 0; i < length; i++) chain[i] = i;
+  for (let last = length - 1; last > 0; last--) {
+    const other = Math.floor(Math.random() * last), place = chain[last];
+    chain[last] = chain[other];
+    chain[other] = place;
+  }
+  return chain;
+}
+
+function submitAll(device: GPUDevice, calls: readonly Call[]): void {
+  const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
+  encodeAll(pass, calls);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+}
+
+function encodeAll(pass: GPUComputePassEncoder, calls: readonly Call[]): void {
+  for (const { pipeline, bindGroup } of calls) {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup);
+    pass.dispatchWorkgroups(3);
+  }
+}
+
+async function prepare({ buffers, onGpu, toggles, dispatches }: EncodeOptions) {
+  const { gpu } = await loadDawn("fast", onGpu ? undefined : "null", toggles);
+  const adapter = await gpu.requestAdapter();
+  if (!adapter) throw new Error("Dawn finds no GPU");
+  const device = await adapter.requestDevice();
+  return { device, calls: makeCalls(device, buffers, dispatches) };
+}
+
+export async function encodeCosts(options: EncodeOptions): Promise<EncodeCost> {
+  const { device, calls } = await prepare(options), { dispatches } = options;
   const best: Record<string, number> = {};
   const time = (name: keyof EncodeCost, work: () => void) => {
     const started = performance.now();
@@ -41,13 +127,7 @@ export async function encodeCosts({ buffers, toggles, dispatches }: EncodeOption
   };
   for (let round = 0; round < ROUNDS; round++) {
     const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
-    time("encode", () => {
-      for (const { pipeline, bindGroup } of calls) {
-        pass.setPipeline(pipeline);
-        pass.setBindGroup(0, bindGroup);
-        pass.dispatchWorkgroups(3);
-      }
-    });
+    time("encode", () => encodeAll(pass, calls));
     pass.end();
     let commands: GPUCommandBuffer;
     time("finish", () => commands = encoder.finish());

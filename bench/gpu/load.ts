@@ -9,12 +9,32 @@ import { weightsOf } from "../../kernels/graph_weights.ts";
 import { openCheckpoint } from "../../models/checkpoint.ts";
 import { loadModel } from "../../models/load_model.ts";
 
+const USAGE = `Say how fast weights come onto a GPU, beside how fast their files can be read at all.
+
+  deno run -A bench/gpu/load.ts --model DIR [--device dawn|webgpu] [--rounds N]
+
+  --model DIR  model folder
+  --device D   provider (default: dawn)
+  --rounds N   of loading (default: 2)`;
+
 const text = { type: "string" } as const;
 const { values: flags } = parseArgs({
   args: Deno.args,
-  options: { model: text, device: { ...text, default: "dawn" }, rounds: { ...text, default: "2" } },
+  options: {
+    model: text,
+    device: { ...text, default: "dawn" },
+    rounds: { ...text, default: "2" },
+    help: { type: "boolean", short: "h" },
+  },
 });
-if (!flags.model) throw new TypeError("--model DIR is missing");
+if (flags.help) {
+  console.log(USAGE);
+  Deno.exit(0);
+}
+if (!flags.model) {
+  console.error("error: --model DIR is missing (--help lists the options)");
+  Deno.exit(1);
+}
 /** As large as the loader's pieces, and as many at once. */
 const READ_BYTES = 16 * 2 ** 20, READERS = 4;
 

@@ -5,6 +5,11 @@
 # unpack.sh, there, undoes it.  Needs: deno with a filled cache (deno task test fills it), xz, apt-get.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+for program in deno xz apt-get; do
+  command -v "$program" > /dev/null && continue
+  echo "error: $program is not on the PATH (deno: npm install -g deno, or https://docs.deno.com/runtime)" >&2
+  exit 1
+done
 carry=.carry
 cache=$(deno info --json | sed -n 's/.*"denoDir": "\(.*\)".*/\1/p')
 packages=(
@@ -28,6 +33,10 @@ trap 'rm -rf "$staging"' EXIT
 registry=$(dirname "$(find "$cache"/npm -maxdepth 2 -name webgpu -type d | head -1)")
 target="$staging/deno_dir${registry#"$cache"}"
 for package in "${packages[@]}"; do
+  if [ ! -e "$registry/$package" ]; then
+    echo "error: $package is not in Deno's cache; deno task test fills it" >&2
+    exit 1
+  fi
   mkdir -p "$target/$(dirname "$package")"
   cp -r "$registry/$package" "$target/$package"
 done

@@ -14,6 +14,14 @@ import type { LoadedModel, LoadOptions } from "../../models/loaded_model.ts";
 import type { ModelRunner } from "../../models/runner.ts";
 import { median } from "../median.ts";
 
+const USAGE = `Say what parking a prompt in host memory saves on this GPU.
+
+  deno run -A bench/gpu/parking.ts [--model DIR] [--device dawn|webgpu] [--rounds N]
+
+  --model DIR  model folder (default: the embedded one)
+  --device D   provider (default: auto)
+  --rounds N   of either (default: 9)`;
+
 const NEW_TOKENS = 8;
 const { values: flags } = parseArgs({
   args: Deno.args,
@@ -21,9 +29,13 @@ const { values: flags } = parseArgs({
     model: { type: "string", default: DEFAULT_MODEL_DIR },
     device: { type: "string", default: "auto" },
     rounds: { type: "string", default: "9" },
+    help: { type: "boolean", short: "h" },
   },
 });
-if (import.meta.main) Deno.exit(await main() ? 0 : 1);
+if (import.meta.main) {
+  if (flags.help) console.log(USAGE);
+  else Deno.exit(await main() ? 0 : 1);
+}
 
 function load(sizes: Partial<LoadOptions> = {}): Promise<LoadedModel> {
   return loadModel({

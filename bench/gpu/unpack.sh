@@ -2,6 +2,10 @@
 # Unpacks .carry/ (made by pack.sh) into WORK, so that later calls need not carry it. Needs: xz, dpkg-deb.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+if [ ! -e .carry/deno.xz ]; then
+  echo "error: .carry/ is not there; bash bench/gpu/pack.sh makes it, where there is a network" >&2
+  exit 1
+fi
 work=${WORK:-$HOME/.cache/hyades-gpu}
 mkdir -p "$work/bin" "$work/lib"
 xz -dc .carry/deno.xz > "$work/bin/deno"
