@@ -49,7 +49,8 @@ async function reportProvider(provider: "dawn" | "webgpu", flags: ModelFlags): P
     if (!gpu) {
       line(name, "no adapter");
       mend(
-        "for a GPU, install its Vulkan driver (Debian: apt-get install libvulkan1, and the vendor's driver)",
+        "for a GPU, install its Vulkan driver (Debian: apt-get install libvulkan1, and the vendor's driver; in a " +
+          "container of NVIDIA's, NVIDIA_DRIVER_CAPABILITIES must have graphics)",
       );
       return undefined;
     }

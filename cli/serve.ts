@@ -78,7 +78,7 @@ async function serve(flags: ServeFlags & ModelFlags): Promise<void> {
   }
   const { hostname, port } = server;
   if (!drain.draining) {
-    announce(engine, log, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
+    announce(engine, log, flags, `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`);
   }
   await stopped;
   Deno.exit(0);
@@ -111,7 +111,7 @@ async function watchLoading(engine: Engine, drain: Drain): Promise<string | unde
 }
 
 /** Two lines for a person, one more where layers are recurrent; where requests are logged, one for whatever reads the log. */
-function announce(engine: Engine, log: Log, url: string): void {
+function announce(engine: Engine, log: Log, { device }: ModelFlags, url: string): void {
   const { id, backend, adapter, contextLength, fim, states, longConvolutions } = engine.model;
   if (log.writes("info")) {
     const slots = states && { stateSlots: states.numSlots, stateBytes: states.bytes };
@@ -119,7 +119,10 @@ function announce(engine: Engine, log: Log, url: string): void {
     return log.add("info", "listening", { url, model: id, backend, adapter, ...slots, ...summed });
   }
   const infill = fim.supported ? "fill-in-the-middle" : "no fill-in-the-middle tokens";
-  console.error(`Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}`);
+  const instead = device === "auto" && backend === "cpu" ? " (no GPU found: deno task doctor says more)" : "";
+  console.error(
+    `Serving ${id} (${contextLength} tokens of context, ${infill}) on ${backend}: ${adapter}${instead}`,
+  );
   if (states) {
     const size = format(states.bytes, { binary: true });
     console.error(

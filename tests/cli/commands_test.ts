@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { fromFileUrl, join, resolve } from "std/path/mod.js";
 import { DEFAULT_MODEL_ID } from "../../cli/default_model.ts";
+import { startServer } from "./running_server.ts";
 
 const ROOT = resolve(fromFileUrl(new URL("../../", import.meta.url)));
 
@@ -121,6 +122,15 @@ Deno.test("serve answers at the address that it prints, and ends in order at Ctr
     server.kill("SIGINT");
   }
   assert.equal((await server.status).code, 0);
+});
+
+Deno.test("serve says that it found no GPU where it was to look for one", async () => {
+  const noDriver = { VK_DRIVER_FILES: "/no/driver.json" };
+  for (const [device, says] of [["auto", true], ["cpu", false]] as const) {
+    await using server = await startServer(["--device", device], noDriver);
+    assert.match(server.printed(), /^Serving mqa-d40-f32 .* on cpu: /m);
+    assert.equal(server.printed().includes("(no GPU found: deno task doctor says more)"), says);
+  }
 });
 
 Deno.test("a wrong option is named, with the values it may have", async () => {
