@@ -6,7 +6,8 @@
 //     deno run -A bench/gpu/encode.ts --seconds 20 --gpu
 import { parseArgs } from "node:util";
 import { runCommand } from "../command.ts";
-import { BUFFERS, type EncodeCost, encodeCosts, hostSpeeds, INTERVAL_MS } from "./encode_costs.ts";
+import { BUFFERS, type EncodeCost, encodeCosts } from "./encode_costs.ts";
+import { hostSpeeds, INTERVAL_MS } from "./host_speeds.ts";
 
 const USAGE = `Say what a dispatch costs the host, microseconds, the least of many rounds.
 
@@ -30,10 +31,10 @@ const { values: flags } = parseArgs({
     help: { type: "boolean", short: "h" },
   },
 });
-const { toggles, gpu: onGpu } = flags, dispatches = Number(flags.dispatches);
+const { toggles, gpu: onGpu, seconds } = flags, dispatches = Number(flags.dispatches);
 if (flags.help) console.log(USAGE);
 else {
-  await runCommand(flags.seconds ? () => printSpeeds(Number(flags.seconds)) : printCosts);
+  await runCommand(seconds === undefined ? printCosts : () => printSpeeds(Number(seconds)));
   Deno.exit(0); // The addon's instance would keep the process.
 }
 
@@ -54,6 +55,7 @@ async function printCosts(): Promise<void> {
 }
 
 async function printSpeeds(seconds: number): Promise<void> {
+  if (!(seconds > 0)) throw new RangeError(`--seconds must be a number above 0, received "${flags.seconds}"`);
   console.log("| s | a dispatch, us | arithmetic, ns | memory, ns |\n| ---: | ---: | ---: | ---: |");
   let passed = 0;
   for await (const speed of hostSpeeds({ buffers: 5, onGpu, toggles, dispatches })) {

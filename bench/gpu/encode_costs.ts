@@ -25,82 +25,13 @@ export interface EncodeCost {
 
 const ROUNDS = 60;
 
-interface Call {
+export interface Call {
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
 }
 
-/** What the host does at one time, each on average over an interval. */
-export interface HostSpeed {
-  /** Microseconds that a dispatch takes: encoded, finished and submitted. */
-  readonly dispatch: number;
-  /** Nanoseconds of a turn of a loop that needs the core alone. */
-  readonly arithmetic: number;
-  /** Nanoseconds of a read that waits for memory. */
-  readonly memory: number;
-}
-
-export const INTERVAL_MS = 500;
-/** Of the two loops, in an interval's rounds; the bytes that the second one's reads are spread over. */
-const TURNS = 100_000, READS = 10_000, CHAIN_BYTES = 32 * 2 ** 20;
-
-/** The host's speed, interval after interval. */
-export async function* hostSpeeds(options: EncodeOptions): AsyncGenerator<HostSpeed, never> {
-  const { device, calls } = await prepare(options);
-  const chain = makeChain(CHAIN_BYTES / Uint32Array.BYTES_PER_ELEMENT);
-  let result = 0;
-  while (true) {
-    const spent = { dispatch: 0, arithmetic: 0, memory: 0 };
-    const time = (name: keyof HostSpeed, work: () => void) => {
-      const started = performance.now();
-      work();
-      spent[name] += performance.now() - started;
-    };
-    let rounds = 0;
-    for (const started = performance.now(); performance.now() - started < INTERVAL_MS; rounds++) {
-      time("dispatch", () => submitAll(device, calls));
-      time("arithmetic", () => result = arithmetic(result));
-      time("memory", () => result = follow(chain, result >>> 8));
-      await device.queue.onSubmittedWorkDone();
-    }
-    yield {
-      dispatch: spent.dispatch * 1e3 / (rounds * calls.length),
-      arithmetic: spent.arithmetic * 1e6 / (rounds * TURNS),
-      memory: spent.memory * 1e6 / (rounds * READS),
-    };
-  }
-}
-
-function arithmetic(number: number): number {
-  for (let turn = 0; turn < TURNS; turn++) number = Math.imul(number, 1664525) + 1013904223 | 0;
-  return number;
-}
-
-function follow(chain: Uint32Array, place: number): number {
-  for (let read = 0; read < READS; read++) place = chain[place];
-  return place;
-}
-
-/** Places in one random cycle through all of them (Sattolo's). */
-function makeChain(length: number): Uint32Array {
-  const chain = new Uint32Array(length);
-  for (let i = 0; i < length; i++) chain[i] = i;
-  for (let last = length - 1; last > 0; last--) {
-    const other = Math.floor(Math.random() * last), place = chain[last];
-    chain[last] = chain[other];
-    chain[other] = place;
-  }
-  return chain;
-}
-
-function submitAll(device: GPUDevice, calls: readonly Call[]): void {
-  const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
-  encodeAll(pass, calls);
-  pass.end();
-  device.queue.submit([encoder.finish()]);
-}
-
-function encodeAll(pass: GPUComputePassEncoder, calls: readonly Call[]): void {
+/** Encodes all of them into a pass. */
+export function encodeAll(pass: GPUComputePassEncoder, calls: readonly Call[]): void {
   for (const { pipeline, bindGroup } of calls) {
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, bindGroup);
@@ -108,16 +39,17 @@ function encodeAll(pass: GPUComputePassEncoder, calls: readonly Call[]): void {
   }
 }
 
-async function prepare({ buffers, onGpu, toggles, dispatches }: EncodeOptions) {
+/** @throws {Error} where Dawn finds no GPU to send them to */
+export async function prepareCalls({ buffers, onGpu, toggles, dispatches }: EncodeOptions) {
   const { gpu } = await loadDawn("fast", onGpu ? undefined : "null", toggles);
   const adapter = await gpu.requestAdapter();
-  if (!adapter) throw new Error("Dawn finds no GPU");
+  if (!adapter) throw new Error("Dawn finds no GPU: deno task doctor says what is missing");
   const device = await adapter.requestDevice();
   return { device, calls: makeCalls(device, buffers, dispatches) };
 }
 
 export async function encodeCosts(options: EncodeOptions): Promise<EncodeCost> {
-  const { device, calls } = await prepare(options), { dispatches } = options;
+  const { device, calls } = await prepareCalls(options), { dispatches } = options;
   const best: Record<string, number> = {};
   const time = (name: keyof EncodeCost, work: () => void) => {
     const started = performance.now();
