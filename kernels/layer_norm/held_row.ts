@@ -53,7 +53,7 @@ export function heldRow(
       vectorCode("normScale", firstBinding, width),
       ...(norm.bias ? [vectorCode("normShift", firstBinding + 1, width)] : []),
       insideCode(width),
-      rowSumCode("rowSum", "f32", teams),
+      ...(norm.bias ? [rowSumCode("rowSum", "f32", teams)] : []),
       rowSumCode("rowSums", "vec2<f32>", teams),
     ].join("\n"),
     bindings: [norm.scale, norm.bias].flatMap((ref) =>

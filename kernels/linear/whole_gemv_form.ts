@@ -12,8 +12,8 @@ const MOST_ROW_THREADS = 768;
 const ENOUGH_THREADS = 512;
 const WHOLE_NUMBER_ROWS = 4;
 /**
- * Where x lies in whole numbers already and a row takes so many threads, more are enough: no other threads have to wait for
- * them. Of as many none has registers for more than two rows.
+ * Where x lies in whole numbers already, so that threads need not wait for one another before they multiply, and a row takes
+ * so many of them, more are enough; of so many more each has registers for two rows only.
  */
 const LONG_ROW_THREADS = 256;
 const ENOUGH_OF_LONG_ROWS = 1024;
@@ -21,12 +21,12 @@ const ROWS_OF_MANY_THREADS = 2;
 /** Workgroups that are enough for a large GPU, threads that a core works on at once, and most blocks of a workgroup. */
 const ENOUGH_WORKGROUPS = 256;
 const THREADS_AT_ONCE = 768;
+const MOST_BLOCKS = 12;
 /** Threads of a workgroup beside which a core has room for as many, and workgroups for each core that are few. */
 const THREADS_BESIDE_AS_MANY = 512;
 const FEW_LEFT_OVER = 0.1;
 /** Turns that are as good as the fewest, of those. */
 const NEARLY = 1.05;
-const MOST_BLOCKS = 12;
 /** Workgroup memory that a norm on the way needs, bytes; what else is left decides the blocks. */
 const BESIDE_BLOCKS = 1024;
 /** Along one dimension of a grid. */

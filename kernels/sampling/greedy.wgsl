@@ -1,8 +1,8 @@
 // The token of every sample that needs no random number: its target where it has one, else (temperature 0) the id of the
 // largest logit, the lowest of equals. 0 when nothing may be chosen.
-// One core has to look at every logit, and integer arithmetic is what that takes longest with. So the largest of all is
-// found first, by no more than the order of their bits; only where it may not be chosen, or could equal a logit of other
-// bits, are all of them looked at with care.
+// One core has to look at every logit, and every instruction for each counts. So the largest of all is found first, by no
+// more than the order of their bits; only where it may not be chosen, or could equal a logit of other bits, are all of them
+// looked at with care.
 // logits f32 bits [samples, ROW_STRIDE]; tokens [samples]. Grid: samples; THREADS threads. Reference: sampleLogits.
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
@@ -30,6 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if (temperature > 0.0) { return; }
     useMaskOf(sample);
+    // As useMaskOf has it; of isMasked the compiler does not know that it is the same in all threads.
     if (control[record + 10u] == NO_MASK) {
         var key = 0u;
         var id = thread;
@@ -73,7 +74,7 @@ fn orderOf(bits: u32) -> u32 {
     return bits ^ (u32(i32(bits) >> 31u) | 0x80000000u);
 }
 
-/** Whether no logit of another order has the key of this one, the largest: none if it is a number but these two. */
+/** Whether a number of this key has it alone: 0 does not, nor does the least finite number. */
 fn isUnlikeOthers(key: u32) -> bool {
     return key != KEY_OF_ZERO && key > LEAST_KEY;
 }

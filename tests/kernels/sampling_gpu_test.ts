@@ -164,13 +164,14 @@ gpuTest(
   },
 );
 
-/** Of equal keys but other bits, next to one another, no numbers at all, and the plainest. */
+const MAX_F32 = 3.4028234663852886e38;
+/** Numbers that are equal though their bits differ, what is no number, or hardly one, and two that are plain. */
 const PECULIAR = [
   -0,
   0,
   -Infinity,
-  -3.4028234663852886e38,
-  3.4028234663852886e38,
+  -MAX_F32,
+  MAX_F32,
   Infinity,
   NaN,
   1e-45,
@@ -178,6 +179,8 @@ const PECULIAR = [
   1,
   -1,
 ];
+/** Of those that are equal. */
+const EQUALS = [[-0, 0], [-Infinity, -MAX_F32], [MAX_F32, Infinity], [Infinity, MAX_F32]] as const;
 /** NaN with a sign, which no arithmetic makes on every machine. */
 const NEGATIVE_NAN = 0xffc00001;
 
@@ -194,9 +197,6 @@ gpuTest("Greedy choices among equal logits of other bits are the host's", {}, as
     }
   }
 });
-
-/** Numbers that are as large, that of the lower key first. */
-const EQUALS = [[-0, 0], [-Infinity, PECULIAR[3]], [PECULIAR[4], Infinity], [Infinity, PECULIAR[4]]] as const;
 
 /** The second of the two but for the first ids, of which one is suppressed: the next is to be chosen. */
 function equalRow([first, rest]: readonly [number, number], vocabSize: number): Float32Array<ArrayBuffer> {
