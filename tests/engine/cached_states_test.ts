@@ -150,7 +150,7 @@ Deno.test("PrefixCache with states loses no block or slot and gives nobody a for
         assert.equal(cache.states!.numAvailable, numStateSlots);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 600 },
   );
   assert.ok(
     reused > 3000 && copied > 100 && taken > 1000 && given > 100,

@@ -254,6 +254,17 @@ Deno.test("LocalEngine survives random requests, aborts, deadlines and early ret
     numStateSlots: fc.integer({ min: 1, max: 9 }),
     numBlocks: fc.integer({ min: 8, max: 14 }),
   });
+  // Of so many that start at once and outgrow the blocks two are preempted, however timers fall.
+  const outgrowing = {
+    ...{ length: 16, maxTokens: 40, n: 1, priority: "live" as const, promptMs: undefined, startsAfterMs: 0 },
+    ...{ readEvents: undefined, abort: false },
+  };
+  const crowds = [4, 5, 6, 7, 8, 9, 10, 11].map((
+    size,
+  ): [typeof outgrowing[], { numStateSlots: number; numBlocks: number }] => [
+    Array(size).fill(outgrowing),
+    { numStateSlots: 9, numBlocks: 8 },
+  ]);
   let cancelled = 0, preemptions = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(one, { minLength: 1, maxLength: 12 }), sizes, async (all, limits) => {
@@ -285,7 +296,7 @@ Deno.test("LocalEngine survives random requests, aborts, deadlines and early ret
       cancelled += stats.cancelled;
       preemptions += stats.preemptions;
     }),
-    { numRuns: 60 },
+    { numRuns: 68, examples: crowds },
   );
   assert.ok(cancelled > 30 && preemptions > 10, `too tame: ${cancelled} cancelled, ${preemptions} preempted`);
 });
